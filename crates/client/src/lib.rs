@@ -1,1 +1,47 @@
-//! To be written.
+//! A thin client: the HTTP API of one or several endpoints as typed calls, over a pool of keep-alive connections.
+//!
+//! # Model
+//! A [`Client`] holds endpoints in the order they were given. A request goes to the first one; where that fails and
+//! trying again is safe, it goes to the next, then round once more, until its deadline. What may be tried again is
+//! decided by a pure function (`retry`), and nothing else decides it:
+//!
+//! ```text
+//!   what failed                      read    write with an        write without
+//!                                            idempotency key
+//!   nothing was sent                 again   again                again
+//!   sent, no answer                  again   again                stop: unknown
+//!   refused, `not_applied`, 429/503  –       again                again
+//!   refused, `unknown`, 500/503      –       again                stop: unknown
+//!   refused read, 429/500/503        again   –                    –
+//!   anything else                    stop    stop                 stop
+//! ```
+//!
+//! # Invariants
+//! - An error says what became of the write ([`Error::outcome`]). `not_applied` is said only where no attempt can have
+//!   been executed: once one attempt is in doubt, every later failure is `unknown`, whatever the last server says, but
+//!   for answers that the idempotency key ties to the first attempt (412, 422).
+//! - Bytes handed to a connection that then failed count as sent.
+//! - A call ends by its deadline plus a short grace, in which the server's own word about the outcome may arrive.
+//! - A connection whose answer was not read to its end is closed, never used again.
+//!
+//! Left out on purpose: routing by key and leader, circuit breakers, hedging and TLS, which come with clusters.
+
+mod call;
+mod client;
+mod cluster;
+mod endpoint;
+mod error;
+mod keys;
+mod pool;
+mod retry;
+mod wire;
+
+pub use call::Answer;
+pub use client::{Client, Options};
+pub use cluster::{Cluster, NodeStatus, Readiness, ReadyCheck, ReplicaStatus, Route, ShardStatus};
+pub use endpoint::{Endpoint, EndpointError};
+pub use error::{Error, Failure, Rejection};
+pub use keys::{
+    BatchResult, DeleteOptions, Deleted, ListPage, ListQuery, PutOptions, Written,
+    random_idempotency_key,
+};

@@ -2,5 +2,9 @@
 //! stands behind the trait knows no protocol.
 
 mod backend;
+mod http;
 
 pub use backend::{Backend, Observation, OperationKind};
+pub use http::{
+    BuildInfo, ConnectionError, Hosts, HttpDoor, HttpOptions, OPENAPI, ROUTES, RouteInfo, Surface,
+};

@@ -12,9 +12,15 @@
 //! An engine does no I/O of its own unless it says so: like every core it queues [`DiskRequest`]s and is handed their
 //! completions. Engines that bring their own threads and files (`lsm`, `rocksdb`) queue none.
 
+mod memory;
 mod store;
+mod stream;
+#[cfg(any(test, feature = "suite"))]
+pub mod suite;
 
+pub use memory::{MemoryEngine, MemoryOptions};
 pub use store::{
-    EngineError, Flushed, Generation, Range, ScanControl, SnapshotId, StorageEngine, StoreSize,
-    StreamError, Value, WriteBatch, WriteOperation,
+    EngineError, EngineStats, Flushed, Generation, Range, STORED_KEY_BYTES_MAX,
+    STORED_VALUE_BYTES_MAX, ScanControl, SnapshotId, StorageEngine, StoreSize, StreamError, Value,
+    WriteBatch, WriteOperation,
 };

@@ -6,6 +6,12 @@ use bytes::Bytes;
 use ringfort_env::{Disk, DiskCompletion, DiskError, DiskRequest, FileName};
 use ringfort_types::{Applied, GroupId};
 
+/// Longest key that a store takes, in bytes: more than any key of the contract with what the state machine puts around it.
+pub const STORED_KEY_BYTES_MAX: usize = 16 << 10;
+
+/// Longest value that a store takes, in bytes.
+pub const STORED_VALUE_BYTES_MAX: usize = 1 << 30;
+
 /// A durable state of one store, numbered by the replica that owns it. 0: empty, nothing was ever flushed. Each flush and
 /// each installed snapshot takes a number never used before; which one counts is decided by a record in the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,11 +26,11 @@ pub struct SnapshotId(pub u64);
 pub enum WriteOperation {
     /// Sets a key. The value comes in two parts that are stored as one, so that a header needs no copy of what follows.
     Put {
-        /// The key, not empty.
+        /// The key, 1 to [`STORED_KEY_BYTES_MAX`] bytes.
         key: Bytes,
         /// First part of the value.
         head: Bytes,
-        /// Second part of the value.
+        /// Second part of the value; both together at most [`STORED_VALUE_BYTES_MAX`] bytes.
         body: Bytes,
     },
     /// Removes a key; nothing happens if it is absent.
@@ -114,6 +120,23 @@ pub struct Flushed {
     pub bytes: u64,
 }
 
+/// Counters and gauges of an engine, for metrics. Counters run since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Flushes that became durable.
+    pub flushes: u64,
+    /// Bytes of their files.
+    pub flushed_bytes: u64,
+    /// Flushes that were given up.
+    pub flushes_failed: u64,
+    /// Files that should be gone and could not be removed so far.
+    pub removals_failed: u64,
+    /// Snapshots under way now, those of flushes included.
+    pub snapshots: u64,
+    /// Records that are kept now for snapshots only.
+    pub records_superseded: u64,
+}
+
 /// Why an engine could not do as asked. Unless a variant says otherwise, nothing has changed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum EngineError {
@@ -123,6 +146,12 @@ pub enum EngineError {
     /// A store exists already: our bug.
     #[error("group {0} has a store already")]
     StoreExists(GroupId),
+    /// There is no such snapshot: it was released, or its store dropped.
+    #[error("snapshot {} is gone", .0.0)]
+    NoSnapshot(SnapshotId),
+    /// A flush of the store is under way: wait for its end.
+    #[error("a flush of group {0} is under way")]
+    FlushUnderWay(GroupId),
     /// What the disk holds is damaged. The store is not opened; others are not affected.
     #[error("{file} is damaged at offset {offset}: {reason}")]
     Damaged {
@@ -164,7 +193,7 @@ pub struct StreamError {
 ///
 /// One worker owns an engine; nothing here is shared between threads. Calls return at once for the memory engine; an
 /// engine whose calls may block says so in [`StorageEngine::blocks`], and its host calls it from a pool.
-pub trait StorageEngine {
+pub trait StorageEngine: Send {
     /// Whether reads and writes may wait for a disk.
     fn blocks(&self) -> bool;
 
@@ -286,6 +315,9 @@ pub trait StorageEngine {
     /// A sync failed: the process must end without another acknowledgement. Other failures end in `poll_flushed`.
     fn handle_disk(&mut self, completion: DiskCompletion) -> Result<(), DiskError>;
 
-    /// The next flush that has ended, well or not.
+    /// The next flush that has ended, well or not. A flush whose store was dropped is not told of.
     fn poll_flushed(&mut self) -> Option<Result<Flushed, (GroupId, EngineError)>>;
+
+    /// Counters and gauges.
+    fn stats(&self) -> EngineStats;
 }

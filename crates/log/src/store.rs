@@ -125,6 +125,10 @@ pub struct LogStats {
     pub segments: u64,
     /// Bytes from the start of the oldest segment still needed to the end of the newest batch.
     pub live_bytes: u64,
+    /// Attempts to prepare, recycle or delete a segment that failed and are made again later; a full disk shows here.
+    pub segments_failed: u64,
+    /// Bytes that can be written before another segment has to be prepared.
+    pub room_bytes: u64,
 }
 
 /// What a group lost to damage.

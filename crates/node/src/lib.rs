@@ -1,1 +1,35 @@
-//! To be written.
+//! A node as a pure core: what one worker owns, how a node starts from its log, and when it may grow.
+//!
+//! ```text
+//!            requests            durable, completions, ticks
+//!               │                        │
+//!               ▼                        ▼
+//!        ┌──────────────────── Worker ────────────────────┐
+//!        │ admission ▸ shard ▸ Replica (raft + machine)    │
+//!        │                        over one StorageEngine   │
+//!        └──┬──────────────┬──────────────────┬────────────┘
+//!           ▼              ▼                  ▼
+//!        answers      Submission to       disk operations
+//!                     the node's log      of the engine
+//! ```
+//!
+//! A node has one log and one or more workers; each shard belongs to one worker. Neither knows threads: the server runs
+//! the log on a thread of its own and each worker on one, the simulator runs all of them in one.
+//!
+//! Invariants:
+//! - A request is answered once: by its result, its deadline, or its replica's end.
+//! - No answer that depends on durability leaves before the log has named its submission durable.
+//! - A closed shard answers `unavailable` and nothing else; the others serve.
+
+mod checkpoint;
+mod listing;
+mod open;
+mod pending;
+mod space;
+mod worker;
+
+pub use listing::merge_pages;
+pub use open::{FOUNDING_SOURCE, Formation, OpenError, OpenOptions, Opened, open};
+pub use pending::{Replied, Response};
+pub use space::{Space, SpacePolicy};
+pub use worker::{GetAnswer, ShardSummary, Worker, WorkerConfig, WorkerError, WorkerStats};

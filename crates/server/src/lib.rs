@@ -1,1 +1,37 @@
-//! To be written.
+//! Hosts a node: real disks, sockets, clocks and threads around the pure cores.
+//!
+//! ```text
+//!   worker thread (one or more)          log thread            background thread
+//!   ┌─────────────────────────┐    ┌──────────────────┐     ┌──────────────────┐
+//!   │ connections ▸ HTTP door │    │ FileLog          │     │ prepares segments│
+//!   │        │                │    │  one write, one  │     │ snapshots,       │
+//!   │  node::Worker ──────────┼──▶ │  fdatasync for   │ ──▶ │ deletions        │
+//!   │  shards, engine         │ ◀──┼─ all that waits  │ ◀── │                  │
+//!   └─────────────────────────┘    └──────────────────┘     └──────────────────┘
+//! ```
+//!
+//! A request for a shard of the worker that owns its connection is served without leaving the thread. Everything else
+//! goes through inboxes: one for each worker, one for the log, one for the background thread. What is in them is bounded
+//! by what is under way: a worker admits a bounded number of requests, and a core has a bounded number of disk operations.
+//!
+//! A failed write or sync of the log ends the process at once: nothing may be acknowledged after it.
+
+mod backend;
+mod background;
+mod clock;
+mod data_dir;
+mod disk;
+mod fatal;
+mod identity;
+mod inbox;
+mod listen;
+mod log_thread;
+mod metrics;
+mod options;
+mod server;
+mod view;
+mod worker_thread;
+
+pub use fatal::EXIT_DISK_FAILED;
+pub use options::{EngineKind, ServerOptions};
+pub use server::{Server, StartError};

@@ -1,0 +1,253 @@
+//! One call: attempts over the endpoints until one answers, none may be tried any more, or time is up.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use ringfort_types::Outcome;
+use tokio::time::Instant;
+
+use crate::error::{Error, Failure};
+use crate::pool::{Connection, Pool};
+use crate::retry::{self, Safety};
+use crate::wire;
+
+/// How much longer than the server's own bound a call waits for its word about the outcome.
+const GRACE: Duration = Duration::from_millis(500);
+/// Pause before the second round over the endpoints.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Rounds over the endpoints.
+const ROUNDS: u32 = 2;
+
+/// A request that can be sent any number of times.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    /// Path and query, encoded.
+    pub(crate) target: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) safety: Safety,
+    /// Whether the route takes `Ringfort-Timeout-Ms`.
+    pub(crate) bounded: bool,
+}
+
+impl Call {
+    pub(crate) fn new(method: Method, target: String, safety: Safety) -> Self {
+        Self {
+            method,
+            target,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            safety,
+            bounded: false,
+        }
+    }
+
+    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+}
+
+/// What a server answered, read whole.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+    /// An earlier attempt of the same call may have been executed.
+    pub(crate) after_doubt: bool,
+    /// The endpoint that answered, by its position.
+    pub(crate) endpoint: usize,
+}
+
+impl Answer {
+    /// A header's value, if it is there and plain text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// Bounds of one call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) answer_bytes_max: usize,
+}
+
+/// Executes a call; answers with a status that `accepts` refuses are errors.
+pub(crate) async fn execute(
+    pools: &[Pool],
+    bounds: Bounds,
+    call: &Call,
+    accepts: fn(StatusCode) -> bool,
+) -> Result<Answer, Error> {
+    let begin = Instant::now();
+    let deadline = begin + bounds.timeout;
+    let mut doubt = false;
+    let mut attempts = 0;
+    let mut last = None;
+    'rounds: for round in 0..ROUNDS {
+        for (endpoint, pool) in pools.iter().enumerate() {
+            let pause = pause_before(round, last.as_ref());
+            if attempts > 0 && Instant::now() + pause >= deadline {
+                break 'rounds;
+            }
+            // Between two endpoints of one round nothing is waited for.
+            if round > 0 {
+                tokio::time::sleep(pause).await;
+            }
+            attempts += 1;
+            let failure = match attempt(pool, bounds, call, deadline).await {
+                Ok(answer) if accepts(answer.status) => {
+                    return Ok(Answer {
+                        after_doubt: doubt,
+                        endpoint,
+                        ..answer
+                    });
+                }
+                Ok(answer) => wire::refused(&answer, call.safety),
+                Err(failure) => failure,
+            };
+            let again = retry::may_retry(&failure, call.safety);
+            let outcome = retry::outcome(doubt, &failure, call.safety);
+            doubt = outcome == Some(Outcome::Unknown);
+            last = Some(Error {
+                endpoint: Some(pool.endpoint().clone()),
+                failure,
+                outcome,
+                attempts,
+            });
+            if !again {
+                break 'rounds;
+            }
+        }
+    }
+    Err(last.unwrap_or_else(|| Error::invalid("there is no endpoint", call.safety.is_write())))
+}
+
+/// How long to wait before the next attempt: a server that asks for time gets it, the others a short moment.
+fn pause_before(round: u32, last: Option<&Error>) -> Duration {
+    if round == 0 {
+        return Duration::ZERO;
+    }
+    let asked = last.and_then(|error| match &error.failure {
+        Failure::Refused(rejection) => rejection.retry_after,
+        _ => None,
+    });
+    asked.unwrap_or(PAUSE)
+}
+
+/// Sends the call once, over an idle connection or a new one.
+async fn attempt(
+    pool: &Pool,
+    bounds: Bounds,
+    call: &Call,
+    deadline: Instant,
+) -> Result<Answer, Failure> {
+    let mut request = Some(build(pool, call, deadline)?);
+    let late = |sent| Failure::TimedOut {
+        after: bounds.timeout,
+        sent,
+    };
+    while let Some(connection) = pool.take_idle().await {
+        let Some(whole) = request.take() else { break };
+        match send(pool, connection, whole, bounds, deadline).await {
+            // Closed while it lay idle, before any of the request was taken: the next one.
+            Err(Unsent::NotTaken(whole, _)) => request = Some(*whole),
+            Err(Unsent::Failed(failure)) => return Err(failure),
+            Ok(answer) => return Ok(answer),
+        }
+    }
+    let dial_until = deadline.min(Instant::now() + bounds.connect_timeout);
+    let connection = match tokio::time::timeout_at(dial_until, pool.dial()).await {
+        Ok(connection) => connection.map_err(|error| Failure::NotSent(error.into()))?,
+        Err(_) => return Err(late(false)),
+    };
+    let Some(whole) = request else {
+        return Err(Failure::Invalid("the request was already sent".into()));
+    };
+    match send(pool, connection, whole, bounds, deadline).await {
+        Ok(answer) => Ok(answer),
+        Err(Unsent::NotTaken(_, error)) => Err(Failure::NotSent(error.into())),
+        Err(Unsent::Failed(failure)) => Err(failure),
+    }
+}
+
+type Request = http::Request<Full<Bytes>>;
+
+fn build(pool: &Pool, call: &Call, deadline: Instant) -> Result<Request, Failure> {
+    let mut request = Request::new(Full::new(call.body.clone()));
+    *request.method_mut() = call.method.clone();
+    *request.uri_mut() = call
+        .target
+        .parse()
+        .map_err(|error| Failure::Invalid(format!("the request's target: {error}")))?;
+    *request.headers_mut() = call.headers.clone();
+    let headers = request.headers_mut();
+    headers.insert(http::header::HOST, pool.authority());
+    if call.bounded {
+        let rest = deadline
+            .saturating_duration_since(Instant::now())
+            .as_millis();
+        let rest = u64::try_from(rest).unwrap_or(u64::MAX);
+        let rest = rest.clamp(1, ringfort_types::limits::TIMEOUT_MS_MAX);
+        headers.insert(wire::TIMEOUT, HeaderValue::from(rest));
+    }
+    Ok(request)
+}
+
+/// A request without an answer.
+enum Unsent {
+    /// The connection took nothing of it: here it is.
+    NotTaken(Box<Request>, hyper::Error),
+    Failed(Failure),
+}
+
+async fn send(
+    pool: &Pool,
+    mut connection: Connection,
+    request: Request,
+    bounds: Bounds,
+    deadline: Instant,
+) -> Result<Answer, Unsent> {
+    let until = deadline + GRACE;
+    let late = |_| {
+        Unsent::Failed(Failure::TimedOut {
+            after: bounds.timeout,
+            sent: true,
+        })
+    };
+    let lost = |error| Unsent::Failed(Failure::Lost(error));
+    let sent = tokio::time::timeout_at(until, connection.try_send_request(request));
+    let response = match sent.await.map_err(late)? {
+        Ok(response) => response,
+        Err(mut error) => {
+            let request = error.take_message();
+            let error = error.into_error();
+            return Err(match request {
+                Some(request) => Unsent::NotTaken(Box::new(request), error),
+                None => lost(error.into()),
+            });
+        }
+    };
+    let (head, body) = response.into_parts();
+    let body = Limited::new(body, bounds.answer_bytes_max).collect();
+    let body = tokio::time::timeout_at(until, body).await.map_err(late)?;
+    let body = body.map_err(lost)?.to_bytes();
+    pool.give_back(connection);
+    Ok(Answer {
+        status: head.status,
+        headers: head.headers,
+        body,
+        after_doubt: false,
+        endpoint: 0,
+    })
+}

@@ -1,0 +1,253 @@
+//! The JSON of a batch, parsed strictly: a member that is unknown, given twice, `null`, or of no use to its operation is
+//! refused, since what a client meant by it would otherwise silently not happen.
+//!
+//! Texts without escapes are not copied: keys and values are slices of the body.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+use ringfort_types::limits::{BATCH_OPERATIONS_MAX, VERSION_MAX};
+use ringfort_types::request::{Condition, Operation};
+use ringfort_types::{Code, Key, Refusal, Version};
+use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
+
+use super::kv;
+
+/// Base64 of requests: with padding or without.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Parses the body of a batch into its operations and whether they are atomic.
+pub(crate) fn parse(
+    body: &Bytes,
+    value_bytes_max: usize,
+) -> Result<(Vec<Operation>, bool), Refusal> {
+    let request: Request<'_> = serde_json::from_slice(body)
+        .map_err(|error| invalid(format!("the body is not a batch: {error}")))?;
+    let operations = request.ops.0;
+    if operations.is_empty() {
+        return Err(invalid("the batch has no operations".to_owned()));
+    }
+    let operations = operations
+        .into_iter()
+        .enumerate()
+        .map(|(position, operation)| {
+            operation
+                .check(body, value_bytes_max)
+                .map_err(|mut refusal| {
+                    refusal.detail = format!("ops[{position}]: {}", refusal.detail).into();
+                    refusal
+                })
+        });
+    let operations = operations.collect::<Result<Vec<_>, _>>()?;
+    let atomic = request.atomic.unwrap_or(false);
+    if atomic {
+        one_hash_tag(&operations)?;
+    }
+    Ok((operations, atomic))
+}
+
+fn one_hash_tag(operations: &[Operation]) -> Result<(), Refusal> {
+    let tag = operations
+        .first()
+        .map(|operation| operation.key().hash_tag());
+    let other = operations
+        .iter()
+        .position(|operation| Some(operation.key().hash_tag()) != tag);
+    let Some(position) = other else {
+        return Ok(());
+    };
+    let detail = format!(
+        "the key of ops[{position}] does not share the hash tag of ops[0]: the keys of an atomic batch share one {{tag}} \
+         or are one key"
+    );
+    Err(Refusal::not_applied(Code::CrossShard, detail))
+}
+
+fn invalid(detail: String) -> Refusal {
+    Refusal::not_applied(Code::InvalidArgument, detail)
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request<'a> {
+    #[serde(borrow)]
+    ops: Operations<'a>,
+    #[serde(default, deserialize_with = "present")]
+    atomic: Option<bool>,
+}
+
+/// A list that is not read further than a batch may go.
+struct Operations<'a>(Vec<OperationRequest<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Operations<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListVisitor;
+
+        impl<'de> Visitor<'de> for ListVisitor {
+            type Value = Operations<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a list of 1 to {BATCH_OPERATIONS_MAX} operations")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut operations = Vec::new();
+                while let Some(operation) = list.next_element()? {
+                    if operations.len() == BATCH_OPERATIONS_MAX {
+                        return Err(A::Error::custom(format_args!(
+                            "more than {BATCH_OPERATIONS_MAX} operations"
+                        )));
+                    }
+                    operations.push(operation);
+                }
+                Ok(Operations(operations))
+            }
+        }
+        deserializer.deserialize_seq(ListVisitor)
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OperationRequest<'a> {
+    op: Kind,
+    #[serde(borrow, default, deserialize_with = "present")]
+    key: Option<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    key_b64: Option<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    value: Option<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    value_b64: Option<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    ttl: Option<Text<'a>>,
+    #[serde(default, deserialize_with = "present")]
+    if_version: Option<u64>,
+}
+
+#[derive(Clone, Copy, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Get,
+    Put,
+    Delete,
+}
+
+impl OperationRequest<'_> {
+    fn check(self, body: &Bytes, value_bytes_max: usize) -> Result<Operation, Refusal> {
+        let key = one_of("key", self.key, self.key_b64, body)?
+            .ok_or_else(|| invalid("it names no key (key or key_b64)".to_owned()))?;
+        let key = Key::new(key).map_err(|error| kv::refuse_key(&error))?;
+        let value = one_of("value", self.value, self.value_b64, body)?;
+        let misplaced = |member, given: bool| match given {
+            true => Err(invalid(format!(
+                "{member} has no meaning for this operation"
+            ))),
+            false => Ok(()),
+        };
+        if !matches!(self.op, Kind::Put) {
+            misplaced("value", value.is_some())?;
+            misplaced("ttl", self.ttl.is_some())?;
+        }
+        let condition = match self.if_version {
+            None => Condition::Always,
+            Some(version @ 0..=VERSION_MAX) => Condition::version(Version(version)),
+            Some(_) => return Err(invalid(format!("if_version is from 0 to {VERSION_MAX}"))),
+        };
+        match self.op {
+            Kind::Get => {
+                misplaced("if_version", self.if_version.is_some())?;
+                Ok(Operation::Get { key })
+            }
+            Kind::Delete => Ok(Operation::Delete { key, condition }),
+            Kind::Put => {
+                let value = value.ok_or_else(|| {
+                    invalid("a put needs a value (value or value_b64)".to_owned())
+                })?;
+                check_value(&value, value_bytes_max)?;
+                let ttl = self
+                    .ttl
+                    .map(|text| kv::parse_ttl(&text.0, "ttl"))
+                    .transpose()?;
+                Ok(Operation::Put {
+                    key,
+                    value,
+                    ttl,
+                    condition,
+                })
+            }
+        }
+    }
+}
+
+fn check_value(value: &Bytes, bytes_max: usize) -> Result<(), Refusal> {
+    let bytes = value.len();
+    if bytes <= bytes_max {
+        return Ok(());
+    }
+    let detail =
+        format!("the value has {bytes} bytes; the limit is {bytes_max} (limits.max_value_bytes)");
+    Err(Refusal::not_applied(Code::TooLarge, detail))
+}
+
+/// The bytes of `name` or `name_b64`; both is an error.
+fn one_of(
+    name: &'static str,
+    text: Option<Text<'_>>,
+    base64: Option<Text<'_>>,
+    body: &Bytes,
+) -> Result<Option<Bytes>, Refusal> {
+    match (text, base64) {
+        (None, None) => Ok(None),
+        (Some(Text(Cow::Borrowed(text))), None) => Ok(Some(body.slice_ref(text.as_bytes()))),
+        (Some(Text(Cow::Owned(text))), None) => Ok(Some(text.into_bytes().into())),
+        (None, Some(Text(base64))) => match BASE64.decode(base64.as_bytes()) {
+            Ok(bytes) => Ok(Some(bytes.into())),
+            Err(error) => Err(invalid(format!("{name}_b64 is not Base64: {error}"))),
+        },
+        (Some(_), Some(_)) => Err(invalid(format!("{name} and {name}_b64 exclude each other"))),
+    }
+}
+
+/// A member that is there is not `null`: a client whose variable was not set means something else than one that leaves the
+/// member out.
+fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
+/// A text, borrowed from the body where it holds no escapes.
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
+    }
+}

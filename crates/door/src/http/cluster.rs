@@ -1,0 +1,282 @@
+//! `/v1/cluster…`: what the cluster looks like, and moving nodes out of it.
+
+use http::{HeaderValue, Method, StatusCode};
+use ringfort_types::request::{ClusterView, NodeView, ReplicaView, ShardView};
+use ringfort_types::{Code, Key, NamespaceId, NodeId, Refusal};
+use serde::Serialize;
+
+use super::call::Call;
+use super::head::Head;
+use super::kv::refuse_key;
+use super::query::Query;
+use super::reply::Reply;
+use super::route::Route;
+use super::upload::{Arriving, Limit};
+use super::{json, percent, query};
+use crate::Backend;
+
+/// The largest body of a request that changes the cluster: room for `{}` and its spaces.
+const BODY_BYTES_MAX: usize = 1024;
+
+/// Answers a request that reads about the cluster.
+pub(crate) async fn read<B: Backend>(
+    backend: &B,
+    call: &Call<'_>,
+    route: Route<'_>,
+    query: &Query,
+    head: &Head<'_>,
+) -> Result<Reply, Refusal> {
+    let key = match route {
+        Route::WhereIs => Some(key_of(query)?),
+        _ => None,
+    };
+    let base64 = query.base64()?;
+    let node = query.text("node")?.map(parse_node).transpose()?;
+    let context = call.hand_over(head);
+    let view = backend.cluster(&context).await?;
+    let document = match (route, key) {
+        (Route::Nodes, _) => render(&NodesDocument {
+            epoch: view.epoch.0,
+            nodes: nodes(&view),
+        }),
+        (Route::Shards, _) => shards_document(&view, node.as_ref())?,
+        (Route::WhereIs, Some(key)) => route_document(backend, &view, &key, base64)?,
+        _ => render(&ClusterDocument {
+            cluster_id: view.cluster_id.to_string(),
+            epoch: view.epoch.0,
+            replication_factor: view.replication_factor,
+            answered_by: view.answered_by.as_str(),
+            nodes: nodes(&view),
+            shards: shards(&view, None),
+            warnings: &view.warnings,
+        }),
+    };
+    Ok(Reply::json(document))
+}
+
+/// Answers a request that moves a node out of the cluster, named as it stands in the path.
+pub(crate) async fn change<B: Backend>(
+    backend: &B,
+    call: &Call<'_>,
+    raw_node: &str,
+    head: &Head<'_>,
+    body: &mut Arriving,
+) -> Result<Reply, Refusal> {
+    head.refuse_conditions()?;
+    let decoded = percent::decode(raw_node).map_err(|_| {
+        let detail = "the node id in the path holds a % without two hexadecimal digits";
+        Refusal::new(Code::InvalidArgument, detail)
+    })?;
+    let node = parse_node(&String::from_utf8_lossy(&decoded))?;
+    let is_drain = call.parts.method == Method::POST;
+    if is_drain {
+        head.require_json()?;
+        expect_empty_object(backend, call, head, body).await?;
+    } else {
+        body.expect_none(backend, call.deadline(head)).await?;
+    }
+    let context = call.hand_over(head);
+    let watch = if is_drain {
+        backend.drain_node(&context, node.as_str()).await?;
+        format!("/v1/cluster/shards?node={node}")
+    } else {
+        backend.remove_node(&context, node.as_str()).await?;
+        "/v1/cluster/nodes".to_owned()
+    };
+    let mut document = b"{\"watch\":".to_vec();
+    json::write_text(&mut document, &watch);
+    document.push(b'}');
+    Ok(Reply {
+        status: StatusCode::ACCEPTED,
+        // The characters of a node id are fit for a header.
+        location: HeaderValue::from_str(&watch).ok(),
+        ..Reply::json(document)
+    })
+}
+
+async fn expect_empty_object<B: Backend>(
+    backend: &B,
+    call: &Call<'_>,
+    head: &Head<'_>,
+    body: &mut Arriving,
+) -> Result<(), Refusal> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+
+    let limit = Limit {
+        part: "body",
+        bytes_max: BODY_BYTES_MAX,
+        setting: "fixed",
+    };
+    let upload = body.read(backend, limit, call.deadline(head)).await?;
+    if upload.bytes.is_empty() {
+        return Ok(());
+    }
+    let parsed: Result<Nothing, _> = serde_json::from_slice(&upload.bytes);
+    parsed.map(|_| ()).map_err(|error| {
+        let detail = format!("the body is neither empty nor an empty object: {error}");
+        Refusal::new(Code::InvalidArgument, detail)
+    })
+}
+
+fn parse_node(text: &str) -> Result<NodeId, Refusal> {
+    NodeId::parse(text).map_err(|error| Refusal::new(Code::InvalidArgument, error.to_string()))
+}
+
+fn key_of(query: &Query) -> Result<Key, Refusal> {
+    let Some(bytes) = query.bytes("key") else {
+        let detail = "the query parameter key is missing";
+        return Err(Refusal::new(Code::InvalidArgument, detail));
+    };
+    Key::new(bytes.clone()).map_err(|error| refuse_key(&error))
+}
+
+#[derive(Serialize)]
+struct ClusterDocument<'a> {
+    cluster_id: String,
+    epoch: u64,
+    replication_factor: u32,
+    answered_by: &'a str,
+    nodes: Vec<NodeDocument<'a>>,
+    shards: Vec<ShardDocument<'a>>,
+    warnings: &'a [String],
+}
+
+#[derive(Serialize)]
+struct NodesDocument<'a> {
+    epoch: u64,
+    nodes: Vec<NodeDocument<'a>>,
+}
+
+#[derive(Serialize)]
+struct ShardsDocument<'a> {
+    epoch: u64,
+    shards: Vec<ShardDocument<'a>>,
+}
+
+#[derive(Serialize)]
+struct NodeDocument<'a> {
+    id: &'a str,
+    state: &'a str,
+    client: &'a str,
+    peer: &'a str,
+    zone: &'a str,
+    capacity: f64,
+    version: &'a str,
+}
+
+#[derive(Serialize)]
+struct ShardDocument<'a> {
+    shard: u32,
+    first_token: String,
+    last_token: String,
+    state: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reason: &'a str,
+    leader: Option<&'a str>,
+    replicas: Vec<ReplicaDocument<'a>>,
+    keys: u64,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct ReplicaDocument<'a> {
+    id: u64,
+    node: &'a str,
+    role: &'a str,
+}
+
+fn nodes(view: &ClusterView) -> Vec<NodeDocument<'_>> {
+    view.nodes.iter().map(node_document).collect()
+}
+
+fn node_document(node: &NodeView) -> NodeDocument<'_> {
+    NodeDocument {
+        id: node.id.as_str(),
+        state: node.state,
+        client: &node.client,
+        peer: &node.peer,
+        zone: &node.zone,
+        capacity: node.capacity,
+        version: &node.version,
+    }
+}
+
+fn replica_document(replica: &ReplicaView) -> ReplicaDocument<'_> {
+    ReplicaDocument {
+        id: replica.id.0,
+        node: replica.node.as_str(),
+        role: replica.role,
+    }
+}
+
+fn shards<'a>(view: &'a ClusterView, node: Option<&NodeId>) -> Vec<ShardDocument<'a>> {
+    let is_asked = |shard: &&ShardView| {
+        node.is_none_or(|node| shard.replicas.iter().any(|replica| replica.node == *node))
+    };
+    view.shards
+        .iter()
+        .filter(is_asked)
+        .map(shard_document)
+        .collect()
+}
+
+fn shard_document(shard: &ShardView) -> ShardDocument<'_> {
+    ShardDocument {
+        shard: shard.shard.0,
+        first_token: token(shard.tokens.first),
+        last_token: token(shard.tokens.last),
+        state: shard.state,
+        reason: &shard.reason,
+        leader: shard.leader.as_ref().map(NodeId::as_str),
+        replicas: shard.replicas.iter().map(replica_document).collect(),
+        keys: shard.keys,
+        bytes: shard.bytes,
+    }
+}
+
+fn token(token: ringfort_types::Token) -> String {
+    format!("{:016x}", token.0)
+}
+
+fn shards_document(view: &ClusterView, node: Option<&NodeId>) -> Result<Vec<u8>, Refusal> {
+    if let Some(node) = node.filter(|node| view.nodes.iter().all(|known| known.id != **node)) {
+        let shown = query::shown(node.as_str().as_bytes());
+        let detail = format!("the query parameter node names no node of this cluster: {shown}");
+        return Err(Refusal::new(Code::InvalidArgument, detail));
+    }
+    Ok(render(&ShardsDocument {
+        epoch: view.epoch.0,
+        shards: shards(view, node),
+    }))
+}
+
+/// `{"epoch":…,"key":…,"token":…, and the members of the shard}`.
+fn route_document<B: Backend>(
+    backend: &B,
+    view: &ClusterView,
+    key: &Key,
+    base64: bool,
+) -> Result<Vec<u8>, Refusal> {
+    let shard = backend.shard_of(key);
+    let Some(shard) = view.shards.iter().find(|known| known.shard == shard) else {
+        let detail = format!("this node's map of the cluster holds no shard {shard}");
+        return Err(Refusal::new(Code::Unavailable, detail));
+    };
+    let mut document = b"{\"epoch\":".to_vec();
+    json::write_number(&mut document, view.epoch.0);
+    document.push(b',');
+    json::write_bytes(&mut document, "key", key.to_bytes(), base64);
+    document.extend_from_slice(b",\"token\":");
+    json::write_text(&mut document, &token(key.token(NamespaceId(0))));
+    document.push(b',');
+    let members = render(&shard_document(shard));
+    document.extend_from_slice(members.strip_prefix(b"{").unwrap_or(&members));
+    Ok(document)
+}
+
+/// Documents of ours hold nothing that JSON cannot: maps have text keys, and no number is rendered that is none.
+fn render(document: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(document).unwrap_or_default()
+}

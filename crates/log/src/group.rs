@@ -1,0 +1,35 @@
+//! What the log knows of one group while it runs.
+
+use ringfort_types::{HardState, ReplicaId};
+
+use crate::format::StateRecord;
+use crate::live::LiveEntries;
+use crate::{Base, Damage};
+
+/// A group that exists.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Group {
+    pub(crate) replica: ReplicaId,
+    pub(crate) hard_state: HardState,
+    pub(crate) base: Base,
+    /// Number of its last record.
+    pub(crate) sequence: u64,
+    pub(crate) live: LiveEntries,
+    pub(crate) damage: Option<Damage>,
+    /// The batch that names the group in its directory last, and its place there.
+    pub(crate) listed: Option<(u64, usize)>,
+}
+
+impl Group {
+    /// Everything about the group but payloads, to be written.
+    pub(crate) fn state(&self) -> StateRecord {
+        StateRecord {
+            replica: self.replica,
+            hard_state: self.hard_state,
+            base: self.base,
+            last: self.live.last(),
+            damage: self.damage.clone(),
+            terms: self.live.terms().collect(),
+        }
+    }
+}

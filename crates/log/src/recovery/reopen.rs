@@ -1,0 +1,196 @@
+//! From what was read to a log that runs: damage is settled, a fresh segment is opened, the running log takes over.
+
+use std::collections::BTreeMap;
+
+use ringfort_env::{Disk, DiskOperation};
+use ringfort_types::{Entry, GroupId, Monotonic};
+
+use super::history::{Files, Restored, UNPROVEN};
+use super::replay::Replayed;
+use crate::builder::{BatchBuilder, Place};
+use crate::chain::Chain;
+use crate::file_log::Parts;
+use crate::format::{ENTRY_HEADER_BYTES, Sealer, SegmentId};
+use crate::group::Group;
+use crate::live::LiveEntries;
+use crate::opening::{Opening, Rewrite};
+use crate::prepare::{Preparer, zeros};
+use crate::{
+    Damage, DamageKind, FileLog, LogError, LogOptions, RecoveredGroup, RecoveredLog,
+};
+
+/// Opens a fresh segment after what was read, and hands over to a running log.
+pub(super) fn reopen(
+    disk: &mut dyn Disk,
+    options: LogOptions,
+    now: Monotonic,
+    files: &Files,
+    restored: Restored,
+) -> Result<(FileLog, RecoveredLog), LogError> {
+    let Restored { replay, links, abandoned, sequence } = restored;
+    let fresh = SegmentId(files.keys().next_back().map_or(1, |id| id.0 + 1));
+    let mut chain = Chain::default();
+    for link in &links {
+        chain.push(link.id, link.length, link.end);
+    }
+    chain.push(fresh, options.segment_bytes, 0);
+    let mut recovered = RecoveredLog { findings: replay.findings, ..RecoveredLog::default() };
+    let mut groups = BTreeMap::new();
+    let mut brought = Vec::new();
+    for (id, replayed) in replay.groups {
+        let (group, outside) = settle(id, replayed, &mut chain, &mut brought, &mut recovered.findings);
+        groups.insert(id, group);
+        recovered.groups.insert(id, outside);
+    }
+    let spare = files.iter().rev().find(|&(id, length)| {
+        let in_use = links.iter().any(|link| link.id == *id) || abandoned == Some(*id);
+        *length == options.segment_bytes && !in_use
+    });
+    let spare = spare.map(|(id, _)| *id);
+    prepare(disk, fresh, options.segment_bytes, spare)?;
+    let previous = chain.previous();
+    let place = Place {
+        segment: fresh,
+        sealer: Sealer::new(options.salt, fresh),
+        previous: previous.map_or(SegmentId::default(), |segment| segment.id),
+        previous_end: previous.map_or(0, |segment| segment.end),
+    };
+    let opening = Opening {
+        builder: &mut BatchBuilder::new(place),
+        chain: &chain,
+        sequence,
+        batch_bytes: options.batch_bytes_soft(),
+    };
+    let batches = opening.build(&groups, &brought);
+    let needed = batches.last().map_or(0, |batch| batch.header.end());
+    if needed > options.segment_bytes {
+        let segment_bytes = options.segment_bytes;
+        return Err(LogError::SegmentTooSmall { segment_bytes, needed });
+    }
+    for batch in &batches {
+        let bytes = batch.bytes.clone();
+        let offset = batch.header.offset;
+        disk.execute(&DiskOperation::WriteAt { file: fresh.file(), offset, bytes })?;
+        disk.execute(&DiskOperation::SyncData(fresh.file()))?;
+    }
+    chain.set_active_end(needed);
+    let mut preparer = Preparer::new(options.segment_bytes, SegmentId(fresh.0 + 1), Vec::new());
+    let oldest = chain.oldest_needed();
+    let unused = files.iter().filter(|(id, _)| {
+        Some(**id) != spare && links.iter().all(|link| link.id != **id)
+    });
+    for (id, length) in unused {
+        preparer.release(*id, *length);
+    }
+    while let Some(segment) = chain.pop_before(oldest) {
+        preparer.release(segment.id, segment.capacity);
+    }
+    let parts = Parts {
+        options,
+        groups,
+        chain,
+        place,
+        sequence: sequence + batches.len() as u64,
+        preparer,
+        marked: brought.is_empty(),
+    };
+    Ok((FileLog::new(parts, now), recovered))
+}
+
+/// Makes the fresh segment's file: from one that is not in use, or anew.
+fn prepare(
+    disk: &mut dyn Disk,
+    fresh: SegmentId,
+    segment_bytes: u64,
+    spare: Option<SegmentId>,
+) -> Result<(), LogError> {
+    if let Some(spare) = spare {
+        disk.execute(&DiskOperation::Rename { from: spare.file(), to: fresh.file() })?;
+    } else {
+        disk.execute(&DiskOperation::Create(fresh.file()))?;
+        let mut offset = 0;
+        while offset < segment_bytes {
+            let bytes = zeros(offset, segment_bytes);
+            let length = bytes.len() as u64;
+            disk.execute(&DiskOperation::WriteAt { file: fresh.file(), offset, bytes })?;
+            offset += length;
+        }
+        disk.execute(&DiskOperation::SyncData(fresh.file()))?;
+    }
+    disk.execute(&DiskOperation::SyncDirectory)?;
+    Ok(())
+}
+
+/// Decides what damage cost a group, cuts its entries there, and splits it into what the log keeps and what it tells.
+fn settle(
+    id: GroupId,
+    mut replayed: Replayed,
+    chain: &mut Chain,
+    brought: &mut Vec<Rewrite>,
+    findings: &mut Vec<String>,
+) -> (Group, RecoveredGroup) {
+    let found = found_damage(&replayed);
+    if let Some(damage) = &found {
+        let Damage { file, offset, kind } = damage;
+        let what = match kind {
+            DamageKind::HardStateLost => "its hard state".to_owned(),
+            DamageKind::EntriesLost { first, last } => format!("entries {first} to {last}"),
+        };
+        let replica = replayed.replica;
+        findings.push(format!(
+            "{file}: damage at offset {offset} cost group {id} (replica {replica}) {what}"
+        ));
+    }
+    let damage = merge(replayed.damage.take(), found);
+    replayed.slots.cut_lost();
+    let base = replayed.base;
+    let fresh = chain.active().id;
+    let mut live = LiveEntries::empty(base.applied.index);
+    let mut entries = Vec::new();
+    for (index, slot) in std::mem::take(&mut replayed.slots).into_entries() {
+        let (term, payload) = (slot.term, slot.payload.unwrap_or_default());
+        let home = if slot.home == UNPROVEN { fresh } else { slot.home };
+        let bytes = (ENTRY_HEADER_BYTES + payload.len()) as u64;
+        live.append(chain, (index, term), home, bytes);
+        if slot.home == UNPROVEN {
+            brought.push(Rewrite { group: id, index, term, payload: payload.clone() });
+        }
+        entries.push(Entry { term, index, payload });
+    }
+    let mut hard_state = replayed.hard_state;
+    if damage.is_none() {
+        // A submission that was cut short may have left a commit index behind without its entries.
+        hard_state.commit = hard_state.commit.min(live.last());
+    }
+    let replica = replayed.replica;
+    let outside = RecoveredGroup { replica, hard_state, base, entries, damage: damage.clone() };
+    let sequence = replayed.sequence;
+    let group = Group { replica, hard_state, base, sequence, live, damage, listed: None };
+    (group, outside)
+}
+
+/// Damage found by this start.
+fn found_damage(replayed: &Replayed) -> Option<Damage> {
+    if let Some(spot) = replayed.broken.or(replayed.doubt) {
+        let (file, offset) = (spot.file(), spot.offset);
+        return Some(Damage { file, offset, kind: DamageKind::HardStateLost });
+    }
+    let (first, last, spot) = replayed.slots.lost()?;
+    let kind = DamageKind::EntriesLost { first, last };
+    Some(Damage { file: spot.file(), offset: spot.offset, kind })
+}
+
+/// Damage of an earlier start and of this one, as one: the graver, or both ranges.
+fn merge(before: Option<Damage>, found: Option<Damage>) -> Option<Damage> {
+    let (Some(before), Some(found)) = (before.clone(), found.clone()) else {
+        return before.or(found);
+    };
+    let kind = match (before.kind, found.kind) {
+        (
+            DamageKind::EntriesLost { first: f1, last: l1 },
+            DamageKind::EntriesLost { first: f2, last: l2 },
+        ) => DamageKind::EntriesLost { first: f1.min(f2), last: l1.max(l2) },
+        _ => DamageKind::HardStateLost,
+    };
+    Some(Damage { kind, ..before })
+}

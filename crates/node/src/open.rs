@@ -1,0 +1,259 @@
+//! How a node starts: from what its log recovered, with the stores that the log's bases name.
+//!
+//! A shard that was damaged stays closed; the others start. Nothing is guessed: a group whose hard state is not proven,
+//! whose entries are missing, or whose generation does not hold what its base says, is not served.
+
+use std::time::Duration;
+
+use ringfort_engine::{EngineError, Generation, StorageEngine};
+use ringfort_env::{Disk, DiskError};
+use ringfort_log::{
+    Base, DamageKind, GroupWrite, RecoveredGroup, RecoveredLog, SourceId, Submission, SubmissionId,
+};
+use ringfort_replica::{MachineError, Replica, ReplicaConfig};
+use ringfort_types::{GroupId, HardState, Monotonic, ReplicaId, ShardId};
+
+use crate::worker::{Worker, WorkerConfig};
+
+/// Whether the node's groups were founded in an earlier start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Formation {
+    /// This is the first start, or the first was interrupted before it was complete: groups the log does not know are
+    /// founded now.
+    New,
+    /// Every group was founded: one the log does not know is lost.
+    Complete,
+}
+
+/// Settings of a start.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenOptions {
+    /// Shards of the cluster.
+    pub shards: u32,
+    /// Workers, at least one. Shard `s` belongs to worker `s % workers`.
+    pub workers: u16,
+    /// Whether groups are founded.
+    pub formation: Formation,
+    /// Settings of each worker; the source is set here.
+    pub worker: WorkerConfig,
+    /// Longest time between two ticks.
+    pub tick: Duration,
+    /// A number that clients do not know.
+    pub hash_seed: u64,
+}
+
+/// A node that is started.
+pub struct Opened<W> {
+    /// Its workers, by number.
+    pub workers: Vec<Worker<W>>,
+    /// The founding of new groups, to be submitted to the log before anything else; `None` if there is none.
+    pub founding: Option<Submission>,
+    /// What a person should read, one line each.
+    pub findings: Vec<String>,
+}
+
+/// Why a node cannot start at all.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The engine, other than by damage of one store.
+    #[error("a store cannot be opened")]
+    Engine(#[from] EngineError),
+    /// A replica's state cannot be read.
+    #[error("a replica cannot be started")]
+    Machine(#[from] MachineError),
+}
+
+/// The source under which a founding is submitted: no worker has it.
+pub const FOUNDING_SOURCE: SourceId = SourceId(u16::MAX);
+
+/// Starts a node's replicas over what the log recovered. `engine` makes the engine of each worker.
+///
+/// # Errors
+/// The disk failed, or a store's format is newer. Damage is no error: the shard is closed.
+pub fn open<W>(
+    disk: &mut dyn Disk,
+    recovered: RecoveredLog,
+    options: OpenOptions,
+    now: Monotonic,
+    mut engine: impl FnMut(u16) -> Box<dyn StorageEngine>,
+) -> Result<Opened<W>, OpenError> {
+    let config = |number| WorkerConfig {
+        source: SourceId(number),
+        shards: options.shards,
+        ..options.worker
+    };
+    let mut workers: Vec<Worker<W>> = (0..options.workers)
+        .map(|number| Worker::new(config(number), engine(number)))
+        .collect();
+    let mut opened = Opened {
+        workers: Vec::new(),
+        founding: None,
+        findings: recovered.findings,
+    };
+    let mut live = Vec::new();
+    let mut founded = Vec::new();
+    let mut groups = recovered.groups;
+    for shard in (0..options.shards).map(ShardId) {
+        let group = GroupId::of_shard(shard);
+        let worker = &mut workers[(shard.0 % u32::from(options.workers)) as usize];
+        match groups.remove(&group) {
+            Some(recovered) => {
+                live.push((group, Generation(recovered.base.generation)));
+                start_recovered(
+                    disk,
+                    worker,
+                    shard,
+                    recovered,
+                    &options,
+                    now,
+                    &mut opened.findings,
+                )?;
+            }
+            None if options.formation == Formation::New => {
+                founded.push(GroupWrite::Create {
+                    group,
+                    replica: founding_replica(shard),
+                });
+                start_founded(worker, shard, &options, now)?;
+            }
+            None => {
+                let reason =
+                    "its log is missing: restore the data directory's log-*.seg files, or a backup"
+                        .to_owned();
+                opened
+                    .findings
+                    .push(format!("shard {shard} is closed: {reason}"));
+                worker.add_closed_shard(shard, founding_replica(shard), reason);
+            }
+        }
+    }
+    for group in groups.keys() {
+        opened.findings.push(format!(
+            "the log holds group {group}, which this cluster does not have; it is left alone"
+        ));
+    }
+    for worker in &mut workers {
+        let removed = worker.engine_mut().remove_leftovers(disk, &live)?;
+        if removed > 0 {
+            opened.findings.push(format!(
+                "{removed} files of interrupted flushes were removed"
+            ));
+        }
+    }
+    if !founded.is_empty() {
+        let id = SubmissionId(1);
+        opened.founding = Some(Submission {
+            source: FOUNDING_SOURCE,
+            id,
+            writes: founded,
+            operations: 0,
+        });
+    }
+    opened.workers = workers;
+    Ok(opened)
+}
+
+/// The replica that founds a shard on the node that forms a cluster.
+fn founding_replica(shard: ShardId) -> ReplicaId {
+    ReplicaId(u64::from(shard.0) + 1)
+}
+
+fn start_founded<W>(
+    worker: &mut Worker<W>,
+    shard: ShardId,
+    options: &OpenOptions,
+    now: Monotonic,
+) -> Result<(), OpenError> {
+    let group = GroupId::of_shard(shard);
+    worker.engine_mut().create(group)?;
+    let recovered = RecoveredGroup {
+        replica: founding_replica(shard),
+        hard_state: HardState::default(),
+        base: Base::default(),
+        entries: Vec::new(),
+        damage: None,
+    };
+    start_replica(worker, shard, recovered, options, now)
+}
+
+fn start_recovered<W>(
+    disk: &mut dyn Disk,
+    worker: &mut Worker<W>,
+    shard: ShardId,
+    recovered: RecoveredGroup,
+    options: &OpenOptions,
+    now: Monotonic,
+    findings: &mut Vec<String>,
+) -> Result<(), OpenError> {
+    let group = GroupId::of_shard(shard);
+    let reason = match damage_of(&recovered) {
+        Some(reason) => Some(reason),
+        None => open_store(disk, worker.engine_mut(), group, recovered.base)?,
+    };
+    match reason {
+        Some(reason) => {
+            findings.push(format!("shard {shard} is closed: {reason}"));
+            worker.add_closed_shard(shard, recovered.replica, reason);
+            Ok(())
+        }
+        None => start_replica(worker, shard, recovered, options, now),
+    }
+}
+
+fn damage_of(recovered: &RecoveredGroup) -> Option<String> {
+    let damage = recovered.damage.as_ref()?;
+    let lost = match damage.kind {
+        DamageKind::HardStateLost => "records that were durable are lost".to_owned(),
+        DamageKind::EntriesLost { first, last } => format!("entries {first} to {last} are lost"),
+    };
+    let (file, offset) = (&damage.file, damage.offset);
+    Some(format!(
+        "{file} is damaged at offset {offset} and {lost}; restore the data directory or a backup"
+    ))
+}
+
+/// Opens a group's store; gives why the shard has to stay closed if it is damaged.
+fn open_store(
+    disk: &mut dyn Disk,
+    engine: &mut dyn StorageEngine,
+    group: GroupId,
+    base: Base,
+) -> Result<Option<String>, OpenError> {
+    match engine.open(disk, group, Generation(base.generation)) {
+        Ok(applied) if applied == base.applied => Ok(None),
+        Ok(applied) => {
+            let (held, index) = (applied.index, base.applied.index);
+            Ok(Some(format!(
+                "its store holds entries up to {held} where the log begins behind {index}"
+            )))
+        }
+        Err(error @ EngineError::Damaged { .. }) => Ok(Some(format!(
+            "{error}; restore the data directory or a backup"
+        ))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn start_replica<W>(
+    worker: &mut Worker<W>,
+    shard: ShardId,
+    recovered: RecoveredGroup,
+    options: &OpenOptions,
+    now: Monotonic,
+) -> Result<(), OpenError> {
+    let config = ReplicaConfig {
+        group: GroupId::of_shard(shard),
+        replica: recovered.replica,
+        hard_state: recovered.hard_state,
+        base: recovered.base,
+        entries: recovered.entries,
+        tick: options.tick,
+        hash_seed: options.hash_seed,
+    };
+    let replica = Replica::new(config, worker.engine_mut(), now)?;
+    worker.add_shard(shard, replica, Generation(recovered.base.generation));
+    Ok(())
+}

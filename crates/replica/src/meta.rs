@@ -1,0 +1,69 @@
+//! The counters of a shard's state, and the clock that a replica keeps for it.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use ringfort_types::{Monotonic, ShardTime};
+
+const FORMAT: u8 = 1;
+
+/// Counters that are part of the replicated state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Meta {
+    /// Raised by each write; a key's version is the revision at its write.
+    pub(crate) revision: u64,
+    /// The newest stamp applied.
+    pub(crate) time: ShardTime,
+    /// Bytes of remembered answers and sessions.
+    pub(crate) retry_bytes: u64,
+}
+
+impl Meta {
+    pub(crate) fn encode(self) -> Bytes {
+        let mut out = BytesMut::with_capacity(25);
+        out.put_u8(FORMAT);
+        out.put_u64_le(self.revision);
+        out.put_u64_le(self.time.0);
+        out.put_u64_le(self.retry_bytes);
+        out.freeze()
+    }
+
+    pub(crate) fn decode(mut bytes: &[u8]) -> Option<Self> {
+        if bytes.len() != 25 || bytes.get_u8() != FORMAT {
+            return None;
+        }
+        Some(Self {
+            revision: bytes.get_u64_le(),
+            time: ShardTime(bytes.get_u64_le()),
+            retry_bytes: bytes.get_u64_le(),
+        })
+    }
+}
+
+/// A replica's reckoning of its shard's time: the newest stamp it knows, advanced by its own monotonic clock. A leader
+/// stamps by it; a new leader goes on from its own reckoning. It never goes back.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardClock {
+    stamp: ShardTime,
+    since: Monotonic,
+}
+
+impl ShardClock {
+    /// A clock that stands at `stamp` now.
+    #[must_use]
+    pub fn new(stamp: ShardTime, now: Monotonic) -> Self {
+        Self { stamp, since: now }
+    }
+
+    /// The shard's time now.
+    #[must_use]
+    pub fn now(&self, now: Monotonic) -> ShardTime {
+        self.stamp.advanced_by(now.since(self.since))
+    }
+
+    /// Takes a stamp from the log. One that is not ahead changes nothing: re-basing on the own stamps would drop the part
+    /// of a millisecond that each of them drops, and the clock would fall behind.
+    pub fn observe(&mut self, stamp: ShardTime, now: Monotonic) {
+        if stamp > self.now(now) {
+            *self = Self::new(stamp, now);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Reads of what is applied: single keys and ordered listings.
+
+use bytes::Bytes;
+use ringfort_engine::{Range, ScanControl, StorageEngine};
+use ringfort_types::request::{Found, Item};
+use ringfort_types::{GroupId, Key, NamespaceId, ShardTime, Version};
+
+use crate::layout::{self, DATA_PREFIX_BYTES, Head};
+use crate::machine::MachineError;
+
+/// What a read of one key found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// The key, or that it is absent.
+    Found(Option<Found>),
+    /// The key is due: it has to be expired through the log before a linearizable read is answered.
+    Due(Bytes, Version),
+}
+
+/// Reads one key at a shard time.
+pub(crate) fn get(
+    engine: &dyn StorageEngine,
+    group: GroupId,
+    namespace: NamespaceId,
+    key: &Key,
+    now: ShardTime,
+) -> Result<Reading, MachineError> {
+    let data_key = short_data_key(namespace, key.as_bytes());
+    let Some(stored) = engine.get(group, data_key.as_slice())? else {
+        return Ok(Reading::Found(None));
+    };
+    let (head, len) = Head::decode(&stored).ok_or(MachineError::Malformed("value"))?;
+    if head.due.is_some_and(|due| due <= now) {
+        return Ok(Reading::Due(
+            layout::data_key(namespace, key.as_bytes()),
+            head.version,
+        ));
+    }
+    let value = match stored {
+        ringfort_engine::Value::Borrowed(bytes) => Bytes::copy_from_slice(&bytes[len..]),
+        ringfort_engine::Value::Shared(bytes) => bytes.slice(len..),
+    };
+    let ttl_ms = head.due.map(|due| due.millis_since(now));
+    Ok(Reading::Found(Some(Found {
+        version: head.version,
+        value,
+        ttl_ms,
+        staleness_ms: None,
+    })))
+}
+
+/// A data key on the stack where it is short, so that a read allocates only for its answer.
+enum ShortKey {
+    Inline([u8; 128], usize),
+    Heap(Bytes),
+}
+
+impl ShortKey {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Inline(bytes, len) => &bytes[..*len],
+            Self::Heap(bytes) => bytes,
+        }
+    }
+}
+
+fn short_data_key(namespace: NamespaceId, key: &[u8]) -> ShortKey {
+    let len = DATA_PREFIX_BYTES + key.len();
+    let mut inline = [0; 128];
+    match inline.get_mut(..len) {
+        Some(mut out) => {
+            layout::put_data_key(&mut out, namespace, key);
+            ShortKey::Inline(inline, len)
+        }
+        None => ShortKey::Heap(layout::data_key(namespace, key)),
+    }
+}
+
+/// What one shard is asked for a listing.
+#[derive(Clone, Debug)]
+pub struct ListQuery {
+    /// The namespace.
+    pub namespace: NamespaceId,
+    /// Only keys that begin so.
+    pub prefix: Bytes,
+    /// Smallest key, inclusive; empty for the first.
+    pub start: Bytes,
+    /// End, exclusive.
+    pub end: Option<Bytes>,
+    /// Only keys greater than this.
+    pub after: Option<Key>,
+    /// Most items.
+    pub limit: usize,
+    /// Stop once keys and values reach this many bytes, with at least one item.
+    pub bytes_max: usize,
+    /// Leave values out.
+    pub keys_only: bool,
+}
+
+/// Lists keys of a shard in byte order at a shard time. Keys that are due are left out: they no longer exist for anybody
+/// who asks now.
+///
+/// # Errors
+/// The engine failed.
+pub fn list(
+    engine: &dyn StorageEngine,
+    group: GroupId,
+    query: &ListQuery,
+    now: ShardTime,
+) -> Result<Vec<Item>, MachineError> {
+    let (start, end) = bounds(query);
+    let mut items = Vec::new();
+    let mut bytes = 0;
+    let mut malformed = false;
+    engine.scan(
+        group,
+        Range {
+            start: &start,
+            end: Some(&end),
+        },
+        &mut |data_key, stored| {
+            let parsed = Key::new(Bytes::copy_from_slice(&data_key[DATA_PREFIX_BYTES..]))
+                .ok()
+                .zip(Head::decode(stored));
+            let Some((key, (head, len))) = parsed else {
+                malformed = true;
+                return ScanControl::Stop;
+            };
+            if head.due.is_some_and(|due| due <= now) {
+                return ScanControl::Continue;
+            }
+            let value = if query.keys_only {
+                Bytes::new()
+            } else {
+                Bytes::copy_from_slice(&stored[len..])
+            };
+            bytes += key.as_bytes().len() + value.len();
+            let ttl_ms = head.due.map(|due| due.millis_since(now));
+            items.push(Item {
+                key,
+                version: head.version,
+                value,
+                ttl_ms,
+            });
+            if items.len() >= query.limit || bytes >= query.bytes_max {
+                ScanControl::Stop
+            } else {
+                ScanControl::Continue
+            }
+        },
+    )?;
+    if malformed {
+        Err(MachineError::Malformed("record"))
+    } else {
+        Ok(items)
+    }
+}
+
+/// First data key, inclusive, and end, exclusive, of a query.
+fn bounds(query: &ListQuery) -> (Bytes, Bytes) {
+    let data = |key: &[u8]| layout::data_key(query.namespace, key);
+    let mut start = data(&query.start).max(data(&query.prefix));
+    if let Some(after) = &query.after {
+        // The next key in byte order is the same with a zero byte behind it.
+        start = start.max(data(&[after.as_bytes(), &[0]].concat()));
+    }
+    let mut end = layout::data_end_of_prefix(query.namespace, &query.prefix);
+    if let Some(bound) = &query.end {
+        end = end.min(data(bound));
+    }
+    (start, end)
+}

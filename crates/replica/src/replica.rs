@@ -1,0 +1,538 @@
+//! One replica: a Raft group over a state machine.
+//!
+//! In one turn a worker enqueues what clients ask, then polls: all that is queued becomes one entry, Raft says what to
+//! persist and what is committed, committed entries are applied, and their answers come out under the tickets they were
+//! enqueued with.
+//!
+//! Invariants:
+//! - What is queued is proposed in the turn it was queued in; nothing stays behind.
+//! - Answers come out in the order of the log.
+//! - A replica that failed to apply an entry applies nothing more, and says nothing more to its group.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ringfort_engine::StorageEngine;
+use ringfort_log::{Base, GroupWrite};
+use ringfort_raft::{Config, Effects, Group, Persist, PersistId, ReadId, Restored, Role};
+use ringfort_types::request::Operation;
+use ringfort_types::{
+    Applied, Entry, GroupId, HardState, Index, Key, Monotonic, NamespaceId, ReplicaId, ShardTime,
+    Term, Version,
+};
+
+use crate::command::{CommandIdentity, PayloadBuilder};
+use crate::layout;
+use crate::machine::{Answer, Applying, Machine, MachineError};
+use crate::meta::ShardClock;
+use crate::read::{self, ListQuery, Reading};
+
+/// A payload that has grown to this size is proposed, and another one begun.
+const PAYLOAD_BYTES_TARGET: usize = 1 << 20;
+/// Keys that one Expire command names at most.
+const EXPIRE_KEYS_MAX: usize = 256;
+/// How often a leader stamps its log while keys have a time to live: what a restart may lose of the shard's time.
+const STAMP_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Names a request; chosen by the worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// What a replica is made of at its start.
+#[derive(Clone, Debug)]
+pub struct ReplicaConfig {
+    /// Its group.
+    pub group: GroupId,
+    /// Its id.
+    pub replica: ReplicaId,
+    /// Proven hard state.
+    pub hard_state: HardState,
+    /// Where its log begins.
+    pub base: Base,
+    /// Entries behind the base.
+    pub entries: Vec<Entry>,
+    /// The longest time between two ticks.
+    pub tick: Duration,
+    /// A number that clients do not know.
+    pub hash_seed: u64,
+}
+
+/// What a turn of a replica gives.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// To be written to the log, in order.
+    pub writes: Vec<GroupWrite>,
+    /// To be reported with [`Replica::handle_persisted`] once those writes are durable.
+    pub persists: Vec<(GroupId, PersistId)>,
+    /// Answers to commands.
+    pub answers: Vec<(Ticket, Answer)>,
+    /// Reads that may be served now.
+    pub reads: Vec<Ticket>,
+    /// Tickets whose proposals are lost to a change of leadership or a stop: their outcome is unknown.
+    pub lost: Vec<Ticket>,
+}
+
+/// A look at a replica, for people and metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplicaStatus {
+    /// Its Raft group.
+    pub raft: ringfort_raft::Status,
+    /// Bytes of entries since the base.
+    pub log_bytes: u64,
+    /// Where its log begins.
+    pub base: Base,
+    /// Bytes of remembered answers.
+    pub retry_bytes: u64,
+}
+
+#[derive(Debug)]
+struct Proposed {
+    position: Applied,
+    tickets: Vec<Option<Ticket>>,
+}
+
+/// Where the expiry of what was due stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expiring {
+    No,
+    /// In this turn's queue.
+    Queued,
+    /// Proposed at this index, not applied yet.
+    Proposed(Index),
+}
+
+/// One replica of one shard.
+#[derive(Debug)]
+pub struct Replica {
+    group: GroupId,
+    id: ReplicaId,
+    raft: Group,
+    machine: Machine,
+    clock: ShardClock,
+    base: Base,
+    log_bytes: u64,
+    queue: PayloadBuilder,
+    queued: Vec<Option<Ticket>>,
+    /// The queue opens a session: its id is the entry's index, so there is one to an entry.
+    queue_opens_session: bool,
+    proposed: VecDeque<Proposed>,
+    reads: VecDeque<(ReadId, Ticket)>,
+    last_read: u64,
+    expiring: Expiring,
+    stamped: Monotonic,
+    now: Monotonic,
+}
+
+impl Replica {
+    /// Starts a replica over its open store, whose applied position is the base's or newer.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn new(
+        config: ReplicaConfig,
+        engine: &dyn StorageEngine,
+        now: Monotonic,
+    ) -> Result<Self, MachineError> {
+        let applied = engine.applied(config.group)?;
+        let machine = Machine::open(engine, config.group, config.hash_seed)?;
+        let log_bytes = config.entries.iter().map(entry_bytes).sum();
+        let entries = config
+            .entries
+            .into_iter()
+            .skip_while(|entry| entry.index <= applied.index)
+            .collect();
+        let restored = Restored {
+            hard_state: config.hard_state,
+            applied,
+            entries,
+        };
+        Ok(Self {
+            group: config.group,
+            id: config.replica,
+            raft: Group::new(
+                Config {
+                    replica: config.replica,
+                    tick: config.tick,
+                },
+                restored,
+            ),
+            clock: ShardClock::new(machine.time(), now),
+            machine,
+            base: config.base,
+            log_bytes,
+            queue: PayloadBuilder::new(),
+            queued: Vec::new(),
+            queue_opens_session: false,
+            proposed: VecDeque::new(),
+            reads: VecDeque::new(),
+            last_read: 0,
+            expiring: Expiring::No,
+            stamped: now,
+            now,
+        })
+    }
+
+    /// The replica's id.
+    #[must_use]
+    pub fn id(&self) -> ReplicaId {
+        self.id
+    }
+
+    /// Whether this replica leads its group.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.raft.status().role == Role::Leader
+    }
+
+    /// Whether reads can be served from what is applied, right now.
+    #[must_use]
+    pub fn can_read_now(&self) -> bool {
+        self.raft.can_read_now()
+    }
+
+    /// Bytes of remembered answers and sessions.
+    #[must_use]
+    pub fn retry_bytes(&self) -> u64 {
+        self.machine.retry_bytes()
+    }
+
+    /// A look at it.
+    #[must_use]
+    pub fn status(&self) -> ReplicaStatus {
+        ReplicaStatus {
+            raft: self.raft.status(),
+            log_bytes: self.log_bytes,
+            base: self.base,
+            retry_bytes: self.machine.retry_bytes(),
+        }
+    }
+
+    /// The shard's time now.
+    #[must_use]
+    pub fn shard_time(&self, now: Monotonic) -> ShardTime {
+        self.clock.now(now)
+    }
+
+    // --- inputs ---
+
+    /// Queues operations with one identity for this turn's entry. Keys among them that are due are expired first. The
+    /// caller has seen that this replica leads.
+    ///
+    /// # Errors
+    /// The engine failed: the replica must stop.
+    pub fn enqueue(
+        &mut self,
+        engine: &dyn StorageEngine,
+        now: Monotonic,
+        ticket: Ticket,
+        identity: &CommandIdentity,
+        atomic: bool,
+        operations: &[Operation],
+    ) -> Result<(), MachineError> {
+        self.expire_touched(engine, now, operations)?;
+        self.queue
+            .operations(NamespaceId::default(), identity, atomic, operations);
+        self.queued.push(Some(ticket));
+        self.propose_if_large(now);
+        Ok(())
+    }
+
+    /// Queues the opening of a session.
+    pub fn enqueue_open_session(&mut self, now: Monotonic, ticket: Ticket) {
+        if self.queue_opens_session {
+            self.propose(now);
+        }
+        self.queue.open_session();
+        self.queue_opens_session = true;
+        self.queued.push(Some(ticket));
+    }
+
+    /// Queues a read that waits until it may be served; it comes back in [`Output::reads`]. The caller has seen that this
+    /// replica leads.
+    pub fn enqueue_read(&mut self, ticket: Ticket) {
+        self.last_read += 1;
+        let id = ReadId(self.last_read);
+        if self.raft.read(id).is_ok() {
+            self.reads.push_back((id, ticket));
+        }
+    }
+
+    /// Queues the expiry of keys, each while it has the version that stands with it.
+    pub fn enqueue_expire(&mut self, due: &[(Bytes, Version)]) {
+        self.queue.expire(due);
+        self.queued.push(None);
+    }
+
+    /// Takes the passing of time: expires what is due, and stamps the log while keys have a time to live.
+    ///
+    /// # Errors
+    /// The engine failed: the replica must stop.
+    pub fn handle_tick(
+        &mut self,
+        engine: &dyn StorageEngine,
+        now: Monotonic,
+    ) -> Result<(), MachineError> {
+        self.raft.handle_tick(now);
+        let Some(next) = self.machine.next_due().filter(|_| self.leads()) else {
+            return Ok(());
+        };
+        let shard_now = self.clock.now(now);
+        if next <= shard_now && self.expiring == Expiring::No {
+            let due = self.machine.due_keys(engine, shard_now, EXPIRE_KEYS_MAX)?;
+            if !due.is_empty() {
+                self.enqueue_expire(&due);
+                self.expiring = Expiring::Queued;
+            }
+        } else if now.since(self.stamped) >= STAMP_INTERVAL {
+            self.enqueue_expire(&[]);
+        }
+        Ok(())
+    }
+
+    /// Takes word that a persist and all before it are durable.
+    pub fn handle_persisted(&mut self, id: PersistId) {
+        self.raft.handle_persisted(id);
+    }
+
+    /// Takes word that the log's record of a new base is durable.
+    pub fn handle_rebased(&mut self, base: Base, log_bytes_dropped: u64) {
+        self.base = base;
+        self.log_bytes = self.log_bytes.saturating_sub(log_bytes_dropped);
+        self.raft.compact(base.applied.index);
+    }
+
+    // --- reads ---
+
+    /// Reads one key from what is applied; whether that may be answered is the caller's to know.
+    ///
+    /// # Errors
+    /// The engine failed: the replica must stop.
+    pub fn get(
+        &self,
+        engine: &dyn StorageEngine,
+        now: Monotonic,
+        key: &Key,
+    ) -> Result<Reading, MachineError> {
+        read::get(
+            engine,
+            self.group,
+            NamespaceId::default(),
+            key,
+            self.clock.now(now),
+        )
+    }
+
+    /// Lists keys from what is applied.
+    ///
+    /// # Errors
+    /// The engine failed: the replica must stop.
+    pub fn list(
+        &self,
+        engine: &dyn StorageEngine,
+        now: Monotonic,
+        query: &ListQuery,
+    ) -> Result<Vec<ringfort_types::request::Item>, MachineError> {
+        read::list(engine, self.group, query, self.clock.now(now))
+    }
+
+    /// A hash over the shard's state.
+    ///
+    /// # Errors
+    /// The engine failed.
+    pub fn state_hash(&self, engine: &dyn StorageEngine) -> Result<u128, MachineError> {
+        self.machine.state_hash(engine)
+    }
+
+    // --- outputs ---
+
+    /// Whether [`Replica::poll`] has something to do that an input made.
+    #[must_use]
+    pub fn has_queued(&self) -> bool {
+        !self.queue.is_empty() || !self.reads.is_empty()
+    }
+
+    /// Does what waits: proposes the queue, applies what is committed, and says what is to be written and answered.
+    ///
+    /// # Errors
+    /// An entry could not be applied: the replica must stop. What was put into `out` so far stands.
+    pub fn poll(
+        &mut self,
+        engine: &mut dyn StorageEngine,
+        now: Monotonic,
+        out: &mut Output,
+    ) -> Result<(), MachineError> {
+        self.now = now;
+        self.propose(now);
+        let effects = self.raft.poll_effects();
+        if let Some((role, term)) = effects.role {
+            self.handle_role(role, term, out);
+        }
+        let Effects {
+            persist,
+            apply,
+            reads,
+            ..
+        } = effects;
+        if let Some(persist) = persist {
+            self.persist(persist, out);
+        }
+        if !apply.is_empty() {
+            self.apply(engine, &apply, out)?;
+        }
+        for ready in reads {
+            assert!(
+                ready.index <= self.raft.status().applied,
+                "a read was confirmed beyond what is applied"
+            );
+            let position = self.reads.iter().position(|(id, _)| *id == ready.id);
+            out.reads.extend(
+                position
+                    .and_then(|position| self.reads.remove(position))
+                    .map(|(_, ticket)| ticket),
+            );
+        }
+        Ok(())
+    }
+
+    fn persist(&mut self, persist: Persist, out: &mut Output) {
+        self.log_bytes += persist.entries.iter().map(entry_bytes).sum::<u64>();
+        out.persists.push((self.group, persist.id));
+        out.writes.push(GroupWrite::Append {
+            group: self.group,
+            hard_state: persist.hard_state,
+            entries: persist.entries,
+        });
+    }
+
+    fn apply(
+        &mut self,
+        engine: &mut dyn StorageEngine,
+        entries: &[Entry],
+        out: &mut Output,
+    ) -> Result<(), MachineError> {
+        let mut applying = Applying::default();
+        self.machine.apply(engine, entries, &mut applying)?;
+        self.clock.observe(self.machine.time(), self.now);
+        for (position, answers) in applying.answers {
+            self.raft.handle_applied(position.index);
+            if matches!(self.expiring, Expiring::Proposed(index) if index <= position.index) {
+                self.expiring = Expiring::No;
+            }
+            self.answer(position, answers, out);
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, position: Applied, answers: Vec<Answer>, out: &mut Output) {
+        while let Some(proposed) = self
+            .proposed
+            .pop_front_if(|proposed| proposed.position.index <= position.index)
+        {
+            if proposed.position == position {
+                assert_eq!(
+                    proposed.tickets.len(),
+                    answers.len(),
+                    "one answer for each command"
+                );
+                let pairs = proposed.tickets.into_iter().zip(answers);
+                out.answers
+                    .extend(pairs.filter_map(|(ticket, answer)| Some((ticket?, answer))));
+                return;
+            }
+            // Another leader's entry stands where ours was proposed: ours will never be applied there.
+            out.lost.extend(proposed.tickets.into_iter().flatten());
+        }
+    }
+
+    fn handle_role(&mut self, role: Role, _term: Term, out: &mut Output) {
+        if role != Role::Leader {
+            self.expiring = Expiring::No;
+            out.lost
+                .extend(self.reads.drain(..).map(|(_, ticket)| ticket));
+        }
+    }
+
+    /// Everything that waits here for an answer, given up: the replica stops.
+    pub fn abandon(&mut self) -> Vec<Ticket> {
+        let proposed = self
+            .proposed
+            .drain(..)
+            .flat_map(|proposed| proposed.tickets);
+        let mut lost: Vec<_> = proposed.chain(self.queued.drain(..)).flatten().collect();
+        lost.extend(self.reads.drain(..).map(|(_, ticket)| ticket));
+        lost
+    }
+
+    fn propose_if_large(&mut self, now: Monotonic) {
+        if self.queue.len() >= PAYLOAD_BYTES_TARGET {
+            self.propose(now);
+        }
+    }
+
+    fn propose(&mut self, now: Monotonic) {
+        if self.queue.is_empty() {
+            return;
+        }
+        let queue = std::mem::take(&mut self.queue);
+        let tickets = std::mem::take(&mut self.queued);
+        self.queue_opens_session = false;
+        // Stamps never fall, also where a foreign stamp was ahead of this replica's reckoning.
+        let stamp = self.clock.now(now).max(self.machine.time());
+        match self.raft.propose(queue.finish(stamp)) {
+            Ok(position) => {
+                self.stamped = now;
+                if self.expiring == Expiring::Queued {
+                    self.expiring = Expiring::Proposed(position.index);
+                }
+                self.proposed.push_back(Proposed { position, tickets });
+            }
+            // Callers enqueue only where this replica leads, and leadership changes only within `poll`.
+            Err(error) => unreachable_for(&error),
+        }
+    }
+
+    fn expire_touched(
+        &mut self,
+        engine: &dyn StorageEngine,
+        now: Monotonic,
+        operations: &[Operation],
+    ) -> Result<(), MachineError> {
+        let shard_now = self.clock.now(now);
+        if self.machine.next_due().is_none_or(|due| due > shard_now) {
+            return Ok(());
+        }
+        let mut due = Vec::new();
+        for operation in operations {
+            let reading = read::get(
+                engine,
+                self.group,
+                NamespaceId::default(),
+                operation.key(),
+                shard_now,
+            )?;
+            if let Reading::Due(data_key, version) = reading {
+                due.push((data_key, version));
+            }
+        }
+        if !due.is_empty() {
+            self.enqueue_expire(&due);
+        }
+        Ok(())
+    }
+
+    /// The key as an Expire command names it.
+    #[must_use]
+    pub fn expiry_name(key: &Key) -> Bytes {
+        layout::data_key(NamespaceId::default(), key.as_bytes())
+    }
+}
+
+fn unreachable_for(error: &ringfort_raft::ProposeError) {
+    panic!("proposed where this replica does not lead: {error}");
+}
+
+/// What an entry costs in the log, roughly: its payload and a record's header.
+fn entry_bytes(entry: &Entry) -> u64 {
+    entry.payload.len() as u64 + 64
+}

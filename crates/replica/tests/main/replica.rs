@@ -1,0 +1,313 @@
+//! A replica over a log in memory: proposals, answers, expiry, restarts.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use ringfort_engine::{MemoryEngine, StorageEngine};
+use ringfort_log::{Base, GroupWrite};
+use ringfort_replica::command::CommandIdentity;
+use ringfort_replica::{Answer, ListQuery, Output, Reading, Replica, ReplicaConfig, Ticket};
+use ringfort_types::request::{Condition, Operation};
+use ringfort_types::{Entry, HardState, Monotonic, NamespaceId, ReplicaId};
+
+use crate::support::{GROUP, delete, done_put, engine, key, put};
+
+struct Host {
+    engine: MemoryEngine,
+    replica: Replica,
+    now: Monotonic,
+    hard_state: HardState,
+    entries: Vec<Entry>,
+    answers: Vec<(Ticket, Answer)>,
+}
+
+impl Host {
+    fn start(hard_state: HardState, entries: Vec<Entry>, now: Monotonic) -> Self {
+        let engine = engine();
+        let config = ReplicaConfig {
+            group: GROUP,
+            replica: ReplicaId(1),
+            hard_state,
+            base: Base::default(),
+            entries: entries.clone(),
+            tick: Duration::from_millis(100),
+            hash_seed: 1,
+        };
+        let replica = Replica::new(config, &engine, now).unwrap();
+        let mut host = Self {
+            engine,
+            replica,
+            now,
+            hard_state,
+            entries,
+            answers: Vec::new(),
+        };
+        host.settle();
+        host
+    }
+
+    /// Turns until nothing is left to do; everything submitted becomes durable at once.
+    fn settle(&mut self) {
+        loop {
+            let mut out = Output::default();
+            self.replica
+                .poll(&mut self.engine, self.now, &mut out)
+                .unwrap();
+            assert!(out.lost.is_empty());
+            self.answers.append(&mut out.answers);
+            if out.writes.is_empty() {
+                return;
+            }
+            for write in out.writes {
+                let GroupWrite::Append {
+                    hard_state,
+                    entries,
+                    ..
+                } = write
+                else {
+                    panic!("{write:?}")
+                };
+                self.hard_state = hard_state.unwrap_or(self.hard_state);
+                self.entries.extend(entries);
+            }
+            for (_, persist) in out.persists {
+                self.replica.handle_persisted(persist);
+            }
+        }
+    }
+
+    fn write(&mut self, ticket: u64, operation: Operation) {
+        self.replica
+            .enqueue(
+                &self.engine,
+                self.now,
+                Ticket(ticket),
+                &CommandIdentity::None,
+                false,
+                &[operation],
+            )
+            .unwrap();
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.replica.handle_tick(&self.engine, self.now).unwrap();
+        self.settle();
+    }
+
+    fn restart(self, down: Duration) -> Self {
+        Self::start(self.hard_state, self.entries, self.now + down)
+    }
+
+    fn reads(&self, name: &str) -> Option<Bytes> {
+        match self
+            .replica
+            .get(&self.engine, self.now, &key(name))
+            .unwrap()
+        {
+            Reading::Found(found) => found.map(|found| found.value),
+            Reading::Due(..) => None,
+        }
+    }
+}
+
+fn fresh() -> Host {
+    Host::start(HardState::default(), Vec::new(), Monotonic(1_000_000_000))
+}
+
+fn put_ttl(name: &str, ttl: Duration) -> Operation {
+    Operation::Put {
+        key: key(name),
+        value: Bytes::from_static(b"v"),
+        ttl: Some(ttl),
+        condition: Condition::Always,
+    }
+}
+
+#[test]
+fn what_is_queued_in_one_turn_becomes_one_entry_answered_in_order() {
+    let mut host = fresh();
+    let before = host.entries.len();
+    for ticket in 0..10 {
+        host.write(ticket, put("a", "1"));
+    }
+    host.settle();
+    assert_eq!(host.entries.len(), before + 1);
+    let replies: Vec<_> = host
+        .answers
+        .iter()
+        .map(|(ticket, answer)| (ticket.0, answer.reply.clone()))
+        .collect();
+    assert_eq!(
+        replies,
+        (0..10).map(|n| (n, done_put(n + 1))).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_restart_replays_to_the_same_state() {
+    let mut host = fresh();
+    for (ticket, operation) in [
+        put("a", "1"),
+        put("b", "2"),
+        delete("a"),
+        put_ttl("c", Duration::from_secs(9)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        host.write(ticket as u64, operation);
+        host.settle();
+    }
+    let hash = host.replica.state_hash(&host.engine).unwrap();
+    let host = host.restart(Duration::from_secs(1));
+    assert_eq!(host.replica.state_hash(&host.engine).unwrap(), hash);
+    assert!(host.replica.can_read_now());
+}
+
+#[test]
+fn a_key_is_never_gone_early_and_gone_soon_after_its_time() {
+    let mut host = fresh();
+    host.write(1, put_ttl("a", Duration::from_secs(5)));
+    host.settle();
+    for _ in 0..50 {
+        assert!(host.reads("a").is_some());
+        host.pass(Duration::from_millis(100));
+    }
+    host.pass(Duration::from_millis(1));
+    assert!(matches!(
+        host.replica.get(&host.engine, host.now, &key("a")).unwrap(),
+        Reading::Found(None)
+    ));
+}
+
+#[test]
+fn shard_time_survives_a_restart_up_to_half_a_second() {
+    let mut host = fresh();
+    host.write(1, put_ttl("a", Duration::from_secs(10)));
+    host.settle();
+    for _ in 0..80 {
+        host.pass(Duration::from_millis(100));
+    }
+    let mut host = host.restart(Duration::from_secs(3600));
+    assert!(
+        host.reads("a").is_some(),
+        "the time it was down does not count"
+    );
+    host.pass(Duration::from_millis(1400));
+    assert!(host.reads("a").is_some());
+    for _ in 0..12 {
+        host.pass(Duration::from_millis(100));
+    }
+    assert_eq!(
+        host.reads("a"),
+        None,
+        "of 8 s before the restart at most half a second was lost"
+    );
+}
+
+#[test]
+fn idle_shards_without_a_time_to_live_write_nothing() {
+    let mut host = fresh();
+    host.write(1, put("a", "1"));
+    host.settle();
+    let before = host.entries.len();
+    for _ in 0..100 {
+        host.pass(Duration::from_millis(100));
+    }
+    assert_eq!(host.entries.len(), before);
+}
+
+#[test]
+fn a_command_on_a_due_key_finds_it_expired() {
+    let mut host = fresh();
+    host.write(1, put_ttl("a", Duration::from_secs(1)));
+    host.settle();
+    // No tick in between: nothing but the command itself can have the key expired.
+    host.now = host.now + Duration::from_secs(2);
+    let absent = Operation::Put {
+        key: key("a"),
+        value: Bytes::new(),
+        ttl: None,
+        condition: Condition::Absent,
+    };
+    host.write(2, absent);
+    host.settle();
+    assert_eq!(
+        host.answers.last().unwrap().1.reply,
+        done_put(3),
+        "2 was its expiry"
+    );
+}
+
+#[test]
+fn a_listing_is_bounded_and_in_order() {
+    let mut host = fresh();
+    for name in ["b", "a", "ab", "c", "aa", "\u{ff}"] {
+        host.write(1, put(name, "v"));
+    }
+    host.write(1, put_ttl("ac", Duration::from_millis(10)));
+    host.settle();
+    host.now = host.now + Duration::from_secs(1);
+    let list = |query: &ListQuery| {
+        let items = host.replica.list(&host.engine, host.now, query).unwrap();
+        items
+            .iter()
+            .map(|item| String::from_utf8_lossy(item.key.as_bytes()).into_owned())
+            .collect::<Vec<_>>()
+    };
+    let all = ListQuery {
+        namespace: NamespaceId::default(),
+        prefix: Bytes::new(),
+        start: Bytes::new(),
+        end: None,
+        after: None,
+        limit: 100,
+        bytes_max: 1000,
+        keys_only: false,
+    };
+    assert_eq!(
+        list(&all),
+        ["a", "aa", "ab", "b", "c", "\u{ff}"],
+        "what is due is left out"
+    );
+    assert_eq!(
+        list(&ListQuery {
+            prefix: "a".into(),
+            ..all.clone()
+        }),
+        ["a", "aa", "ab"]
+    );
+    assert_eq!(
+        list(&ListQuery {
+            prefix: "a".into(),
+            after: Some(key("a")),
+            ..all.clone()
+        }),
+        ["aa", "ab"]
+    );
+    assert_eq!(
+        list(&ListQuery {
+            start: "aa".into(),
+            end: Some("b".into()),
+            ..all.clone()
+        }),
+        ["aa", "ab"]
+    );
+    assert_eq!(
+        list(&ListQuery {
+            limit: 2,
+            ..all.clone()
+        }),
+        ["a", "aa"]
+    );
+    assert_eq!(
+        list(&ListQuery {
+            bytes_max: 1,
+            ..all
+        }),
+        ["a"],
+        "one item at least"
+    );
+    assert_eq!(host.engine.blocks(), false);
+}

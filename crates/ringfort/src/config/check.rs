@@ -1,0 +1,222 @@
+//! What settings must agree on, and what is valid but not available yet.
+//!
+//! A rule speaks only where every setting it looks at was read well: a wrong address is reported once, as wrong, and not
+//! again as an address without TLS.
+
+use std::net::SocketAddr;
+
+use super::effective::Effective;
+use super::origin::Problems;
+use super::settings::{Engine, Settings};
+use super::value::format_size;
+
+/// A rule: the setting it blames, the others it looks at, and what is wrong, if anything is.
+struct Rule {
+    key: &'static str,
+    with: &'static [&'static str],
+    what: fn(&Settings) -> Option<String>,
+}
+
+/// Adds what the rules find.
+pub(crate) fn check(effective: &Effective, problems: &mut Problems) {
+    let mut found = Vec::new();
+    for rule in RULES {
+        let unread =
+            problems.concern(rule.key) || rule.with.iter().any(|key| problems.concern(key));
+        if !unread && let Some(what) = (rule.what)(&effective.settings) {
+            found.push((rule, what));
+        }
+    }
+    for (rule, what) in found {
+        // The one who is blamed may stand at its default: then who said the other did it.
+        let said = std::iter::once(&rule.key).chain(rule.with);
+        let origin = said.map(|key| effective.origin(key)).max();
+        let own = effective.origin(rule.key);
+        let origin = if own == super::origin::Origin::Default {
+            origin.unwrap_or(own)
+        } else {
+            own
+        };
+        problems.add(origin, rule.key, what);
+    }
+}
+
+static RULES: &[Rule] = &[
+    Rule {
+        key: "listen.client",
+        with: &["security.insecure"],
+        what: |s| exposed(s, s.listen.client),
+    },
+    Rule {
+        key: "listen.peer",
+        with: &["security.insecure"],
+        what: |s| exposed(s, s.listen.peer),
+    },
+    Rule {
+        key: "listen.health",
+        with: &["security.insecure"],
+        what: |s| exposed(s, s.listen.health?),
+    },
+    Rule {
+        key: "listen.client",
+        with: &["listen.advertise_client"],
+        what: |s| {
+            unnamed(
+                s.listen.client,
+                s.listen.advertise_client.as_deref(),
+                "client",
+            )
+        },
+    },
+    Rule {
+        key: "listen.peer",
+        with: &["listen.advertise_peer"],
+        what: |s| unnamed(s.listen.peer, s.listen.advertise_peer.as_deref(), "peer"),
+    },
+    Rule {
+        key: "listen.peer",
+        with: &["listen.client"],
+        what: |s| taken(s.listen.peer, s.listen.client, "listen.client"),
+    },
+    Rule {
+        key: "listen.health",
+        with: &["listen.client"],
+        what: |s| taken(s.listen.health?, s.listen.client, "listen.client"),
+    },
+    Rule {
+        key: "listen.health",
+        with: &["listen.peer"],
+        what: |s| taken(s.listen.health?, s.listen.peer, "listen.peer"),
+    },
+    Rule {
+        key: "cluster.seeds",
+        with: &[],
+        what: |s| {
+            later(
+                !s.cluster.seeds.is_empty(),
+                "a cluster of several nodes",
+                "leave it out",
+            )
+        },
+    },
+    Rule {
+        key: "cluster.bootstrap_expect",
+        with: &[],
+        what: |s| {
+            later(
+                s.cluster.expected() > 1,
+                "a cluster of several nodes",
+                "1 is what there is",
+            )
+        },
+    },
+    Rule {
+        key: "cluster.bootstrap_expect",
+        with: &["cluster.seeds"],
+        what: |s| {
+            let alone = s.cluster.expected() == 0 && s.cluster.seeds.is_empty();
+            alone.then(|| "0 means to join a cluster, but cluster.seeds names none".into())
+        },
+    },
+    Rule {
+        key: "storage.engine",
+        with: &[],
+        what: |s| {
+            later(
+                s.storage.engine != Engine::Memory,
+                "this engine",
+                "\"memory\" is what there is",
+            )
+        },
+    },
+    Rule {
+        key: "security.peer_ca",
+        with: &[],
+        what: |s| later(s.security.peer_ca.is_some(), "TLS", "leave it out"),
+    },
+    Rule {
+        key: "security.peer_cert",
+        with: &[],
+        what: |s| later(s.security.peer_cert.is_some(), "TLS", "leave it out"),
+    },
+    Rule {
+        key: "security.peer_key",
+        with: &[],
+        what: |s| later(s.security.peer_key.is_some(), "TLS", "leave it out"),
+    },
+    Rule {
+        key: "raft.election_timeout",
+        with: &["raft.heartbeat"],
+        what: |s| {
+            let short = s.raft.election_timeout < s.raft.heartbeat * 3;
+            short.then(|| {
+                "must be at least three times raft.heartbeat, or leaders fall for nothing".into()
+            })
+        },
+    },
+    Rule {
+        key: "limits.max_value_bytes",
+        with: &["limits.max_request_bytes"],
+        what: |s| {
+            let over = s.limits.max_value_bytes > s.limits.max_request_bytes;
+            over.then(|| "must not be above limits.max_request_bytes".into())
+        },
+    },
+    Rule {
+        key: "limits.max_request_bytes",
+        with: &["limits.inflight_bytes"],
+        what: |s| {
+            let over = s.limits.max_request_bytes > s.limits.inflight_bytes;
+            over.then(|| {
+                "must not be above limits.inflight_bytes, or no such request would ever be admitted"
+                    .into()
+            })
+        },
+    },
+    Rule {
+        key: "limits.max_request_bytes",
+        with: &["storage.segment_bytes"],
+        what: |s| {
+            let half = s.storage.segment_bytes / 2;
+            let over = s.limits.max_request_bytes as u64 > half;
+            over.then(|| {
+                let half = format_size(half);
+                format!("must not be above half of storage.segment_bytes ({half}): no record spans segments of the log")
+            })
+        },
+    },
+    Rule {
+        key: "storage.log_bytes",
+        with: &["storage.segment_bytes"],
+        what: |s| {
+            let short = s.storage.log_bytes < 4 * s.storage.segment_bytes;
+            short.then(|| "must be at least four times storage.segment_bytes".into())
+        },
+    },
+];
+
+fn exposed(settings: &Settings, address: SocketAddr) -> Option<String> {
+    let refused = !address.ip().is_loopback() && !settings.security.insecure;
+    refused.then(|| {
+        format!(
+            "{address} can be reached from outside this machine, and neither TLS nor authentication is configured; \
+             security.insecure = true allows it"
+        )
+    })
+}
+
+fn unnamed(address: SocketAddr, advertised: Option<&str>, which: &str) -> Option<String> {
+    let missing = address.ip().is_unspecified() && advertised.is_none();
+    missing.then(|| {
+        format!("{address} is a wildcard that nobody can dial: set listen.advertise_{which} too")
+    })
+}
+
+fn taken(address: SocketAddr, other: SocketAddr, name: &str) -> Option<String> {
+    // Port 0 is another port each time.
+    (address == other && address.port() != 0).then(|| format!("is the same address as {name}"))
+}
+
+fn later(asked: bool, what: &str, instead: &str) -> Option<String> {
+    asked.then(|| format!("{what} is not available in this version; {instead}"))
+}

@@ -1,0 +1,151 @@
+//! The log thread: feeds the log core and executes its appends and syncs, one after the other. What comes in during a
+//! sync gathers in the inbox and makes up the next batch.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+
+use ringfort_env::{Disk, DiskCompletion, DiskRequest, Lane};
+use ringfort_log::{FileLog, LogEvent, LogStats, LogStore, SourceId, Submission, SubmissionId};
+use ringfort_types::GroupId;
+use tokio::sync::oneshot;
+
+use crate::background::Job;
+use crate::clock;
+use crate::disk::FileDisk;
+use crate::fatal;
+
+/// What the log thread is told.
+pub(crate) enum LogInput {
+    /// To be written.
+    Submit(Submission),
+    /// A background operation of the log has ended.
+    Disk(DiskCompletion),
+    /// Bytes of data that a worker holds.
+    DataBytes(SourceId, u64),
+    /// Asks for the counters.
+    Stats(oneshot::Sender<LogStats>),
+    /// Everything is durable that will ever come: the thread ends.
+    Stop,
+}
+
+/// What the log thread tells a worker.
+#[derive(Clone, Debug)]
+pub(crate) enum LogOutput {
+    Durable(SubmissionId),
+    WantRebase(Vec<GroupId>),
+}
+
+/// Where the log's words go.
+pub(crate) trait LogListener: Send + 'static {
+    /// Tells one source.
+    fn tell(&self, source: SourceId, output: LogOutput);
+    /// Tells all of them.
+    fn tell_all(&self, output: &LogOutput);
+}
+
+/// The log thread's own.
+pub(crate) struct LogThread<L> {
+    pub(crate) log: FileLog,
+    pub(crate) disk: FileDisk,
+    pub(crate) inbox: Receiver<LogInput>,
+    /// The other end of the inbox, for completions from the background.
+    pub(crate) to_self: Sender<LogInput>,
+    pub(crate) background: Sender<Job>,
+    pub(crate) listener: L,
+    /// The log is allowed this size, or that of the data if that is larger.
+    pub(crate) log_bytes_min: u64,
+}
+
+impl<L: LogListener> LogThread<L> {
+    /// Starts the thread.
+    pub(crate) fn start(self) -> std::io::Result<JoinHandle<()>> {
+        std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || fatal::guard(|| self.run()))
+    }
+
+    fn run(mut self) {
+        let mut data_bytes = std::collections::BTreeMap::new();
+        let mut stopping = false;
+        self.settle();
+        while !stopping {
+            let Some(first) = self.wait() else { break };
+            let mut next = first;
+            while let Some(input) = next.take() {
+                let now = clock::now();
+                match input {
+                    LogInput::Submit(submission) => self.log.submit(now, submission),
+                    LogInput::Disk(completion) => self.log.handle_disk(now, completion),
+                    LogInput::DataBytes(source, bytes) => {
+                        data_bytes.insert(source, bytes);
+                        let all: u64 = data_bytes.values().sum();
+                        self.log.set_log_bytes_target(self.log_bytes_min.max(all));
+                    }
+                    LogInput::Stats(reply) => drop(reply.send(self.log.stats())),
+                    LogInput::Stop => stopping = true,
+                }
+                next = self.inbox.try_recv().ok();
+            }
+            self.settle();
+        }
+    }
+
+    /// Waits for something to do. `None`: nobody can send any more; `Some(None)`: the log's timer is due.
+    fn wait(&mut self) -> Option<Option<LogInput>> {
+        let Some(due) = self.log.poll_timer() else {
+            return self.inbox.recv().ok().map(Some);
+        };
+        let now = clock::now();
+        if due > now {
+            match self.inbox.recv_timeout(due.since(now)) {
+                Ok(input) => return Some(Some(input)),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+        self.log.handle_timer(clock::now());
+        Some(None)
+    }
+
+    /// Executes and tells until the log wants nothing more.
+    fn settle(&mut self) {
+        loop {
+            while let Some(event) = self.log.poll_event() {
+                self.tell(event);
+            }
+            let Some(request) = self.log.poll_disk() else {
+                break;
+            };
+            match request.lane {
+                Lane::Log => {
+                    let result = self.disk.execute(&request.operation);
+                    self.log.handle_disk(
+                        clock::now(),
+                        DiskCompletion {
+                            id: request.id,
+                            result,
+                        },
+                    );
+                }
+                Lane::Background => self.send_to_background(request),
+            }
+        }
+    }
+
+    fn send_to_background(&self, request: DiskRequest) {
+        let to_self = self.to_self.clone();
+        // The log thread outlives the background thread's work; a completion that nobody takes is of no use either.
+        let done = Box::new(move |completion| drop(to_self.send(LogInput::Disk(completion))));
+        drop(self.background.send(Job { request, done }));
+    }
+
+    fn tell(&self, event: LogEvent) {
+        match event {
+            LogEvent::Durable { source, id } => self.listener.tell(source, LogOutput::Durable(id)),
+            LogEvent::WantRebase { groups } => {
+                self.listener.tell_all(&LogOutput::WantRebase(groups))
+            }
+            LogEvent::Failed(error) => fatal::disk_failed(&error),
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! Starts and stops a node.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ringfort_door::{BuildInfo, Hosts, HttpOptions, Surface};
+use ringfort_engine::{MemoryEngine, MemoryOptions, StorageEngine};
+use ringfort_log::{FileLog, LogError, LogOptions, SourceId, recover};
+use ringfort_node::{Formation, OpenError, OpenOptions, Opened, WorkerConfig, open};
+use ringfort_types::request::Limits;
+use ringfort_types::{ClusterId, NodeId};
+use tokio::sync::watch;
+
+use crate::background;
+use crate::clock;
+use crate::data_dir::{DataDir, DataDirError};
+use crate::disk::FileDisk;
+use crate::identity::{Identity, IdentityError};
+use crate::inbox::Inbox;
+use crate::listen::Listener;
+use crate::log_thread::{LogInput, LogThread};
+use crate::options::{EngineKind, ServerOptions};
+use crate::worker_thread::{HostParts, Shared, ToWorkers, Waiter, WorkerStart};
+
+/// Longest time between two ticks of a group.
+const GROUP_TICK: Duration = Duration::from_millis(100);
+/// An idle log marks its last batch durable after this time.
+const MARKER_DELAY: Duration = Duration::from_millis(100);
+
+/// Why a server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory is not to be had.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The data directory is another's, or its identity is damaged.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The log cannot be recovered.
+    #[error("the log cannot be recovered: {0}")]
+    Log(#[from] LogError),
+    /// The node cannot be opened.
+    #[error("the node cannot be opened: {0}")]
+    Open(#[from] OpenError),
+    /// An address cannot be bound.
+    #[error("{setting} {address} cannot be bound: {source}")]
+    Listen {
+        /// The setting.
+        setting: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The operating system refused a thread, a runtime or random bytes.
+    #[error("the operating system refused {what}: {source}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// What a node knows of itself.
+pub(crate) struct NodeInfo {
+    pub(crate) node_id: NodeId,
+    pub(crate) cluster_id: ClusterId,
+    pub(crate) replication_factor: u32,
+    pub(crate) client: String,
+    pub(crate) peer: String,
+    pub(crate) zone: String,
+    pub(crate) capacity: f64,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) segment_bytes: u64,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// How far a server is. Workers follow it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Shards are being replayed; nobody is served.
+    Starting,
+    /// Clients are served.
+    Serving,
+    /// Nothing more is accepted; what is in flight is answered.
+    Stopping,
+}
+
+/// A running node.
+pub struct Server {
+    client_address: SocketAddr,
+    health_address: Option<SocketAddr>,
+    phase: watch::Sender<Phase>,
+    log: Sender<LogInput>,
+    workers: Vec<JoinHandle<()>>,
+    log_thread: JoinHandle<()>,
+    background: JoinHandle<()>,
+    _data_dir: DataDir,
+}
+
+impl Server {
+    /// Starts a node: takes hold of its data directory, replays it, and listens. Returns once every open shard can be
+    /// read and written. Blocks; to be called from outside any asynchronous runtime.
+    ///
+    /// # Errors
+    /// See [`StartError`]. Damage of a shard is no error: the shard is closed and the log says so.
+    pub fn start(options: &ServerOptions) -> Result<Self, StartError> {
+        let data_dir = DataDir::hold(&options.data_dir)?;
+        // Addresses first: a start that cannot listen should not have touched the log.
+        let client = bind("listen.client", options.client_listen)?;
+        let health = options
+            .health_listen
+            .map(|address| bind("listen.health", address))
+            .transpose()?;
+        let Prepared {
+            mut disk,
+            mut identity,
+            log,
+            opened,
+            info,
+        } = prepare(options, client.address)?;
+        let (to_log, log_inbox) = channel();
+        let (to_background, background) =
+            background::start(disk.clone()).map_err(system("a thread"))?;
+        let shared = Arc::new(Shared {
+            workers: opened.workers.iter().map(|_| Inbox::new()).collect(),
+            log: to_log.clone(),
+            limits: Limits {
+                value_bytes_max: options.max_value_bytes,
+                request_bytes_max: options.max_request_bytes,
+            },
+            shards: identity.shards,
+            inflight_bytes: options.inflight_bytes,
+            info,
+        });
+        let (founded, founding_durable) = channel();
+        let log_thread = LogThread {
+            log,
+            disk: disk.clone(),
+            inbox: log_inbox,
+            to_self: to_log.clone(),
+            background: to_background.clone(),
+            listener: ToWorkers {
+                shared: Arc::clone(&shared),
+                founded,
+            },
+            log_bytes_min: options.log_bytes,
+        };
+        let log_thread = log_thread.start().map_err(system("a thread"))?;
+        if let Some(founding) = opened.founding {
+            drop(to_log.send(LogInput::Submit(founding)));
+            // The log thread ends the process if it fails, so the word comes.
+            founding_durable
+                .recv()
+                .map_err(|_| system("a founding")(std::io::ErrorKind::BrokenPipe.into()))?;
+        }
+        if !identity.formed {
+            identity.formed = true;
+            identity.write(&mut disk)?;
+        }
+        let (phase, phases) = watch::channel(Phase::Starting);
+        let (ready, readies) = channel();
+        let mut workers = Vec::new();
+        for (number, worker) in opened.workers.into_iter().enumerate() {
+            let start = WorkerStart {
+                host: HostParts {
+                    number,
+                    shared: Arc::clone(&shared),
+                    worker,
+                    background: to_background.clone(),
+                    ready: ready.clone(),
+                },
+                listeners: listeners(&client, health.as_ref(), options)
+                    .map_err(system("a socket"))?,
+                connections_max: options.connections,
+                stop_timeout: options.stop_timeout,
+                phases: phases.clone(),
+            };
+            workers.push(start.spawn().map_err(system("a thread"))?);
+        }
+        for _ in &workers {
+            readies
+                .recv()
+                .map_err(|_| system("a worker")(std::io::ErrorKind::BrokenPipe.into()))?;
+        }
+        phase.send_replace(Phase::Serving);
+        let (client_address, health_address) =
+            (client.address, health.map(|health| health.address));
+        tracing::info!(address = %client_address, "serving clients");
+        Ok(Self {
+            client_address,
+            health_address,
+            phase,
+            log: to_log,
+            workers,
+            log_thread,
+            background,
+            _data_dir: data_dir,
+        })
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn client_address(&self) -> SocketAddr {
+        self.client_address
+    }
+
+    /// Where health and metrics are served without credentials, if they are.
+    #[must_use]
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.health_address
+    }
+
+    /// Stops the node: accepts nothing more, answers what is in flight, and ends its threads. Everything acknowledged is
+    /// durable already. Blocks.
+    pub fn stop(self) {
+        self.phase.send_replace(Phase::Stopping);
+        for worker in self.workers {
+            join(worker);
+        }
+        drop(self.log.send(LogInput::Stop));
+        drop(self.log);
+        join(self.log_thread);
+        join(self.background);
+        tracing::info!("stopped");
+    }
+}
+
+/// What is there before the first thread runs.
+struct Prepared {
+    disk: FileDisk,
+    identity: Identity,
+    log: FileLog,
+    opened: Opened<Waiter>,
+    info: NodeInfo,
+}
+
+/// Reads or makes the identity, recovers the log, and opens the stores.
+fn prepare(options: &ServerOptions, client: SocketAddr) -> Result<Prepared, StartError> {
+    let mut disk = FileDisk::new(&options.data_dir);
+    let identity = claim(&mut disk, options)?;
+    let log_options = LogOptions {
+        segment_bytes: options.segment_bytes,
+        log_bytes_target: options.log_bytes,
+        salt: identity.salt()?,
+        sync_delay_max: options.sync_delay_max,
+        marker_delay: MARKER_DELAY,
+    };
+    let (log, recovered) = recover(&mut disk, log_options, clock::now())?;
+    let seed = random().map_err(system("random bytes"))?;
+    let open_options = OpenOptions {
+        shards: identity.shards,
+        workers: options.worker_count(),
+        formation: if identity.formed {
+            Formation::Complete
+        } else {
+            Formation::New
+        },
+        worker: WorkerConfig {
+            source: SourceId(0),
+            shards: identity.shards,
+            requests_max: options.inflight_requests,
+            retry_bytes_max: options.idempotency_bytes as u64,
+        },
+        tick: GROUP_TICK,
+        hash_seed: seed,
+    };
+    let engine = |_| -> Box<dyn StorageEngine> {
+        match options.engine {
+            EngineKind::Memory => Box::new(MemoryEngine::new(MemoryOptions {
+                hash_seed: u128::from(seed),
+            })),
+        }
+    };
+    let mut opened = open(&mut disk, recovered, open_options, clock::now(), engine)?;
+    for finding in std::mem::take(&mut opened.findings) {
+        tracing::error!("{finding}");
+    }
+    let info = NodeInfo {
+        node_id: identity.node()?,
+        cluster_id: identity.cluster()?,
+        replication_factor: identity.replication_factor,
+        client: options
+            .advertise_client
+            .clone()
+            .unwrap_or_else(|| client.to_string()),
+        peer: options
+            .advertise_peer
+            .clone()
+            .unwrap_or_else(|| options.peer_listen.to_string()),
+        zone: options.zone.clone(),
+        capacity: options.capacity,
+        data_dir: options.data_dir.clone(),
+        segment_bytes: options.segment_bytes,
+        warnings: warnings(&identity, options),
+    };
+    Ok(Prepared {
+        disk,
+        identity,
+        log,
+        opened,
+        info,
+    })
+}
+
+/// The identity of the data directory: the one it has, or a new one.
+fn claim(disk: &mut FileDisk, options: &ServerOptions) -> Result<Identity, StartError> {
+    if let Some(identity) = Identity::read(disk)? {
+        let found = identity.node()?;
+        return match &options.node_id {
+            Some(configured) if *configured != found => {
+                let (found, configured) = (found.to_string(), configured.to_string());
+                Err(IdentityError::OtherNode { found, configured }.into())
+            }
+            _ => Ok(identity),
+        };
+    }
+    let draw = || random().map_err(system("random bytes"));
+    let node = match &options.node_id {
+        Some(node) => node.clone(),
+        None => NodeId::parse(&format!("node-{:012x}", draw()? >> 16))
+            .map_err(|_| IdentityError::Field("node_id"))?,
+    };
+    let cluster = ClusterId(u128::from(draw()?) << 64 | u128::from(draw()?));
+    let identity = Identity::new(
+        &node,
+        cluster,
+        options.shards,
+        options.replication_factor,
+        draw()?,
+    );
+    identity.write(disk)?;
+    tracing::info!(node = %node, cluster = %cluster, "a cluster of one node is formed");
+    Ok(identity)
+}
+
+/// What counts at formation and was set otherwise since.
+fn warnings(identity: &Identity, options: &ServerOptions) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut differs = |setting, formed: u32, now: u32| {
+        if formed != now {
+            warnings.push(format!(
+                "{setting} is {formed} since formation; {now} in the configuration has no effect"
+            ));
+        }
+    };
+    differs("cluster.shards", identity.shards, options.shards);
+    differs(
+        "cluster.replication_factor",
+        identity.replication_factor,
+        options.replication_factor,
+    );
+    if identity.replication_factor > 1 {
+        let wanted = identity.replication_factor;
+        warnings.push(format!(
+            "every shard has 1 of {wanted} replicas: the cluster has one node"
+        ));
+    }
+    warnings
+}
+
+/// The listeners of one worker, each with its door's settings.
+fn listeners(
+    client: &Listener,
+    health: Option<&Listener>,
+    options: &ServerOptions,
+) -> std::io::Result<Vec<(std::net::TcpListener, HttpOptions)>> {
+    let mut all = vec![(
+        client.another()?,
+        http_options(Surface::Client, client.address, options)?,
+    )];
+    if let Some(health) = health {
+        all.push((
+            health.another()?,
+            http_options(Surface::Health, health.address, options)?,
+        ));
+    }
+    Ok(all)
+}
+
+fn http_options(
+    surface: Surface,
+    address: SocketAddr,
+    options: &ServerOptions,
+) -> std::io::Result<HttpOptions> {
+    let advertised = options
+        .advertise_client
+        .iter()
+        .filter_map(|name| name.rsplit_once(':'));
+    let names = advertised.map(|(host, _)| host.to_owned()).collect();
+    Ok(HttpOptions {
+        surface,
+        hosts: if address.ip().is_loopback() {
+            Hosts::Loopback(names)
+        } else {
+            Hosts::Any
+        },
+        build: BuildInfo {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            revision: option_env!("RINGFORT_REVISION")
+                .unwrap_or_default()
+                .to_owned(),
+            target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+        },
+        request_id_seed: random()?,
+        ..HttpOptions::default()
+    })
+}
+
+fn bind(setting: &'static str, address: SocketAddr) -> Result<Listener, StartError> {
+    Listener::bind(address).map_err(|source| StartError::Listen {
+        setting,
+        address,
+        source,
+    })
+}
+
+fn system(what: &'static str) -> impl Fn(std::io::Error) -> StartError {
+    move |source| StartError::System { what, source }
+}
+
+fn random() -> std::io::Result<u64> {
+    getrandom::u64().map_err(std::io::Error::from)
+}
+
+fn join(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        // The panic itself was reported by its thread.
+        tracing::error!("a thread ended by a panic");
+    }
+}

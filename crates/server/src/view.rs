@@ -1,0 +1,130 @@
+//! What the cluster looks like: the truth about a cluster of one.
+
+use ringfort_node::ShardSummary;
+use ringfort_types::request::{ClusterView, NodeView, ReadyCheck, ReplicaView, ShardView};
+use ringfort_types::{Code, Epoch, Refusal, token_range_of_shard};
+
+use crate::worker_thread::Host;
+
+/// The cluster as this node knows it.
+pub(crate) async fn cluster(host: &Host) -> Result<ClusterView, Refusal> {
+    let info = &host.shared.info;
+    let mut shards = Vec::new();
+    for summary in summaries(host).await? {
+        shards.push(shard_view(host, summary));
+    }
+    shards.sort_unstable_by_key(|shard: &ShardView| shard.shard);
+    let mut warnings = info.warnings.clone();
+    let closed = shards
+        .iter()
+        .filter(|shard| shard.state == "closed")
+        .count();
+    if closed > 0 {
+        warnings.push(format!(
+            "{closed} of {} shards are closed; each says why",
+            shards.len()
+        ));
+    }
+    Ok(ClusterView {
+        cluster_id: info.cluster_id,
+        epoch: Epoch(1),
+        replication_factor: info.replication_factor,
+        answered_by: info.node_id.clone(),
+        nodes: vec![NodeView {
+            id: info.node_id.clone(),
+            state: "active",
+            client: info.client.clone(),
+            peer: info.peer.clone(),
+            zone: info.zone.clone(),
+            capacity: info.capacity,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }],
+        shards,
+        warnings,
+    })
+}
+
+fn shard_view(host: &Host, summary: ShardSummary) -> ShardView {
+    let node = host.shared.info.node_id.clone();
+    let (state, role) = match (&summary.closed, summary.leads) {
+        (Some(_), _) => ("closed", "closed"),
+        (None, true) => ("serving", "leader"),
+        (None, false) => ("no_leader", "follower"),
+    };
+    ShardView {
+        shard: summary.shard,
+        tokens: token_range_of_shard(summary.shard, host.shared.shards),
+        state,
+        reason: summary.closed.unwrap_or_default(),
+        replicas: vec![ReplicaView {
+            id: summary.replica,
+            node: node.clone(),
+            role,
+        }],
+        leader: summary.leads.then_some(node),
+        keys: summary.size.keys,
+        bytes: summary.size.bytes,
+    }
+}
+
+/// Every shard of every worker.
+pub(crate) async fn summaries(host: &Host) -> Result<Vec<ShardSummary>, Refusal> {
+    let mut all = Vec::new();
+    for number in 0..host.shared.workers.len() {
+        all.extend(host.on_worker(number, |worker| worker.shards()).await?);
+    }
+    Ok(all)
+}
+
+/// Whether the node can serve.
+pub(crate) async fn readiness(host: &Host) -> Vec<ReadyCheck> {
+    let mut ready = true;
+    for number in 0..host.shared.workers.len() {
+        ready &= host
+            .on_worker(number, |worker| worker.is_ready())
+            .await
+            .unwrap_or(false);
+    }
+    let replayed = if ready {
+        "the log is replayed"
+    } else {
+        "shards are still being replayed"
+    };
+    let leads = if ready {
+        "every open shard has a leader"
+    } else {
+        "some shards have no leader yet"
+    };
+    vec![
+        ReadyCheck {
+            name: "replayed",
+            ok: ready,
+            detail: replayed.to_owned(),
+        },
+        ReadyCheck {
+            name: "joined",
+            ok: true,
+            detail: "a cluster of one node".to_owned(),
+        },
+        ReadyCheck {
+            name: "routes",
+            ok: ready,
+            detail: leads.to_owned(),
+        },
+    ]
+}
+
+/// Why the only node can be neither drained nor removed.
+pub(crate) fn refuse_change(host: &Host, node: &str, verb: &str) -> Refusal {
+    if node == host.shared.info.node_id.as_str() {
+        let detail = format!(
+            "node {node} cannot be {verb}: it is the only one, and its data would have nowhere to go"
+        );
+        Refusal::not_applied(Code::Unavailable, detail)
+    } else {
+        Refusal::not_applied(
+            Code::InvalidArgument,
+            format!("there is no node {node:?} in this cluster"),
+        )
+    }
+}

@@ -1,0 +1,375 @@
+//! A worker's thread: a single-threaded runtime that runs connections and the shards they ask for.
+//!
+//! A turn begins when something waits: requests that connections enqueued, words of the log, ends of disk operations,
+//! calls from other workers. Tasks that are ready run before the turn's task does, so that a turn takes along what all of
+//! them enqueued.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ringfort_door::{HttpDoor, HttpOptions};
+use ringfort_env::DiskCompletion;
+use ringfort_log::SourceId;
+use ringfort_node::{Response, Space, SpacePolicy, Worker};
+use ringfort_types::request::Limits;
+use ringfort_types::{Code, Key, NamespaceId, Refusal, ShardId, shard_of_token};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::backend::NodeBackend;
+use crate::background::Job;
+use crate::clock;
+use crate::fatal;
+use crate::inbox::Inbox;
+use crate::listen;
+use crate::log_thread::{LogInput, LogListener, LogOutput};
+use crate::metrics::RequestMetrics;
+use crate::server::{NodeInfo, Phase};
+
+/// Whoever waits for an answer waits at a channel.
+pub(crate) type Waiter = oneshot::Sender<Response>;
+/// A worker's core.
+pub(crate) type NodeWorker = Worker<Waiter>;
+
+/// How often deadlines and expiry are looked at.
+const TICK: Duration = Duration::from_millis(20);
+/// How often free space and the size of the data are looked at.
+const HOUSEKEEPING: Duration = Duration::from_millis(500);
+
+/// Something to be done on a worker's thread.
+pub(crate) type Call = Box<dyn FnOnce(&Host) + Send>;
+
+/// What a worker is told.
+pub(crate) enum WorkerInput {
+    Log(LogOutput),
+    Disk(DiskCompletion),
+    Call(Call),
+}
+
+/// What all threads of a server share.
+pub(crate) struct Shared {
+    pub(crate) workers: Vec<Inbox<WorkerInput>>,
+    pub(crate) log: Sender<LogInput>,
+    pub(crate) limits: Limits,
+    pub(crate) shards: u32,
+    pub(crate) inflight_bytes: usize,
+    pub(crate) info: NodeInfo,
+}
+
+/// Takes the log's words to the workers' inboxes.
+pub(crate) struct ToWorkers {
+    pub(crate) shared: Arc<Shared>,
+    /// The founding has no worker: the server's start waits for it here.
+    pub(crate) founded: Sender<()>,
+}
+
+impl LogListener for ToWorkers {
+    fn tell(&self, source: SourceId, output: LogOutput) {
+        match self.shared.workers.get(usize::from(source.0)) {
+            Some(inbox) => inbox.push(WorkerInput::Log(output)),
+            None => drop(self.founded.send(())),
+        }
+    }
+
+    fn tell_all(&self, output: &LogOutput) {
+        for inbox in &self.shared.workers {
+            inbox.push(WorkerInput::Log(output.clone()));
+        }
+    }
+}
+
+/// A worker's thread, from the inside.
+pub(crate) struct Host {
+    pub(crate) number: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) requests: RefCell<RequestMetrics>,
+    pub(crate) connections: Cell<usize>,
+    worker: RefCell<NodeWorker>,
+    background: Sender<Job>,
+    inflight: Rc<Cell<usize>>,
+    /// Told once when every open shard can be read and written.
+    ready: Cell<Option<Sender<()>>>,
+}
+
+/// What a host is made of.
+pub(crate) struct HostParts {
+    pub(crate) number: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) worker: NodeWorker,
+    pub(crate) background: Sender<Job>,
+    pub(crate) ready: Sender<()>,
+}
+
+/// Room taken by a request's body; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct BytesInFlight {
+    bytes: usize,
+    inflight: Rc<Cell<usize>>,
+}
+
+impl Drop for BytesInFlight {
+    fn drop(&mut self) {
+        self.inflight.set(self.inflight.get() - self.bytes);
+    }
+}
+
+impl Host {
+    fn new(parts: HostParts) -> Self {
+        Self {
+            number: parts.number,
+            shared: parts.shared,
+            requests: RefCell::default(),
+            connections: Cell::new(0),
+            worker: RefCell::new(parts.worker),
+            background: parts.background,
+            inflight: Rc::default(),
+            ready: Cell::new(Some(parts.ready)),
+        }
+    }
+
+    /// The shard of a key.
+    pub(crate) fn shard_of(&self, key: &Key) -> ShardId {
+        shard_of_token(key.token(NamespaceId::default()), self.shared.shards)
+    }
+
+    /// Uses the worker's core, and has a turn follow if that made work.
+    pub(crate) fn with_worker<T>(&self, used: impl FnOnce(&mut NodeWorker) -> T) -> T {
+        let mut worker = self.worker.borrow_mut();
+        let result = used(&mut worker);
+        if worker.has_work() {
+            self.shared.workers[self.number].wake();
+        }
+        result
+    }
+
+    /// Uses the core of any worker: at once if it is this one, else on its thread.
+    ///
+    /// # Errors
+    /// The server stops; what was asked has not been done.
+    pub(crate) async fn on_worker<T: Send + 'static>(
+        &self,
+        number: usize,
+        used: impl FnOnce(&mut NodeWorker) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        self.on_host(number, move |host| host.with_worker(used))
+            .await
+    }
+
+    /// Runs something on any worker's thread.
+    ///
+    /// # Errors
+    /// The server stops; what was asked has not been done.
+    pub(crate) async fn on_host<T: Send + 'static>(
+        &self,
+        number: usize,
+        used: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        if number == self.number {
+            return Ok(used(self));
+        }
+        let (sender, receiver) = oneshot::channel();
+        let call: Call = Box::new(move |host| drop(sender.send(used(host))));
+        self.shared.workers[number].push(WorkerInput::Call(call));
+        receiver
+            .await
+            .map_err(|_| Refusal::new(Code::Unavailable, "the server is stopping"))
+    }
+
+    /// Takes room for a request's body.
+    ///
+    /// # Errors
+    /// There is none now.
+    pub(crate) fn admit(&self, bytes: usize) -> Result<BytesInFlight, Refusal> {
+        let taken = self.inflight.get() + bytes;
+        // One request always fits, however small the bound was set.
+        if taken > self.shared.inflight_bytes && self.inflight.get() > 0 {
+            return Err(Refusal::not_applied(
+                Code::Overloaded,
+                "the bodies of requests under way fill limits.inflight_bytes",
+            ));
+        }
+        self.inflight.set(taken);
+        Ok(BytesInFlight {
+            bytes,
+            inflight: Rc::clone(&self.inflight),
+        })
+    }
+
+    /// Bytes of request bodies held now.
+    pub(crate) fn inflight_bytes(&self) -> usize {
+        self.inflight.get()
+    }
+
+    /// Runs turns for ever.
+    async fn run(self: Rc<Self>) {
+        let inbox = self.shared.workers[self.number].clone();
+        loop {
+            inbox.notified().await;
+            self.turn(&inbox);
+        }
+    }
+
+    /// Looks at the clock for ever.
+    async fn run_ticks(self: Rc<Self>) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut since_housekeeping = HOUSEKEEPING;
+        loop {
+            ticks.tick().await;
+            since_housekeeping += TICK;
+            if since_housekeeping >= HOUSEKEEPING {
+                since_housekeeping = Duration::ZERO;
+                self.keep_house();
+            }
+            self.with_worker(|worker| worker.handle_tick(clock::now()));
+        }
+    }
+
+    fn turn(&self, inbox: &Inbox<WorkerInput>) {
+        let mut calls = Vec::new();
+        {
+            let mut worker = self.worker.borrow_mut();
+            for input in inbox.take() {
+                match input {
+                    WorkerInput::Log(LogOutput::Durable(id)) => worker.handle_durable(id),
+                    WorkerInput::Log(LogOutput::WantRebase(groups)) => {
+                        worker.handle_want_rebase(&groups)
+                    }
+                    WorkerInput::Disk(completion) => {
+                        if let Err(error) = worker.handle_disk(completion) {
+                            fatal::disk_failed(&error);
+                        }
+                    }
+                    WorkerInput::Call(call) => calls.push(call),
+                }
+            }
+        }
+        for call in calls {
+            call(self);
+        }
+        let mut worker = self.worker.borrow_mut();
+        worker.poll(clock::now());
+        while let Some(submission) = worker.poll_submission() {
+            // The log thread ends last; if it has ended, nothing waits for an answer any more.
+            drop(self.shared.log.send(LogInput::Submit(submission)));
+        }
+        while let Some(request) = worker.poll_disk() {
+            let inbox = inbox.clone();
+            let done = Box::new(move |completion| inbox.push(WorkerInput::Disk(completion)));
+            drop(self.background.send(Job { request, done }));
+        }
+        while let Some((waiter, response)) = worker.poll_response() {
+            // Whoever waited may have gone: the write is done all the same.
+            drop(waiter.send(response));
+        }
+        while let Some(message) = worker.poll_message() {
+            tracing::warn!(worker = self.number, "{message}");
+        }
+        if worker.has_work() {
+            inbox.wake();
+        }
+        if let Some(ready) = self.ready.take() {
+            if worker.is_ready() {
+                // A start that was given up waits no longer.
+                let _ = ready.send(());
+            } else {
+                self.ready.set(Some(ready));
+            }
+        }
+    }
+
+    fn keep_house(&self) {
+        let info = &self.shared.info;
+        let (largest, total) = self.with_worker(|worker| {
+            let sizes = worker.shards().into_iter().map(|shard| shard.size.bytes);
+            sizes.fold((0, 0), |(largest, total), bytes| {
+                (bytes.max(largest), total + bytes)
+            })
+        });
+        let source = SourceId(u16::try_from(self.number).unwrap_or(u16::MAX));
+        drop(self.shared.log.send(LogInput::DataBytes(source, total)));
+        match rustix::fs::statvfs(&info.data_dir) {
+            Ok(stat) => {
+                let space = Space {
+                    free: stat.f_bavail.saturating_mul(stat.f_frsize),
+                };
+                let policy = SpacePolicy {
+                    segment_bytes: info.segment_bytes,
+                };
+                let may_grow = policy.may_grow(space, largest);
+                self.with_worker(|worker| worker.handle_space(may_grow));
+            }
+            Err(error) => {
+                tracing::warn!("the free space of the data directory cannot be read: {error}")
+            }
+        }
+    }
+}
+
+/// Everything that a worker's thread starts with.
+pub(crate) struct WorkerStart {
+    pub(crate) host: HostParts,
+    pub(crate) listeners: Vec<(std::net::TcpListener, HttpOptions)>,
+    pub(crate) connections_max: usize,
+    pub(crate) stop_timeout: Duration,
+    pub(crate) phases: watch::Receiver<Phase>,
+}
+
+impl WorkerStart {
+    /// Starts the thread.
+    pub(crate) fn spawn(self) -> std::io::Result<JoinHandle<()>> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let name = format!("worker-{}", self.host.number);
+        std::thread::Builder::new().name(name).spawn(move || {
+            let local = tokio::task::LocalSet::new();
+            fatal::guard(|| local.block_on(&runtime, self.run()));
+        })
+    }
+
+    /// Serves until the server stops.
+    async fn run(self) {
+        let host = Rc::new(Host::new(self.host));
+        tokio::task::spawn_local(Rc::clone(&host).run());
+        tokio::task::spawn_local(Rc::clone(&host).run_ticks());
+        // The first turn has every group elect its leader.
+        host.shared.workers[host.number].wake();
+        let backend = Rc::new(NodeBackend {
+            host: Rc::clone(&host),
+        });
+        let mut serving = JoinSet::new();
+        let mut phases = self.phases;
+        // A sender that is gone means that the start failed: there is nothing to serve.
+        if phases
+            .wait_for(|phase| *phase >= Phase::Serving)
+            .await
+            .is_err()
+        {
+            return;
+        }
+        for (socket, options) in self.listeners {
+            let door = Rc::new(HttpDoor::new(Rc::clone(&backend), options));
+            let (host, phases) = (Rc::clone(&host), phases.clone());
+            serving.spawn_local(listen::serve(
+                host,
+                door,
+                socket,
+                self.connections_max,
+                phases,
+            ));
+        }
+        drop(phases.wait_for(|phase| *phase >= Phase::Stopping).await);
+        let finished = async { while serving.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.stop_timeout, finished)
+            .await
+            .is_err()
+        {
+            tracing::warn!("requests were still in flight when the time to stop had passed");
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The server as a real process: killed at random moments, on a disk that fails or is full, traced, and as the guide
+//! says.
+//!
+//! The executable is built on demand (see `ringfort_testkit::binary`). Variables: `RINGFORT_CRASH_CYCLES` (default 20),
+//! `RINGFORT_SEED` (default: another each time, printed), `RINGFORT_TEST_BINARY`, `RINGFORT_TEST_MUTANT` (executables to take instead).
+
+#![allow(clippy::unwrap_used)] // a test may; its helpers are part of it
+
+mod crash;
+mod disk;
+mod guide;
+mod trace;
+
+use ringfort_testkit::ServerOptions;
+
+/// Settings under which segments roll, are recycled, and stores are flushed within seconds.
+fn with_small_segments(options: ServerOptions) -> ServerOptions {
+    options
+        .set("storage.segment_bytes", "1MiB")
+        .set("storage.log_bytes", "4MiB")
+        .set("limits.max_request_bytes", "512KiB")
+        .set("limits.max_value_bytes", "256KiB")
+}
+
+/// Says loudly that a test did not run, and fails it where that must not happen: in CI.
+fn skip(what: &str, why: &str) {
+    eprintln!("\n*** SKIPPED: {what}: {why} ***\n");
+    assert!(std::env::var_os("CI").is_none(), "{what}: {why}");
+}

@@ -1,0 +1,18 @@
+//! Measuring on this machine: servers started for the purpose, loaded over loopback, and always taken away again.
+
+mod allocations;
+mod compare;
+mod http;
+mod load;
+mod options;
+mod peers;
+mod perf;
+mod process;
+mod restart;
+mod servers;
+mod stacks;
+
+pub(crate) use compare::compare;
+pub(crate) use peers::peers;
+pub(crate) use perf::perf;
+pub(crate) use restart::restart;

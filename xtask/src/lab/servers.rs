@@ -1,0 +1,221 @@
+//! The servers under test, each with its data below the lab's directory and its ports on loopback.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use super::http;
+use super::process::{Guarded, LabDirectory};
+
+/// Longest time from start to serving.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+/// Longest time from SIGTERM to the end.
+pub(super) const STOP_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum System {
+    Ringfort,
+    Etcd,
+    Redis,
+}
+
+impl System {
+    pub(super) const ALL: [Self; 3] = [Self::Ringfort, Self::Etcd, Self::Redis];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Ringfort => "ringfort",
+            Self::Etcd => "etcd",
+            Self::Redis => "redis",
+        }
+    }
+}
+
+/// A server that serves.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) system: System,
+    pub(super) process: Guarded,
+    pub(super) address: SocketAddr,
+}
+
+impl Server {
+    /// Starts a server on an empty directory and waits until it serves.
+    pub(super) fn start(
+        system: System,
+        executable: &Path,
+        lab: &LabDirectory,
+    ) -> anyhow::Result<Self> {
+        let data = lab.fresh(system.name())?;
+        Self::start_on(system, executable, lab, &data)
+    }
+
+    /// Starts a server on a directory and waits until it serves.
+    pub(super) fn start_on(
+        system: System,
+        executable: &Path,
+        lab: &LabDirectory,
+        data: &Path,
+    ) -> anyhow::Result<Self> {
+        let mut server = Self::spawn(system, executable, lab, data)?;
+        let address = server.address;
+        server.process.await_that(START_PATIENCE, || match system {
+            System::Ringfort => http::is_ok(address, "/readyz"),
+            System::Etcd => http::is_ok(address, "/health"),
+            System::Redis => answers_ping(address),
+        })?;
+        Ok(server)
+    }
+
+    /// Starts a server and does not wait.
+    pub(super) fn spawn(
+        system: System,
+        executable: &Path,
+        lab: &LabDirectory,
+        data: &Path,
+    ) -> anyhow::Result<Self> {
+        let [client, peer] = free_ports()?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, client));
+        let mut command = match system {
+            System::Ringfort => ringfort(executable, data, client, peer),
+            System::Etcd => etcd(data, client, peer),
+            System::Redis => redis(data, client),
+        };
+        let log = lab.file(&format!("{}.log", system.name()));
+        let process = Guarded::start(&mut command, &log)?;
+        Ok(Self {
+            system,
+            process,
+            address,
+        })
+    }
+
+    /// The endpoint, as the load generator takes it.
+    pub(super) fn endpoint(&self) -> String {
+        match self.system {
+            System::Ringfort | System::Etcd => format!("http://{}", self.address),
+            System::Redis => format!("redis://{}", self.address),
+        }
+    }
+
+    /// Resident memory in bytes.
+    pub(super) fn resident_bytes(&self) -> anyhow::Result<u64> {
+        let path = format!("/proc/{}/status", self.process.pid());
+        let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
+            .with_context(|| format!("{path} has no VmRSS"))?;
+        Ok(kib * 1024)
+    }
+}
+
+fn ringfort(executable: &Path, data: &Path, client: u16, peer: u16) -> Command {
+    let mut command = Command::new(executable);
+    command.arg("server");
+    for (key, value) in [
+        ("node.data_dir", data.display().to_string()),
+        ("listen.client", format!("127.0.0.1:{client}")),
+        ("listen.peer", format!("127.0.0.1:{peer}")),
+    ] {
+        command.arg("--set").arg(format!("{key}={value}"));
+    }
+    command
+}
+
+/// Debian's etcd with default settings, one member.
+fn etcd(data: &Path, client: u16, peer: u16) -> Command {
+    let mut command = Command::new("etcd");
+    let (client, peer) = (
+        format!("http://127.0.0.1:{client}"),
+        format!("http://127.0.0.1:{peer}"),
+    );
+    command.arg("--data-dir").arg(data);
+    for (flag, value) in [
+        ("--listen-client-urls", client.clone()),
+        ("--advertise-client-urls", client),
+        ("--listen-peer-urls", peer.clone()),
+        ("--initial-advertise-peer-urls", peer.clone()),
+        ("--initial-cluster", format!("default={peer}")),
+    ] {
+        command.arg(flag).arg(value);
+    }
+    command
+}
+
+/// Debian's Redis, every write synced before its answer.
+fn redis(data: &Path, client: u16) -> Command {
+    let mut command = Command::new("redis-server");
+    command
+        .args(["--bind", "127.0.0.1", "--port"])
+        .arg(client.to_string());
+    command.args(["--appendonly", "yes", "--appendfsync", "always"]);
+    command.args(["--save", "", "--dir"]).arg(data);
+    command
+}
+
+fn answers_ping(address: SocketAddr) -> bool {
+    let ping = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        stream.write_all(b"PING\r\n")?;
+        let mut answer = [0; 7];
+        stream.read_exact(&mut answer)?;
+        Ok(&answer == b"+PONG\r\n")
+    };
+    ping().unwrap_or(false)
+}
+
+/// Ports that nobody listens on now.
+fn free_ports() -> anyhow::Result<[u16; 2]> {
+    let listeners = [
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
+    ];
+    Ok([
+        listeners[0].local_addr()?.port(),
+        listeners[1].local_addr()?.port(),
+    ])
+}
+
+/// Builds the release executable and says where it is.
+pub(super) fn build_release(root: &Path) -> anyhow::Result<PathBuf> {
+    let target = target_directory(root);
+    run_cargo(root, &["build", "--release", "--package", "ringfort"])?;
+    Ok(target.join("release/ringfort"))
+}
+
+/// Runs cargo in the workspace.
+pub(super) fn run_cargo(root: &Path, arguments: &[&str]) -> anyhow::Result<()> {
+    eprintln!("cargo {}", arguments.join(" "));
+    let status = Command::new("cargo")
+        .args(arguments)
+        .current_dir(root)
+        .status()
+        .context("cannot run cargo")?;
+    if !status.success() {
+        bail!("cargo {} failed", arguments.join(" "));
+    }
+    Ok(())
+}
+
+/// Where cargo builds to.
+pub(super) fn target_directory(root: &Path) -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(directory) => root.join(directory),
+        None => root.join("target"),
+    }
+}
+
+/// Whether a program is installed.
+pub(super) fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}

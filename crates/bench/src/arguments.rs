@@ -147,9 +147,7 @@ impl Arguments {
             return refuse(format!("--connections is 1 to {CONNECTIONS_MAX}"));
         }
         if self.value_bytes > VALUE_BYTES_MAX_DEFAULT {
-            return refuse(format!(
-                "--value-bytes is at most {VALUE_BYTES_MAX_DEFAULT}"
-            ));
+            return refuse(format!("--value-bytes is at most {VALUE_BYTES_MAX_DEFAULT}"));
         }
         if !(1..=KEYS_MAX).contains(&self.keys) {
             return refuse(format!("--keys is 1 to {KEYS_MAX}"));

@@ -39,11 +39,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Output::Table => print!("{report}"),
         Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
     }
-    if report.is_clean() {
-        Ok(ExitCode::SUCCESS)
-    } else {
-        Ok(ExitCode::from(EXIT_NOT_DONE))
-    }
+    if report.is_clean() { Ok(ExitCode::SUCCESS) } else { Ok(ExitCode::from(EXIT_NOT_DONE)) }
 }
 
 /// Runs the load and returns the result.
@@ -81,11 +77,7 @@ fn default_endpoints(arguments: &Arguments) -> Vec<String> {
         .filter(|text| !text.is_empty())
         .map(str::to_owned)
         .collect();
-    if listed.is_empty() {
-        vec![Endpoint::default_of(arguments.target).to_owned()]
-    } else {
-        listed
-    }
+    if listed.is_empty() { vec![Endpoint::default_of(arguments.target).to_owned()] } else { listed }
 }
 
 async fn run_phases(arguments: &Arguments, endpoints: &[Endpoint]) -> anyhow::Result<Report> {
@@ -103,19 +95,15 @@ async fn run_phases(arguments: &Arguments, endpoints: &[Endpoint]) -> anyhow::Re
         loaded = Some(drive(arguments, endpoints, &values, load()).await?);
     }
     let phase = if arguments.workload == Workload::Load {
-        Phase {
-            rate: arguments.rate,
-            ..load()
-        }
+        Phase { rate: arguments.rate, ..load() }
     } else {
         Phase {
             name: "run",
             operations: Operations::new(arguments),
             warmup: arguments.warmup,
-            until: arguments.requests.map_or_else(
-                || Until::Elapsed(arguments.measured_time()),
-                Until::Operations,
-            ),
+            until: arguments
+                .requests
+                .map_or_else(|| Until::Elapsed(arguments.measured_time()), Until::Operations),
             rate: arguments.rate,
         }
     };
@@ -141,9 +129,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn arguments(line: &[&str]) -> Arguments {
-        CommandLine::try_parse_from(["bench"].iter().chain(line))
-            .unwrap()
-            .arguments
+        CommandLine::try_parse_from(["bench"].iter().chain(line)).unwrap().arguments
     }
 
     #[test]

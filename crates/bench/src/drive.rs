@@ -96,11 +96,7 @@ impl Run {
             self.remaining.set(left);
         }
         let operation = self.operations.borrow_mut().next()?;
-        Some(Ticket {
-            operation,
-            due,
-            measured,
-        })
+        Some(Ticket { operation, due, measured })
     }
 
     fn stop(&self) {
@@ -209,9 +205,7 @@ pub(crate) async fn drive(
         },
     }
     let elapsed = started.elapsed();
-    let own_cpu_us = own_cpu_us()
-        .zip(own_before)
-        .map(|(late, early)| late - early);
+    let own_cpu_us = own_cpu_us().zip(own_before).map(|(late, early)| late - early);
     let cost = costs.sample().await?.since(&before);
     progress.finish();
     let run = Rc::into_inner(run).context("a lane is still running")?;
@@ -247,9 +241,9 @@ async fn start_lanes(
     let failed =
         |failure: Failure| anyhow::anyhow!("cannot connect to {listed}: {}", failure.detail);
     let channels = match arguments.target {
-        TargetKind::Etcd => connect_channels(endpoints, arguments.etcd_channels, timeout)
-            .await
-            .map_err(failed)?,
+        TargetKind::Etcd => {
+            connect_channels(endpoints, arguments.etcd_channels, timeout).await.map_err(failed)?
+        }
         TargetKind::Ringfort | TargetKind::Redis => Vec::new(),
     };
     for lane in 0..arguments.connections {

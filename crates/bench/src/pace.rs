@@ -120,10 +120,7 @@ mod tests {
     /// A lane that is held up takes late due times: their distance stays the period.
     #[test]
     fn due_times_do_not_move_when_lanes_are_late() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let pacer = Pacer::new(10_000.0);
         runtime.block_on(async {
             let lane = async {

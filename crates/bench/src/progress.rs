@@ -50,8 +50,7 @@ impl Progress {
                 Until::Elapsed(_) => millis(started.elapsed()),
                 Until::Operations(_) | Until::Exhausted(_) => now,
             });
-            self.bar
-                .set_message(format!("{per_second:.0} operations/s"));
+            self.bar.set_message(format!("{per_second:.0} operations/s"));
         }
     }
 

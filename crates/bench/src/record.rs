@@ -29,11 +29,7 @@ impl Recorder {
     /// An empty one.
     pub(crate) fn new() -> anyhow::Result<Self> {
         let histogram = || Histogram::new_with_bounds(1, LATENCY_NS_MAX, SIGNIFICANT_DIGITS);
-        Ok(Self {
-            put: histogram()?,
-            get: histogram()?,
-            errors: BTreeMap::new(),
-        })
+        Ok(Self { put: histogram()?, get: histogram()?, errors: BTreeMap::new() })
     }
 
     /// Notes an operation that was answered as expected.

@@ -257,16 +257,10 @@ impl Report {
         let server = &self.server;
         let rows = [
             ("µs CPU of the server", server.cpu_us_per_operation),
-            (
-                "context switches of the server",
-                server.switches_per_operation,
-            ),
+            ("context switches of the server", server.switches_per_operation),
             ("syncs", server.syncs_per_operation),
             ("bytes written", server.written_bytes_per_operation),
-            (
-                "µs CPU of this generator",
-                self.generator_cpu_us_per_operation,
-            ),
+            ("µs CPU of this generator", self.generator_cpu_us_per_operation),
         ];
         if rows.iter().any(|(_, figure)| figure.is_some()) {
             writeln!(f, "\nper operation")?;

@@ -39,9 +39,8 @@ pub(crate) struct Values {
 
 impl Values {
     pub(crate) fn new(value_bytes: usize, random: &mut Random) -> Self {
-        let block = (0..value_bytes + BLOCK_SLACK_BYTES)
-            .map(|_| random.next().to_le_bytes()[0])
-            .collect();
+        let block =
+            (0..value_bytes + BLOCK_SLACK_BYTES).map(|_| random.next().to_le_bytes()[0]).collect();
         Self { block, value_bytes }
     }
 
@@ -78,10 +77,7 @@ enum Source {
     /// Every key once, in order: the next one.
     Sequential(u64),
     /// Random keys for ever; a draw below the threshold is a read.
-    Random {
-        read_threshold: f64,
-        zipf: Option<Zipf>,
-    },
+    Random { read_threshold: f64, zipf: Option<Zipf> },
 }
 
 impl Operations {
@@ -98,10 +94,7 @@ impl Operations {
         Self {
             random: Random::new(arguments.seed ^ 0x6f70_6572),
             keys: arguments.keys,
-            source: Source::Random {
-                read_threshold,
-                zipf,
-            },
+            source: Source::Random { read_threshold, zipf },
         }
     }
 
@@ -125,10 +118,7 @@ impl Operations {
                 *next += 1;
                 (Kind::Put, number)
             }
-            Source::Random {
-                read_threshold,
-                zipf,
-            } => {
+            Source::Random { read_threshold, zipf } => {
                 let read = *read_threshold > 0.0 && self.random.unit() < *read_threshold;
                 let number = match zipf {
                     None => self.random.below(self.keys),
@@ -141,11 +131,7 @@ impl Operations {
             Kind::Get => 0,
             Kind::Put => (self.random.next() & 0xfff) as usize,
         };
-        Some(Operation {
-            kind,
-            key: key_of(number),
-            window,
-        })
+        Some(Operation { kind, key: key_of(number), window })
     }
 }
 
@@ -274,11 +260,7 @@ mod tests {
         let mut random = Random::new(7);
         for value_bytes in [0, 5, 16, 256] {
             let values = Values::new(value_bytes, &mut random);
-            let operation = Operation {
-                kind: Kind::Put,
-                key: key_of(42),
-                window: 0xfff,
-            };
+            let operation = Operation { kind: Kind::Put, key: key_of(42), window: 0xfff };
             let mut value = Vec::new();
             values.write(&operation, &mut value);
             assert_eq!(value.len(), value_bytes);
@@ -299,9 +281,7 @@ mod tests {
         for _ in 0..draws {
             counts[usize::try_from(zipf.sample(&mut random)).unwrap()] += 1;
         }
-        let norm: f64 = (1..=1000)
-            .map(|rank| f64::from(rank).powf(-ZIPF_EXPONENT))
-            .sum();
+        let norm: f64 = (1..=1000).map(|rank| f64::from(rank).powf(-ZIPF_EXPONENT)).sum();
         for rank in [1_u32, 2, 10, 100] {
             let expected = f64::from(rank).powf(-ZIPF_EXPONENT) / norm * f64::from(draws);
             let seen = f64::from(counts[rank as usize - 1]);
@@ -326,9 +306,6 @@ mod tests {
         for _ in 0..10_000 {
             seen[usize::try_from(random.below(10)).unwrap()] += 1;
         }
-        assert!(
-            seen.iter().all(|count| (800..1200).contains(count)),
-            "{seen:?}"
-        );
+        assert!(seen.iter().all(|count| (800..1200).contains(count)), "{seen:?}");
     }
 }

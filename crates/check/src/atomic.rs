@@ -38,10 +38,7 @@ pub fn check(history: &[Event]) -> Vec<Violation> {
     }
     let mut violations = Vec::new();
     for members in batches.values() {
-        let known_at = members
-            .iter()
-            .filter_map(|event| known_at(event, &reads))
-            .min();
+        let known_at = members.iter().filter_map(|event| known_at(event, &reads)).min();
         let Some(known_at) = known_at else {
             continue;
         };
@@ -62,11 +59,7 @@ fn known_at(member: &Event, reads: &HashMap<&str, Vec<&Event>>) -> Option<u64> {
     }
     let reads = reads.get(member.key.as_str())?;
     let of_this = |read: &&&Event| matches!(&read.outcome, Outcome::Found { value: found, .. } if found == value);
-    reads
-        .iter()
-        .filter(of_this)
-        .map(|read| read.returned_us)
-        .min()
+    reads.iter().filter(of_this).map(|read| read.returned_us).min()
 }
 
 /// A read that shows what stood before the batch, sent after the batch was known to have happened.

@@ -31,10 +31,8 @@ pub fn read_history(from: impl BufRead) -> Result<Vec<Event>, HistoryError> {
         if line.trim().is_empty() {
             continue;
         }
-        let event = serde_json::from_str(&line).map_err(|source| HistoryError::Line {
-            line: index + 1,
-            source,
-        })?;
+        let event = serde_json::from_str(&line)
+            .map_err(|source| HistoryError::Line { line: index + 1, source })?;
         events.push(event);
     }
     Ok(events)

@@ -34,10 +34,7 @@ pub fn check(history: &[Event]) -> Report {
     for event in history {
         by_key.entry(&event.key).or_default().push(event);
     }
-    let mut report = Report {
-        keys: by_key.len(),
-        ..Report::default()
-    };
+    let mut report = Report { keys: by_key.len(), ..Report::default() };
     for (key, events) in by_key {
         Register::new(key, events, &mut report).check();
     }
@@ -167,11 +164,7 @@ impl<'a> Register<'a> {
                 continue;
             };
             let Some(put) = self.puts.get(value.as_str()).copied() else {
-                self.violation(
-                    Rule::NoInventedValue,
-                    "a value was read that nobody put",
-                    &[event],
-                );
+                self.violation(Rule::NoInventedValue, "a value was read that nobody put", &[event]);
                 continue;
             };
             if put.invoked_us > event.returned_us {

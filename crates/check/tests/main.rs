@@ -53,16 +53,14 @@ fn outcome(answer: &str) -> Outcome {
         ["unknown"] => Outcome::Unknown,
         ["not_applied"] => Outcome::NotApplied,
         ["absent"] => Outcome::Absent,
-        ["refused", version] => Outcome::Refused {
-            current_version: version.parse().unwrap(),
-        },
+        ["refused", version] => Outcome::Refused { current_version: version.parse().unwrap() },
         ["found", value, version] => Outcome::Found {
             value: value.to_owned(),
             version: version.strip_prefix('v').unwrap().parse().unwrap(),
         },
-        [version] => Outcome::Written {
-            version: version.strip_prefix('v').unwrap().parse().unwrap(),
-        },
+        [version] => {
+            Outcome::Written { version: version.strip_prefix('v').unwrap().parse().unwrap() }
+        }
         _ => panic!("no answer: {answer}"),
     }
 }
@@ -82,10 +80,7 @@ fn keeps_all(text: &str) {
 #[track_caller]
 fn breaks(rule: Rule, text: &str) {
     let report = check(&history(text));
-    assert!(
-        report.breaks(rule),
-        "{rule:?} is not found broken: {report}"
-    );
+    assert!(report.breaks(rule), "{rule:?} is not found broken: {report}");
     let others = report.violations.iter().any(|found| found.rule != rule);
     assert!(!others, "{report}");
 }
@@ -282,10 +277,7 @@ fn half_of_an_atomic_batch_is_torn() {
          8..9  j get => found a v1
          10..11 k get => found b v2";
     keeps_all(honest);
-    breaks(
-        Rule::AllOrNothing,
-        &format!("{honest}\n 12..13 j get => found a v1"),
-    );
+    breaks(Rule::AllOrNothing, &format!("{honest}\n 12..13 j get => found a v1"));
 }
 
 #[test]
@@ -333,8 +325,5 @@ fn histories_round_trip_as_json_lines() {
         r#"{"client":1,"key":"k","operation":{"do":"put","value":"a","condition":"absent"},"invoked_us":0,"returned_us":5,"outcome":{"is":"written","version":1},"batch":{"batch":1,"position":0,"atomic":true}}"#
     );
     let error = read_history(&b"\n{\"client\":1}\n"[..]).unwrap_err();
-    assert!(
-        error.to_string().starts_with("history, line 2: "),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("history, line 2: "), "{error}");
 }

@@ -107,11 +107,7 @@ pub(crate) async fn execute(
             attempts += 1;
             let failure = match attempt(pool, bounds, call, deadline).await {
                 Ok(answer) if accepts(answer.status) => {
-                    return Ok(Answer {
-                        after_doubt: doubt,
-                        endpoint,
-                        ..answer
-                    });
+                    return Ok(Answer { after_doubt: doubt, endpoint, ..answer });
                 }
                 Ok(answer) => wire::refused(&answer, call.safety),
                 Err(failure) => failure,
@@ -119,12 +115,8 @@ pub(crate) async fn execute(
             let again = retry::may_retry(&failure, call.safety);
             let outcome = retry::outcome(doubt, &failure, call.safety);
             doubt = outcome == Some(Outcome::Unknown);
-            last = Some(Error {
-                endpoint: Some(pool.endpoint().clone()),
-                failure,
-                outcome,
-                attempts,
-            });
+            last =
+                Some(Error { endpoint: Some(pool.endpoint().clone()), failure, outcome, attempts });
             if !again {
                 break 'rounds;
             }
@@ -153,10 +145,7 @@ async fn attempt(
     deadline: Instant,
 ) -> Result<Answer, Failure> {
     let mut request = Some(build(pool, call, deadline)?);
-    let late = |sent| Failure::TimedOut {
-        after: bounds.timeout,
-        sent,
-    };
+    let late = |sent| Failure::TimedOut { after: bounds.timeout, sent };
     while let Some(connection) = pool.take_idle().await {
         let Some(whole) = request.take() else { break };
         match send(pool, connection, whole, bounds, deadline).await {
@@ -194,9 +183,7 @@ fn build(pool: &Pool, call: &Call, deadline: Instant) -> Result<Request, Failure
     let headers = request.headers_mut();
     headers.insert(http::header::HOST, pool.authority());
     if call.bounded {
-        let rest = deadline
-            .saturating_duration_since(Instant::now())
-            .as_millis();
+        let rest = deadline.saturating_duration_since(Instant::now()).as_millis();
         let rest = u64::try_from(rest).unwrap_or(u64::MAX);
         let rest = rest.clamp(1, ringfort_types::limits::TIMEOUT_MS_MAX);
         headers.insert(wire::TIMEOUT, HeaderValue::from(rest));
@@ -219,12 +206,7 @@ async fn send(
     deadline: Instant,
 ) -> Result<Answer, Unsent> {
     let until = deadline + GRACE;
-    let late = |_| {
-        Unsent::Failed(Failure::TimedOut {
-            after: bounds.timeout,
-            sent: true,
-        })
-    };
+    let late = |_| Unsent::Failed(Failure::TimedOut { after: bounds.timeout, sent: true });
     let lost = |error| Unsent::Failed(Failure::Lost(error));
     let sent = tokio::time::timeout_at(until, connection.try_send_request(request));
     let response = match sent.await.map_err(late)? {
@@ -243,11 +225,5 @@ async fn send(
     let body = tokio::time::timeout_at(until, body).await.map_err(late)?;
     let body = body.map_err(lost)?.to_bytes();
     pool.give_back(connection);
-    Ok(Answer {
-        status: head.status,
-        headers: head.headers,
-        body,
-        after_doubt: false,
-        endpoint: 0,
-    })
+    Ok(Answer { status: head.status, headers: head.headers, body, after_doubt: false, endpoint: 0 })
 }

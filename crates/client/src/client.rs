@@ -51,19 +51,13 @@ impl Client {
             return Err(Error::invalid("there is no endpoint", false));
         }
         if options.timeout.is_zero() || options.timeout.as_millis() > u128::from(TIMEOUT_MS_MAX) {
-            return Err(Error::invalid(
-                "the timeout is more than 0 and at most 60s",
-                false,
-            ));
+            return Err(Error::invalid("the timeout is more than 0 and at most 60s", false));
         }
         let pools = endpoints.iter().map(|endpoint| {
             Pool::new(endpoint.clone())
                 .map_err(|_| Error::invalid(format!("{endpoint}: no host"), false))
         });
-        Ok(Self {
-            pools: pools.collect::<Result<_, _>>()?,
-            options,
-        })
+        Ok(Self { pools: pools.collect::<Result<_, _>>()?, options })
     }
 
     /// A client of one endpoint with default options.
@@ -101,8 +95,7 @@ impl Client {
     /// See [`Error`].
     pub async fn shards(&self, node: Option<&str>) -> Result<serde_json::Value, Error> {
         let query = node.map(|node| format!("?node={}", wire::encode_query(node.as_bytes())));
-        self.read_json(format!("/v1/cluster/shards{}", query.unwrap_or_default()))
-            .await
+        self.read_json(format!("/v1/cluster/shards{}", query.unwrap_or_default())).await
     }
 
     /// Which token, shard, replicas and leader serve a key.
@@ -110,8 +103,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn route(&self, key: &[u8]) -> Result<Route, Error> {
-        self.read_json(format!("/v1/cluster/route?key={}", wire::encode_query(key)))
-            .await
+        self.read_json(format!("/v1/cluster/route?key={}", wire::encode_query(key))).await
     }
 
     /// Whether the node can serve, check by check. A node that is not ready is an answer, not an error.
@@ -122,10 +114,7 @@ impl Client {
         let call = Call::new(Method::GET, "/readyz".into(), Safety::Read);
         let accepts = |status| matches!(status, StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE);
         let answer = self.execute(&call, accepts).await?;
-        Ok(Readiness::parse(
-            answer.status == StatusCode::OK,
-            &answer.body,
-        ))
+        Ok(Readiness::parse(answer.status == StatusCode::OK, &answer.body))
     }
 
     /// The metrics of the node, in the Prometheus text format.
@@ -143,14 +132,9 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn drain_node(&self, node: &str) -> Result<serde_json::Value, Error> {
-        let target = format!(
-            "/v1/cluster/nodes/{}/drain",
-            wire::encode_segment(node.as_bytes())
-        );
-        let mut call = Call::new(Method::POST, target, Safety::Once).header(
-            http::header::CONTENT_TYPE,
-            HeaderValue::from_static(wire::JSON),
-        );
+        let target = format!("/v1/cluster/nodes/{}/drain", wire::encode_segment(node.as_bytes()));
+        let mut call = Call::new(Method::POST, target, Safety::Once)
+            .header(http::header::CONTENT_TYPE, HeaderValue::from_static(wire::JSON));
         call.body = bytes::Bytes::from_static(b"{}");
         self.change(&call).await
     }
@@ -160,12 +144,8 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn remove_node(&self, node: &str) -> Result<serde_json::Value, Error> {
-        let target = format!(
-            "/v1/cluster/nodes/{}",
-            wire::encode_segment(node.as_bytes())
-        );
-        self.change(&Call::new(Method::DELETE, target, Safety::Once))
-            .await
+        let target = format!("/v1/cluster/nodes/{}", wire::encode_segment(node.as_bytes()));
+        self.change(&Call::new(Method::DELETE, target, Safety::Once)).await
     }
 
     async fn change(&self, call: &Call) -> Result<serde_json::Value, Error> {
@@ -201,15 +181,9 @@ impl Client {
         read: impl FnOnce(&Answer) -> Result<T, String>,
     ) -> Result<T, Error> {
         read(answer).map_err(|detail| Error {
-            endpoint: self
-                .pools
-                .get(answer.endpoint)
-                .map(|pool| pool.endpoint().clone()),
+            endpoint: self.pools.get(answer.endpoint).map(|pool| pool.endpoint().clone()),
             failure: Failure::Malformed(detail),
-            outcome: call
-                .safety
-                .is_write()
-                .then_some(ringfort_types::Outcome::Unknown),
+            outcome: call.safety.is_write().then_some(ringfort_types::Outcome::Unknown),
             attempts: 1,
         })
     }

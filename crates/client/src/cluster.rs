@@ -56,6 +56,7 @@ pub struct ShardStatus {
     /// `serving`, `no_leader` or `closed`.
     pub state: String,
     /// Why it is closed and what can be done; empty otherwise.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// Its replicas.
     pub replicas: Vec<ReplicaStatus>,
@@ -83,21 +84,19 @@ pub struct ReplicaStatus {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Route {
-    /// The key's token, 16 hexadecimal digits.
-    pub token: String,
-    /// Its shard.
-    pub shard: u32,
     /// Version of the map this comes from.
     pub epoch: u64,
-    /// `serving`, `no_leader` or `closed`.
-    pub state: String,
-    /// Why it is closed and what can be done; empty otherwise.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub reason: String,
-    /// The shard's replicas.
-    pub replicas: Vec<ReplicaStatus>,
-    /// The node that leads it, if one does.
-    pub leader: Option<String>,
+    /// The key, where it is UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The key in base64, where it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_b64: Option<String>,
+    /// The key's token, 16 hexadecimal digits.
+    pub token: String,
+    /// The shard that the token falls into.
+    #[serde(flatten)]
+    pub shard: ShardStatus,
 }
 
 /// Whether a node can serve.

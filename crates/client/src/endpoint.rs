@@ -26,10 +26,7 @@ impl Endpoint {
     /// The endpoint at a host (a name or an address, IPv6 without brackets) and port.
     #[must_use]
     pub fn new(host: impl Into<String>, port: u16) -> Self {
-        Self {
-            host: host.into(),
-            port,
-        }
+        Self { host: host.into(), port }
     }
 
     /// The host, an IPv6 address without its brackets.
@@ -77,10 +74,8 @@ impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        parse(text).map_err(|reason| EndpointError {
-            text: text.chars().take(200).collect(),
-            reason,
-        })
+        parse(text)
+            .map_err(|reason| EndpointError { text: text.chars().take(200).collect(), reason })
     }
 }
 
@@ -109,10 +104,7 @@ fn split_port(authority: &str) -> Result<(&str, u16), &'static str> {
         if host.parse::<std::net::Ipv6Addr>().is_err() {
             return Err("no IPv6 address stands in the brackets");
         }
-        (
-            host,
-            after.strip_prefix(':').or(after.is_empty().then_some("")),
-        )
+        (host, after.strip_prefix(':').or(after.is_empty().then_some("")))
     } else {
         match authority.split_once(':') {
             Some((_, port)) if port.contains(':') => {

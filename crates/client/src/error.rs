@@ -118,11 +118,9 @@ impl fmt::Display for Failure {
         match self {
             Self::Invalid(detail) => f.write_str(detail),
             Self::NotSent(cause) => write!(f, "cannot connect: {}", Chain(cause.as_ref())),
-            Self::Lost(cause) => write!(
-                f,
-                "the connection failed under way: {}",
-                Chain(cause.as_ref())
-            ),
+            Self::Lost(cause) => {
+                write!(f, "the connection failed under way: {}", Chain(cause.as_ref()))
+            }
             Self::TimedOut { after, sent } => {
                 let what = if *sent { "no answer" } else { "no connection" };
                 write!(f, "{what} within {} ms", after.as_millis())

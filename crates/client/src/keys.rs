@@ -102,10 +102,8 @@ impl Client {
             Consistency::Linearizable => "",
             Consistency::Stale => "?consistency=stale",
         };
-        let call = Call {
-            bounded: true,
-            ..Call::new(Method::GET, key_target(key) + query, Safety::Read)
-        };
+        let call =
+            Call { bounded: true, ..Call::new(Method::GET, key_target(key) + query, Safety::Read) };
         let accepts = |status: StatusCode| status.is_success() || status == StatusCode::NOT_FOUND;
         let answer = self.execute(&call, accepts).await?;
         self.decode(&call, &answer, |answer| {
@@ -150,10 +148,7 @@ impl Client {
         let answer = self.execute(&call, is_success).await?;
         self.decode(&call, &answer, |answer| {
             let put: wire::PutAnswer = wire::json(&answer.body)?;
-            Ok(Written {
-                version: Version(put.version),
-                replayed: wire::is_replayed(answer),
-            })
+            Ok(Written { version: Version(put.version), replayed: wire::is_replayed(answer) })
         })
     }
 
@@ -176,10 +171,7 @@ impl Client {
                 (true, Some(version)) => Some(Version(version)),
                 (true, None) => return Err("a delete has no version".into()),
             };
-            Ok(Deleted {
-                version,
-                replayed: wire::is_replayed(answer),
-            })
+            Ok(Deleted { version, replayed: wire::is_replayed(answer) })
         })
     }
 
@@ -188,18 +180,13 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn list(&self, query: &ListQuery) -> Result<ListPage, Error> {
-        let call = Call {
-            bounded: true,
-            ..Call::new(Method::GET, list_target(query), Safety::Read)
-        };
+        let call =
+            Call { bounded: true, ..Call::new(Method::GET, list_target(query), Safety::Read) };
         let answer = self.execute(&call, is_success).await?;
         self.decode(&call, &answer, |answer| {
             let page: wire::PageAnswer = wire::json(&answer.body)?;
             let items = page.items.into_iter().map(wire::ItemAnswer::into_item);
-            Ok(ListPage {
-                items: items.collect::<Result<_, _>>()?,
-                next_cursor: page.next_cursor,
-            })
+            Ok(ListPage { items: items.collect::<Result<_, _>>()?, next_cursor: page.next_cursor })
         })
     }
 
@@ -214,25 +201,14 @@ impl Client {
         idempotency_key: Option<&str>,
     ) -> Result<Vec<BatchResult>, Error> {
         let writes = operations.iter().any(Operation::is_write);
-        let ops = operations
-            .iter()
-            .map(wire::OperationRequest::of)
-            .collect::<Result<_, _>>();
+        let ops = operations.iter().map(wire::OperationRequest::of).collect::<Result<_, _>>();
         let ops = ops.map_err(|detail| Error::invalid(detail, writes))?;
         let body = serde_json::to_vec(&wire::BatchRequest { ops, atomic });
         let body = body.map_err(|error| Error::invalid(error.to_string(), writes))?;
         let mut call = if writes {
-            write_call(
-                Method::POST,
-                "/v1/batch".into(),
-                &Condition::Always,
-                idempotency_key,
-            )?
+            write_call(Method::POST, "/v1/batch".into(), &Condition::Always, idempotency_key)?
         } else {
-            Call {
-                bounded: true,
-                ..Call::new(Method::POST, "/v1/batch".into(), Safety::Read)
-            }
+            Call { bounded: true, ..Call::new(Method::POST, "/v1/batch".into(), Safety::Read) }
         };
         call = call.header(CONTENT_TYPE, HeaderValue::from_static(wire::JSON));
         call.body = body.into();
@@ -294,20 +270,10 @@ fn write_call(
     condition: &Condition,
     idempotency_key: Option<&str>,
 ) -> Result<Call, Error> {
-    let safety = if idempotency_key.is_some() {
-        Safety::Identified
-    } else {
-        Safety::Once
-    };
-    let mut call = Call {
-        bounded: true,
-        ..Call::new(method, target, safety)
-    };
+    let safety = if idempotency_key.is_some() { Safety::Identified } else { Safety::Once };
+    let mut call = Call { bounded: true, ..Call::new(method, target, safety) };
     if let Some((name, value)) = condition_header(condition) {
-        call = call.header(
-            name,
-            value.map_err(|error| Error::invalid(error.to_string(), true))?,
-        );
+        call = call.header(name, value.map_err(|error| Error::invalid(error.to_string(), true))?);
     }
     if let Some(key) = idempotency_key {
         let value = HeaderValue::from_str(key);
@@ -322,10 +288,7 @@ type HeaderResult = Result<HeaderValue, http::header::InvalidHeaderValue>;
 
 fn condition_header(condition: &Condition) -> Option<(HeaderName, HeaderResult)> {
     let tags = |versions: &[Version]| {
-        let tags: Vec<_> = versions
-            .iter()
-            .map(|version| format!("\"{version}\""))
-            .collect();
+        let tags: Vec<_> = versions.iter().map(|version| format!("\"{version}\"")).collect();
         HeaderValue::try_from(tags.join(", "))
     };
     match condition {

@@ -51,11 +51,7 @@ pub(crate) fn outcome(before: bool, last: &Failure, safety: Safety) -> Option<Ou
             if matches!(rejection.refusal.code, Code::PreconditionFailed | Code::IdempotencyMismatch)
     );
     let doubt = before && !(remembered && safety == Safety::Identified);
-    Some(if doubt {
-        Outcome::Unknown
-    } else {
-        last.outcome_of_write()
-    })
+    Some(if doubt { Outcome::Unknown } else { last.outcome_of_write() })
 }
 
 #[cfg(test)]
@@ -86,46 +82,18 @@ mod tests {
                 refused(Refusal::not_applied(unavailable, "")),
                 [true, true, true],
             ),
-            (
-                "refused, unknown",
-                refused(Refusal::unknown(unavailable, "")),
-                [true, true, false],
-            ),
-            (
-                "refused, untold",
-                refused(Refusal::new(unavailable, "")),
-                [true, true, false],
-            ),
+            ("refused, unknown", refused(Refusal::unknown(unavailable, "")), [true, true, false]),
+            ("refused, untold", refused(Refusal::new(unavailable, "")), [true, true, false]),
             (
                 "internal, unknown",
                 refused(Refusal::unknown(Code::Internal, "")),
                 [true, true, false],
             ),
-            (
-                "overloaded",
-                refused(Refusal::not_applied(Code::Overloaded, "")),
-                [true, true, true],
-            ),
-            (
-                "full",
-                refused(Refusal::not_applied(Code::StorageFull, "")),
-                [false; 3],
-            ),
-            (
-                "timeout",
-                refused(Refusal::unknown(Code::Timeout, "")),
-                [false; 3],
-            ),
-            (
-                "condition",
-                refused(Refusal::precondition(Version(3))),
-                [false; 3],
-            ),
-            (
-                "argument",
-                refused(Refusal::not_applied(Code::InvalidArgument, "")),
-                [false; 3],
-            ),
+            ("overloaded", refused(Refusal::not_applied(Code::Overloaded, "")), [true, true, true]),
+            ("full", refused(Refusal::not_applied(Code::StorageFull, "")), [false; 3]),
+            ("timeout", refused(Refusal::unknown(Code::Timeout, "")), [false; 3]),
+            ("condition", refused(Refusal::precondition(Version(3))), [false; 3]),
+            ("argument", refused(Refusal::not_applied(Code::InvalidArgument, "")), [false; 3]),
         ]
     }
 
@@ -146,23 +114,14 @@ mod tests {
         let lost = Failure::Lost("x".into());
         assert_eq!(outcome(false, &lost, Identified), Some(Outcome::Unknown));
         let overloaded = refused(Refusal::not_applied(Code::Overloaded, ""));
-        assert_eq!(
-            outcome(false, &overloaded, Identified),
-            Some(Outcome::NotApplied)
-        );
-        assert_eq!(
-            outcome(true, &overloaded, Identified),
-            Some(Outcome::Unknown)
-        );
+        assert_eq!(outcome(false, &overloaded, Identified), Some(Outcome::NotApplied));
+        assert_eq!(outcome(true, &overloaded, Identified), Some(Outcome::Unknown));
     }
 
     #[test]
     fn a_remembered_answer_ends_the_doubt() {
         let condition = refused(Refusal::precondition(Version(3)));
-        assert_eq!(
-            outcome(true, &condition, Identified),
-            Some(Outcome::NotApplied)
-        );
+        assert_eq!(outcome(true, &condition, Identified), Some(Outcome::NotApplied));
         assert_eq!(outcome(true, &condition, Once), Some(Outcome::Unknown));
     }
 }

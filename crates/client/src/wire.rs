@@ -20,11 +20,7 @@ pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempote
 pub(crate) const JSON: &str = "application/json";
 
 /// Characters that stay as they are in a query.
-const QUERY: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 /// Characters that stay as they are in the path of a key, where `/` belongs to the key.
 const PATH: &AsciiSet = &QUERY.remove(b'/');
 
@@ -41,10 +37,7 @@ pub(crate) fn encode_segment(bytes: &[u8]) -> String {
 /// them for directories.
 pub(crate) fn encode_path(key: &[u8]) -> String {
     let encoded = percent_encode(key, PATH).to_string();
-    if !encoded
-        .split('/')
-        .any(|segment| matches!(segment, "." | ".."))
-    {
+    if !encoded.split('/').any(|segment| matches!(segment, "." | "..")) {
         return encoded;
     }
     let segments = encoded.split('/').map(|segment| match segment {
@@ -74,21 +67,14 @@ struct Problem {
 pub(crate) fn refused(answer: &Answer, safety: Safety) -> Failure {
     let problem: Problem = serde_json::from_slice(&answer.body).unwrap_or_default();
     let status = answer.status;
-    let told = problem
-        .code
-        .as_deref()
-        .or_else(|| answer.header("ringfort-code"));
-    let code = told
-        .and_then(Code::parse)
-        .unwrap_or_else(|| code_of_status(status));
+    let told = problem.code.as_deref().or_else(|| answer.header("ringfort-code"));
+    let code = told.and_then(Code::parse).unwrap_or_else(|| code_of_status(status));
     let detail = problem.detail.or(problem.title).unwrap_or_else(|| {
         let reason = status.canonical_reason().unwrap_or("no reason given");
         format!("HTTP status {} ({reason})", status.as_u16())
     });
     let refusal = Refusal {
-        outcome: safety
-            .is_write()
-            .then(|| outcome(problem.outcome.as_deref(), status)),
+        outcome: safety.is_write().then(|| outcome(problem.outcome.as_deref(), status)),
         current_version: problem.current_version.map(Version),
         failed_op: problem.failed_op,
         replayed: is_replayed(answer),
@@ -119,14 +105,8 @@ fn outcome(told: Option<&str>, status: StatusCode) -> Outcome {
 }
 
 fn code_of_status(status: StatusCode) -> Code {
-    let known = Code::ALL
-        .into_iter()
-        .find(|code| code.status() == status.as_u16());
-    known.unwrap_or(if status.is_client_error() {
-        Code::InvalidArgument
-    } else {
-        Code::Internal
-    })
+    let known = Code::ALL.into_iter().find(|code| code.status() == status.as_u16());
+    known.unwrap_or(if status.is_client_error() { Code::InvalidArgument } else { Code::Internal })
 }
 
 /// The version in `ETag: "17"`.
@@ -134,9 +114,7 @@ pub(crate) fn version_of_tag(answer: &Answer) -> Result<Version, String> {
     let tag = answer.header("etag").ok_or("it has no ETag")?;
     let number = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
     let number = number.and_then(|number| number.parse().ok());
-    number
-        .map(Version)
-        .ok_or_else(|| format!("its ETag {tag:?} is no version"))
+    number.map(Version).ok_or_else(|| format!("its ETag {tag:?} is no version"))
 }
 
 #[derive(Deserialize)]
@@ -225,24 +203,13 @@ fn text_or_base64(bytes: &[u8]) -> (Option<String>, Option<String>) {
 impl OperationRequest {
     pub(crate) fn of(operation: &Operation) -> Result<Self, String> {
         let (key, key_b64) = text_or_base64(operation.key().as_bytes());
-        let base = Self {
-            key,
-            key_b64,
-            ..Self::default()
-        };
+        let base = Self { key, key_b64, ..Self::default() };
         Ok(match operation {
             Operation::Get { .. } => Self { op: "get", ..base },
-            Operation::Delete { condition, .. } => Self {
-                op: "delete",
-                if_version: version_asked(condition)?,
-                ..base
-            },
-            Operation::Put {
-                value,
-                ttl,
-                condition,
-                ..
-            } => {
+            Operation::Delete { condition, .. } => {
+                Self { op: "delete", if_version: version_asked(condition)?, ..base }
+            }
+            Operation::Put { value, ttl, condition, .. } => {
                 let (value, value_b64) = text_or_base64(value);
                 Self {
                     op: "put",
@@ -326,26 +293,15 @@ impl ResultAnswer {
 
     fn into_refusal(self, write: bool, doubt: bool) -> Refusal {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let code = self
-            .code
-            .as_deref()
-            .and_then(Code::parse)
-            .unwrap_or_else(|| code_of_status(status));
+        let code =
+            self.code.as_deref().and_then(Code::parse).unwrap_or_else(|| code_of_status(status));
         let told = outcome(self.outcome.as_deref(), status);
         let remembered = matches!(code, Code::PreconditionFailed | Code::IdempotencyMismatch);
         Refusal {
-            outcome: write.then_some(if doubt && !remembered {
-                Outcome::Unknown
-            } else {
-                told
-            }),
+            outcome: write.then_some(if doubt && !remembered { Outcome::Unknown } else { told }),
             current_version: self.current_version.map(Version),
             replayed: self.replayed,
-            ..Refusal::new(
-                code,
-                self.detail
-                    .unwrap_or_else(|| format!("status {}", self.status)),
-            )
+            ..Refusal::new(code, self.detail.unwrap_or_else(|| format!("status {}", self.status)))
         }
     }
 }
@@ -383,10 +339,7 @@ mod tests {
         };
         let failure = refused(&answer(502, "<html>"), Safety::Once);
         assert_eq!(failure.outcome_of_write(), Outcome::Unknown);
-        assert_eq!(
-            failure.to_string(),
-            "internal: HTTP status 502 (Bad Gateway)"
-        );
+        assert_eq!(failure.to_string(), "internal: HTTP status 502 (Bad Gateway)");
         let failure = refused(&answer(404, ""), Safety::Once);
         assert_eq!(failure.outcome_of_write(), Outcome::NotApplied);
         let body = r#"{"code":"precondition_failed","detail":"no","outcome":"not_applied","current_version":3}"#;
@@ -399,10 +352,7 @@ mod tests {
     #[test]
     fn bytes_are_text_or_base64_never_both() {
         assert!(bytes_of(Some("a".into()), Some("YQ==")).is_err());
-        assert_eq!(
-            bytes_of(None, Some("/w==")).unwrap().unwrap(),
-            &[0xff_u8][..]
-        );
+        assert_eq!(bytes_of(None, Some("/w==")).unwrap().unwrap(), &[0xff_u8][..]);
         assert!(bytes_of(None, Some("!")).is_err());
     }
 }

@@ -150,18 +150,13 @@ async fn bare(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infal
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ETAG, HeaderValue::from_static("\"123456\""));
-    headers.insert(
-        "ringfort-request-id",
-        HeaderValue::from_static("0123456789abcdef"),
-    );
+    headers.insert("ringfort-request-id", HeaderValue::from_static("0123456789abcdef"));
     Ok(response)
 }
 
 async fn serve_bare(stream: TcpStream) -> Result<(), hyper::Error> {
     let builder = hyper::server::conn::http1::Builder::new();
-    builder
-        .serve_connection(TokioIo::new(stream), service_fn(bare))
-        .await
+    builder.serve_connection(TokioIo::new(stream), service_fn(bare)).await
 }
 
 async fn run(mode: &str, address: SocketAddr) -> std::io::Result<()> {
@@ -198,12 +193,8 @@ async fn run(mode: &str, address: SocketAddr) -> std::io::Result<()> {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let mode = arguments.next().unwrap_or_else(|| "door".to_owned());
-    let address = arguments
-        .next()
-        .unwrap_or_else(|| "127.0.0.1:7480".to_owned());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let address = arguments.next().unwrap_or_else(|| "127.0.0.1:7480".to_owned());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, run(&mode, address.parse()?))?;
     Ok(())
 }

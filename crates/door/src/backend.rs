@@ -28,14 +28,8 @@ pub enum OperationKind {
 
 impl OperationKind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [Self; 6] = [
-        Self::Get,
-        Self::Put,
-        Self::Delete,
-        Self::List,
-        Self::Batch,
-        Self::Other,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Get, Self::Put, Self::Delete, Self::List, Self::Batch, Self::Other];
 
     /// The kind as a label.
     #[must_use]

@@ -57,16 +57,17 @@ impl House {
             };
             door.serve_connection(far, signal).await
         });
-        Client {
-            stream: near,
-            shutdown: Some(shutdown),
-            serving,
-            unread: RefCell::default(),
-        }
+        Client { stream: near, shutdown: Some(shutdown), serving, unread: RefCell::default() }
     }
 
     /// One request over a connection of its own.
-    pub(crate) async fn ask(&self, method: &str, target: &str, headers: &str, body: &[u8]) -> Answer {
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> Answer {
         self.connect().ask(method, target, headers, body).await
     }
 
@@ -111,7 +112,13 @@ pub(crate) fn request(method: &str, target: &str, headers: &str, body: &[u8]) ->
 }
 
 impl Client {
-    pub(crate) async fn ask(&mut self, method: &str, target: &str, headers: &str, body: &[u8]) -> Answer {
+    pub(crate) async fn ask(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> Answer {
         self.send(&request(method, target, headers, body)).await;
         self.answer_to(method).await
     }

@@ -1,1 +1,80 @@
-//! Soon.
+//! `/v1/cluster…`.
+
+use ringfort_types::{Key, NamespaceId, shard_of_token};
+use serde_json::json;
+
+use crate::client::{House, run};
+use crate::fake::SHARDS;
+
+#[test]
+fn the_cluster_and_its_parts() {
+    run(async {
+        let house = House::new();
+        let cluster = house.get("/v1/cluster").await.json();
+        assert_eq!(cluster["cluster_id"], "00000000000000000000000000000abc");
+        assert_eq!(cluster["epoch"], 3);
+        assert_eq!(cluster["replication_factor"], 3);
+        assert_eq!(cluster["answered_by"], "a");
+        assert_eq!(cluster["warnings"].as_array().unwrap().len(), 1);
+        let nodes = house.get("/v1/cluster/nodes").await.json();
+        assert_eq!(
+            nodes,
+            json!({"epoch": 3, "nodes": [{
+                "id": "a", "state": "active", "client": "127.0.0.1:7400", "peer": "127.0.0.1:7401",
+                "zone": "rack-1", "capacity": 1.0, "version": "0.1.0",
+            }]})
+        );
+        assert_eq!(cluster["nodes"], nodes["nodes"]);
+        let shards = house.get("/v1/cluster/shards").await.json();
+        assert_eq!(cluster["shards"], shards["shards"]);
+        assert_eq!(shards["shards"].as_array().unwrap().len(), SHARDS as usize);
+        assert_eq!(
+            shards["shards"][1],
+            json!({
+                "shard": 1, "first_token": "4000000000000000", "last_token": "7fffffffffffffff",
+                "state": "serving", "leader": "a", "replicas": [{"id": 1, "node": "a", "role": "leader"}],
+                "keys": 0, "bytes": 0,
+            })
+        );
+        assert_eq!(house.get("/v1/cluster/shards?node=a").await.json(), shards);
+    });
+}
+
+#[test]
+fn the_route_of_a_key() {
+    run(async {
+        let house = House::new();
+        for (query, key, member) in [
+            ("key=a", &b"a"[..], json!({"key": "a"})),
+            ("key=a%2Fb", b"a/b", json!({"key": "a/b"})),
+            ("key=%ff", b"\xff", json!({"key_b64": "/w=="})),
+            ("key=a&encoding=base64", b"a", json!({"key_b64": "YQ=="})),
+        ] {
+            let route = house.get(&format!("/v1/cluster/route?{query}")).await.json();
+            let token = Key::new(key.to_vec()).unwrap().token(NamespaceId(0));
+            assert_eq!(route["token"], format!("{:016x}", token.0));
+            assert_eq!(route["shard"], shard_of_token(token, SHARDS).0);
+            assert_eq!((&route["leader"], &route["epoch"]), (&json!("a"), &json!(3)));
+            for (name, value) in member.as_object().unwrap() {
+                assert_eq!(&route[name], value);
+            }
+        }
+    });
+}
+
+#[test]
+fn nodes_are_drained_and_removed() {
+    run(async {
+        let house = House::new();
+        let drain = house.post("/v1/cluster/nodes/node-b/drain", "").await;
+        assert_eq!(
+            (drain.status, drain.text()),
+            (202, r#"{"watch":"/v1/cluster/shards?node=node-b"}"#)
+        );
+        assert_eq!(drain.header("location"), Some("/v1/cluster/shards?node=node-b"));
+        assert_eq!(house.post("/v1/cluster/nodes/c/drain", " {} ").await.status, 202);
+        let remove = house.ask("DELETE", "/v1/cluster/nodes/node%2Db", "", b"").await;
+        assert_eq!((remove.status, remove.text()), (202, r#"{"watch":"/v1/cluster/nodes"}"#));
+        assert_eq!(*house.fake.left.borrow(), ["drain node-b", "drain c", "remove node-b"]);
+    });
+}

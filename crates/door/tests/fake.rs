@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::pending;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -27,8 +26,6 @@ pub(crate) enum Mood {
     Serve,
     Refuse(Refusal),
     Panic,
-    /// Never answers.
-    Hang,
     /// Answers after this long.
     Delay(Duration),
 }
@@ -40,12 +37,15 @@ struct Stored {
     ttl: Option<Duration>,
 }
 
+/// An idempotency key and the data key.
+type Identified = (Bytes, Vec<u8>);
+
 /// The backend.
 pub(crate) struct Fake {
     origin: Instant,
     stored: RefCell<BTreeMap<Vec<u8>, Stored>>,
     revision: Cell<u64>,
-    remembered: RefCell<BTreeMap<(Bytes, Vec<u8>), Result<Answered, Refusal>>>,
+    remembered: RefCell<BTreeMap<Identified, Result<Answered, Refusal>>>,
     pub(crate) mood: RefCell<Mood>,
     pub(crate) limits: Cell<Limits>,
     /// Bytes that may be admitted at once.
@@ -92,11 +92,7 @@ impl Fake {
     }
 
     pub(crate) fn insert(&self, key: &[u8], value: impl Into<Bytes>) {
-        let stored = Stored {
-            version: self.next_version(),
-            value: value.into(),
-            ttl: None,
-        };
+        let stored = Stored { version: self.next_version(), value: value.into(), ttl: None };
         self.stored.borrow_mut().insert(key.to_vec(), stored);
     }
 
@@ -112,7 +108,6 @@ impl Fake {
             Mood::Serve => Ok(()),
             Mood::Refuse(refusal) => Err(refusal),
             Mood::Panic => panic!("the backend panics on purpose"),
-            Mood::Hang => pending().await,
             Mood::Delay(delay) => {
                 tokio::time::sleep(delay).await;
                 Ok(())
@@ -139,12 +134,7 @@ impl Fake {
         };
         Ok(match operation {
             Operation::Get { .. } => Done::Got(all.get(&key).map(Self::found)),
-            Operation::Put {
-                value,
-                ttl,
-                condition,
-                ..
-            } => {
+            Operation::Put { value, ttl, condition, .. } => {
                 check(condition)?;
                 let version = self.next_version();
                 let (value, ttl) = (value.clone(), *ttl);
@@ -211,10 +201,7 @@ impl Backend for Fake {
         self.begin(context).await?;
         let found = self.stored.borrow().get(get.key.as_bytes()).map(Self::found);
         let stale = get.consistency == ringfort_types::request::Consistency::Stale;
-        Ok(found.map(|found| Found {
-            staleness_ms: stale.then_some(7),
-            ..found
-        }))
+        Ok(found.map(|found| Found { staleness_ms: stale.then_some(7), ..found }))
     }
 
     async fn write(&self, context: &Context, write: Write) -> Result<Answered, Refusal> {
@@ -241,7 +228,9 @@ impl Backend for Fake {
         }
         let id = id_of(&batch.identity);
         let answer = |(position, operation)| {
-            let id = id.as_ref().map(|id| Bytes::from([id, &[u8::try_from(position).unwrap()][..]].concat()));
+            let id = id
+                .as_ref()
+                .map(|id| Bytes::from([id, &[u8::try_from(position).unwrap()][..]].concat()));
             self.execute_once(operation, id)
         };
         Ok(batch.operations.iter().enumerate().map(answer).collect())
@@ -324,11 +313,7 @@ impl Backend for Fake {
     }
 
     async fn readiness(&self) -> Vec<ReadyCheck> {
-        let check = |name, ok| ReadyCheck {
-            name,
-            ok,
-            detail: format!("{name} is {ok}"),
-        };
+        let check = |name, ok| ReadyCheck { name, ok, detail: format!("{name} is {ok}") };
         vec![check("replayed", true), check("joined", self.ready.get())]
     }
 

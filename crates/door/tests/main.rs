@@ -1,6 +1,9 @@
 //! The HTTP door against a backend in memory, through streams in memory, in virtual time: what a test waits for, it awaits,
 //! and a timeout of seconds takes no time.
 
+// Helpers of tests are tests.
+#![allow(clippy::unwrap_used)]
+
 mod batch;
 mod client;
 mod cluster;

@@ -189,7 +189,10 @@ fn values_and_bodies_over_the_limit_are_refused_by_their_announced_length() {
         house.fake.limits.set(Limits { value_bytes_max: 1000, request_bytes_max: 2000 });
         assert_eq!(house.put("/v1/kv/a", &[b'x'; 1000]).await.status, 200);
         let refused = house.put("/v1/kv/a", &[b'x'; 1001]).await;
-        assert_eq!((refused.status, refused.code(), refused.outcome().as_str()), (413, "too_large", NO));
+        assert_eq!(
+            (refused.status, refused.code(), refused.outcome().as_str()),
+            (413, "too_large", NO)
+        );
         let detail = refused.detail();
         assert!(detail.contains("1001") && detail.contains("limits.max_value_bytes"), "{detail}");
         let refused = house.post("/v1/batch", &" ".repeat(2001)).await;
@@ -200,10 +203,15 @@ fn values_and_bodies_over_the_limit_are_refused_by_their_announced_length() {
         // Refused before a byte of it is sent, and whatever nonsense the length is.
         for length in ["1001", "9223372036854775807", "18446744073709551613"] {
             let mut client = house.connect();
-            let head = format!("PUT /v1/kv/a HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+            let head =
+                format!("PUT /v1/kv/a HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
             client.send(head.as_bytes()).await;
             let refused = client.answer().await;
-            assert_eq!((refused.status, refused.header("connection")), (413, Some("close")), "{length}");
+            assert_eq!(
+                (refused.status, refused.header("connection")),
+                (413, Some("close")),
+                "{length}"
+            );
         }
     });
 }
@@ -234,10 +242,9 @@ fn a_loopback_listener_answers_to_its_own_names_only() {
             }
         }
         // The absolute form names the host in its target, and there it counts as well.
-        for (target, status) in [
-            ("http://localhost/v1/kv/a", 200),
-            ("http://evil.example/v1/kv/a", 421),
-        ] {
+        for (target, status) in
+            [("http://localhost/v1/kv/a", 200), ("http://evil.example/v1/kv/a", 421)]
+        {
             assert_eq!(house.put(target, b"1").await.status, status, "{target}");
         }
     });

@@ -27,7 +27,9 @@ fn a_client_that_says_nothing_or_half_a_head() {
             let mut client = house.connect();
             client.send(beginning).await;
             let (elapsed, result) = ends_after(client).await;
-            assert!(matches!(result, Err(ConnectionError::TooSlow)) || beginning.starts_with(b"PRI"));
+            assert!(
+                matches!(result, Err(ConnectionError::TooSlow)) || beginning.starts_with(b"PRI")
+            );
             let bound = if beginning.starts_with(b"PRI") { 300 } else { 30 };
             assert!(seconds(15..=bound).contains(&elapsed), "{elapsed:?}");
         }
@@ -76,7 +78,9 @@ fn a_body_that_does_not_come_in_time() {
             }
         }
         let mut client = house.connect();
-        client.send(b"DELETE /v1/kv/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+        client
+            .send(b"DELETE /v1/kv/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .await;
         assert_eq!(client.answer().await.code(), "timeout");
     });
 }
@@ -105,7 +109,8 @@ fn an_answer_that_is_taken_slowly() {
         let mut buffer = [0; 1000];
         while taken < 100_000 {
             tokio::time::sleep(Duration::from_secs(5)).await;
-            let read = tokio::io::AsyncReadExt::read(&mut client.stream, &mut buffer).await.unwrap();
+            let read =
+                tokio::io::AsyncReadExt::read(&mut client.stream, &mut buffer).await.unwrap();
             assert_ne!(read, 0, "cut off after {taken} bytes");
             taken += read;
         }

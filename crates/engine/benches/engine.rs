@@ -26,10 +26,7 @@ fn value() -> Bytes {
 }
 
 /// The time that puts of these numbers take, without that of making their batches.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "no core: it measures one from outside"
-)]
+#[expect(clippy::disallowed_methods, reason = "no core: it measures one from outside")]
 fn time_puts(store: &mut MemoryEngine, mut numbers: impl Iterator<Item = u64>) -> Duration {
     let value = value();
     let mut passed = Duration::ZERO;
@@ -81,22 +78,13 @@ fn reads(criterion: &mut Criterion) {
             number = (number + 7919) % RECORDS;
             let start = key(number);
             let mut left = 100;
-            let range = Range {
-                start: &start,
-                end: None,
-            };
+            let range = Range { start: &start, end: None };
             let mut visitor = |key: &[u8], value: &[u8]| {
                 black_box((key, value));
                 left -= 1;
-                if left == 0 {
-                    ScanControl::Stop
-                } else {
-                    ScanControl::Continue
-                }
+                if left == 0 { ScanControl::Stop } else { ScanControl::Continue }
             };
-            store
-                .scan(group(number), range, &mut visitor)
-                .expect("it exists");
+            store.scan(group(number), range, &mut visitor).expect("it exists");
         });
     });
     benches.finish();
@@ -134,9 +122,7 @@ fn restart(criterion: &mut Criterion) {
     let mut files = Files::default();
     assert_eq!(flush_all(&mut filled(RECORDS), &mut files).len(), 64);
     let mut benches = criterion.benchmark_group("restart");
-    benches
-        .sample_size(10)
-        .measurement_time(Duration::from_secs(15));
+    benches.sample_size(10).measurement_time(Duration::from_secs(15));
     benches.throughput(Throughput::Elements(RECORDS));
     benches.bench_function("open of 1,000,000 records", |bencher| {
         bencher.iter_with_large_drop(|| opened(&mut files));

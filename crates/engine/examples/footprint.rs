@@ -2,10 +2,7 @@
 //! `cargo run --release -p ringfort-engine --example footprint -- [records] [directory]`.
 //!
 //! With a directory that does not exist yet, the stores are flushed to it; with one that does, they are loaded from it.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "no core: it measures one from outside"
-)]
+#![expect(clippy::disallowed_methods, reason = "no core: it measures one from outside")]
 
 #[path = "../benches/support/mod.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the benches")]
@@ -60,10 +57,7 @@ fn report(how: &str, records: u64, start: Instant) {
 
 fn resident_bytes() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = statm
-        .split(' ')
-        .nth(1)
-        .and_then(|text| text.parse::<u64>().ok());
+    let pages = statm.split(' ').nth(1).and_then(|text| text.parse::<u64>().ok());
     pages.unwrap_or(0) * 4096
 }
 
@@ -77,11 +71,7 @@ impl Disk for Directory {
             let path = |name: &ringfort_env::FileName| self.0.join(name.as_str());
             match operation {
                 DiskOperation::Create(file) => drop(std::fs::File::create_new(path(file))?),
-                DiskOperation::WriteAt {
-                    file,
-                    offset,
-                    bytes,
-                } => {
+                DiskOperation::WriteAt { file, offset, bytes } => {
                     let file = std::fs::File::options().write(true).open(path(file))?;
                     file.write_all_at(bytes, *offset)?;
                 }

@@ -9,8 +9,11 @@
 //!   record of that generation is durable, a start comes back to the generation before it. The log is replayed from
 //!   there.
 //!
-//! An engine does no I/O of its own unless it says so: like every core it queues [`DiskRequest`]s and is handed their
-//! completions. Engines that bring their own threads and files (`lsm`, `rocksdb`) queue none.
+//! An engine does no I/O of its own unless it says so: like every core it queues
+//! [`DiskRequest`](ringfort_env::DiskRequest)s and is handed their completions. Engines that bring their own threads and files (`lsm`, `rocksdb`) queue none.
+//!
+//! Left out on purpose: merging, ranges of deletions, iterators that outlive a call. The bytes of snapshots stand in
+//! `docs/formats/snapshot.md`. The suite needs the feature `suite` outside this crate.
 
 mod memory;
 mod store;

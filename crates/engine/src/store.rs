@@ -216,7 +216,8 @@ pub trait StorageEngine: Send {
     ) -> Result<Applied, EngineError>;
 
     /// Removes from disk what belongs to none of the named generations: left-overs of an interrupted flush or of a dropped
-    /// store. Called once, after all stores were opened. Returns how many files went.
+    /// store. `live` is every generation that the log names, those that could not be opened included. Called once, after
+    /// all stores were opened. Returns how many files went.
     ///
     /// # Errors
     /// The disk failed; what is left over stays for the next start.
@@ -226,7 +227,8 @@ pub trait StorageEngine: Send {
         live: &[(GroupId, Generation)],
     ) -> Result<usize, EngineError>;
 
-    /// Removes a store, its snapshots and its files, and gives their space back. Nothing happens if there is none.
+    /// Removes a store, its snapshots and its files, and gives their space back. Nothing happens if there is none. Only once
+    /// the log's record of it is durable: until then a start needs the files.
     fn drop_store(&mut self, group: GroupId);
 
     /// The position a store has applied.
@@ -239,6 +241,9 @@ pub trait StorageEngine: Send {
     ///
     /// # Errors
     /// No store, or the engine's own failure: the replica must stop.
+    ///
+    /// # Panics
+    /// A key or value is of a length that no store takes: our bug.
     fn write(&mut self, group: GroupId, batch: &WriteBatch) -> Result<(), EngineError>;
 
     /// Reads one key.
@@ -264,8 +269,8 @@ pub trait StorageEngine: Send {
     /// [`EngineError::NoStore`].
     fn size(&self, group: GroupId) -> Result<StoreSize, EngineError>;
 
-    /// Starts a snapshot of the store as it is now. Cheap; several may be under way. What it holds stays in memory until
-    /// it is released.
+    /// Starts a snapshot of the store as it is now. Cheap; several may be under way. What it holds and has yet to be read
+    /// stays in memory until it is released, also where it was overwritten.
     ///
     /// # Errors
     /// [`EngineError::NoStore`].
@@ -275,18 +280,19 @@ pub trait StorageEngine: Send {
     /// concatenation of all parts is the stream that [`StorageEngine::install`] takes.
     ///
     /// # Errors
-    /// The snapshot's store was dropped, or the engine's own failure.
+    /// [`EngineError::NoSnapshot`] once it was released or its store dropped, or the engine's own failure.
     fn read_snapshot(
         &mut self,
         snapshot: SnapshotId,
         bytes_max: usize,
     ) -> Result<Option<Bytes>, EngineError>;
 
-    /// Ends a snapshot, read to its end or not.
+    /// Ends a snapshot, read to its end or not. Nothing happens if it has ended.
     fn release_snapshot(&mut self, snapshot: SnapshotId);
 
     /// Replaces a store's content, in memory, by that of a complete stream. The store keeps its old content if the stream
-    /// is damaged. Nothing is durable before the next flush.
+    /// is damaged. Nothing is durable before the next flush. Snapshots and a flush of the old content go on; both contents
+    /// are in memory until the stream was verified.
     ///
     /// # Errors
     /// The stream is damaged (the inner error), or there is no store.
@@ -297,10 +303,13 @@ pub trait StorageEngine: Send {
     ) -> Result<Result<Applied, StreamError>, EngineError>;
 
     /// Begins to make the store, as it is now, durable as a new generation, beside writers. Its end is told by
-    /// [`StorageEngine::poll_flushed`]. One flush per store at a time.
+    /// [`StorageEngine::poll_flushed`]. One flush per store at a time; of many stores at once, some wait for others.
     ///
     /// # Errors
     /// No store, or a flush of it is under way.
+    ///
+    /// # Panics
+    /// The generation is 0, or the store has it already: our bug.
     fn flush(&mut self, group: GroupId, generation: Generation) -> Result<(), EngineError>;
 
     /// Removes the files of a generation that counts no longer: the log's record of a newer one is durable.
@@ -309,10 +318,14 @@ pub trait StorageEngine: Send {
     /// The next disk operation to execute.
     fn poll_disk(&mut self) -> Option<DiskRequest>;
 
-    /// Takes the end of a disk operation.
+    /// Takes the end of a disk operation. Costs at most the encoding of one part of a snapshot.
     ///
     /// # Errors
-    /// A sync failed: the process must end without another acknowledgement. Other failures end in `poll_flushed`.
+    /// A sync failed: the process must end without another acknowledgement. Other failures of a flush are told by
+    /// [`StorageEngine::poll_flushed`]; a file that cannot be removed is counted and tried again later.
+    ///
+    /// # Panics
+    /// The engine asked for no such operation, or was told of its end before: our bug.
     fn handle_disk(&mut self, completion: DiskCompletion) -> Result<(), DiskError>;
 
     /// The next flush that has ended, well or not. A flush whose store was dropped is not told of.

@@ -18,3 +18,6 @@ mod layout;
 pub(crate) use decode::{Decoder, Fault, Sink};
 pub(crate) use encode::{Encoder, Frame};
 pub(crate) use layout::{FILE_HEAD_BYTES, FORMAT_VERSION, StreamHead, check_file_head, file_head};
+
+#[cfg(test)]
+mod tests;

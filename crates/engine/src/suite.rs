@@ -4,6 +4,8 @@
 //! Cases see an engine through its trait and a disk through [`Disk`]; faults of disks are up to each engine's own tests,
 //! because engines with files of their own do not use this one.
 
+#![expect(clippy::unwrap_used, reason = "a case fails by panicking, as a test does")]
+
 mod basics;
 mod differential;
 mod disk;

@@ -186,15 +186,8 @@ impl DiskOperation {
     /// An error of this operation.
     #[must_use]
     pub fn error(&self, kind: DiskErrorKind, message: impl fmt::Display) -> DiskError {
-        let file = self
-            .file()
-            .map_or_else(|| "the data directory".to_owned(), ToString::to_string);
-        DiskError {
-            kind,
-            operation: self.verb(),
-            file,
-            message: message.to_string(),
-        }
+        let file = self.file().map_or_else(|| "the data directory".to_owned(), ToString::to_string);
+        DiskError { kind, operation: self.verb(), file, message: message.to_string() }
     }
 }
 
@@ -225,11 +218,7 @@ pub trait Disk {
     /// # Errors
     /// The file cannot be read.
     fn read(&mut self, file: &FileName, offset: u64, len: usize) -> Result<Bytes, DiskError> {
-        let operation = DiskOperation::Read {
-            file: file.clone(),
-            offset,
-            len,
-        };
+        let operation = DiskOperation::Read { file: file.clone(), offset, len };
         match self.execute(&operation)? {
             DiskAnswer::Read(bytes) => Ok(bytes),
             other => {

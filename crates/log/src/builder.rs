@@ -15,6 +15,8 @@ pub(crate) struct Place {
     pub(crate) sealer: Sealer,
     pub(crate) previous: SegmentId,
     pub(crate) previous_end: u64,
+    /// Flags that all batches carry.
+    pub(crate) flags: u16,
 }
 
 /// A batch ready to be written.
@@ -36,8 +38,6 @@ pub(crate) struct BatchBuilder {
     directory: Vec<DirectoryEntry>,
 }
 
-/// Bytes of a batch around its records and its directory's entries.
-const FRAME_BYTES: usize = BATCH_HEADER_BYTES + RECORD_HEADER_BYTES;
 /// A buffer that grew beyond this for an exceptional batch is given back afterwards.
 const BUFFER_KEPT_BYTES_MAX: usize = 8 << 20;
 
@@ -90,11 +90,6 @@ impl BatchBuilder {
         aligned(length as u64)
     }
 
-    /// Bytes of an otherwise empty batch with one record of `record` bytes, padding included.
-    pub(crate) fn length_alone(record: usize) -> u64 {
-        aligned((FRAME_BYTES + record + DIRECTORY_ENTRY_BYTES) as u64)
-    }
-
     /// Where the next record goes.
     pub(crate) fn record(&mut self) -> Target<'_> {
         self.records += 1;
@@ -129,7 +124,7 @@ impl BatchBuilder {
         push_directory(&mut target, self.sequence, &self.directory);
         let length = self.bytes.len();
         let header = BatchHeader {
-            flags,
+            flags: flags | self.place.flags,
             segment: self.place.segment,
             offset: self.offset,
             sequence: self.sequence,

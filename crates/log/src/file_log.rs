@@ -309,6 +309,7 @@ impl FileLog {
             sealer: Sealer::new(self.options.salt, id),
             previous: old.id,
             previous_end: old.end,
+            flags: self.builder.place().flags,
         });
         let opening = Opening {
             builder: &mut self.builder,

@@ -33,7 +33,7 @@ impl MemoryLog {
     /// What a start would find now.
     #[must_use]
     pub fn recovered(&self) -> RecoveredLog {
-        RecoveredLog { groups: self.groups.clone(), findings: Vec::new() }
+        RecoveredLog { groups: self.groups.clone(), ..RecoveredLog::default() }
     }
 
     fn apply(&mut self, write: GroupWrite) {

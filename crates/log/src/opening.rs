@@ -12,7 +12,7 @@ use ringfort_types::{GroupId, Index, Term};
 use crate::builder::{Batch, BatchBuilder};
 use crate::chain::Chain;
 use crate::format::{
-    ENTRY_HEADER_BYTES, flags, kinds, push_entry, push_state, state_bytes,
+    ENTRY_HEADER_BYTES, flags, kinds, push_rewritten, push_state, state_bytes,
 };
 use crate::group::Group;
 
@@ -20,6 +20,8 @@ use crate::group::Group;
 #[derive(Clone, Debug)]
 pub(crate) struct Rewrite {
     pub(crate) group: GroupId,
+    /// Number of the record that wrote it first.
+    pub(crate) sequence: u64,
     pub(crate) index: Index,
     pub(crate) term: Term,
     pub(crate) payload: Bytes,
@@ -60,8 +62,7 @@ impl Opening<'_> {
         }
         for entry in brought {
             self.make_room(&mut batches, &mut offset, entry.record_bytes());
-            let at = (entry.index, entry.term);
-            push_entry(&mut self.builder.record(), entry.group, None, at, &entry.payload);
+            push_rewritten(&mut self.builder.record(), entry);
         }
         batches.push(self.builder.finish(flags::OPENING, self.chain.oldest_needed()));
         batches

@@ -179,6 +179,9 @@ pub struct RecoveredLog {
     pub groups: BTreeMap<GroupId, RecoveredGroup>,
     /// Everything that is wrong, also where no group suffered, one line each with file and offset, for people.
     pub findings: Vec<String>,
+    /// Damage may have hidden the very existence of groups: one that is absent here may have been founded, may have voted
+    /// and acknowledged. Kept in the log from then on.
+    pub groups_may_be_missing: bool,
 }
 
 /// A log as a core: submissions and completions in, disk operations and events out. After any input the host executes

@@ -207,14 +207,14 @@ fn needed(
     segment: SegmentId,
     groups: &BTreeMap<GroupId, Group>,
 ) -> Option<Rewrite> {
-    let group = record.group;
+    let Record { group, sequence, .. } = record;
     let (Body::Append { index, term, payload: Some(payload) }
     | Body::Rewritten { index, term, payload: Some(payload) }) = record.body
     else {
         return None;
     };
-    let live = &groups.get(&group)?.live;
-    live.stands_in(index, term, segment).then_some(Rewrite { group, index, term, payload })
+    let entry = Rewrite { group, sequence, index, term, payload };
+    groups.get(&group)?.stands_in(&entry, segment).then_some(entry)
 }
 
 /// Groups with live entries in a segment, those with most bytes first.

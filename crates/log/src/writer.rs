@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use ringfort_types::{GroupId, Index, Term};
+use ringfort_types::{GroupId, Index, ReplicaId};
 
 use crate::builder::BatchBuilder;
 use crate::chain::Chain;
 use crate::format::{
-    ENTRY_HEADER_BYTES, kinds, push_create, push_drop, push_entry, push_hard_state, push_rebase,
+    ENTRY_HEADER_BYTES, SegmentId, kinds, push_append, push_create, push_drop, push_hard_state,
+    push_rebase, push_rewritten,
 };
 use crate::group::Group;
 use crate::live::LiveEntries;
@@ -55,8 +56,7 @@ impl Writer<'_> {
                 let bytes = (ENTRY_HEADER_BYTES + entry.payload.len()) as u64;
                 group.live.append(self.chain, at, self.builder.segment(), bytes);
                 group.sequence += 1;
-                let sequence = Some(group.sequence);
-                push_entry(&mut self.builder.record(), id, sequence, at, &entry.payload);
+                push_append(&mut self.builder.record(), id, group.sequence, entry);
                 self.builder.list(&mut group.listed, id, kinds::APPEND, group.sequence);
             }
             Piece::Rebase(id, base) => {
@@ -72,13 +72,14 @@ impl Writer<'_> {
         }
     }
 
-    fn create(&mut self, id: GroupId, replica: ringfort_types::ReplicaId) {
+    fn create(&mut self, id: GroupId, replica: ReplicaId) {
         let founding = self.builder.sequence() << FOUNDING_SHIFT;
         let retired = self.retired.iter().rev().find(|retired| retired.group == id);
         let (sequence, listed) = retired
             .map_or((founding, None), |retired| (retired.sequence + 1, retired.listed));
         let live = LiveEntries::empty(Index(0));
-        let mut group = Group { replica, sequence, listed, live, ..Group::default() };
+        let founded = sequence;
+        let mut group = Group { replica, founded, sequence, listed, live, ..Group::default() };
         push_create(&mut self.builder.record(), id, sequence, replica);
         self.builder.list(&mut group.listed, id, kinds::CREATE, sequence);
         let before = self.groups.insert(id, group);
@@ -95,17 +96,16 @@ impl Writer<'_> {
     }
 
     /// Writes an entry that stands in `from` again, if it is still needed there. Says whether it was.
-    pub(crate) fn rewrite(&mut self, entry: &Rewrite, from: crate::format::SegmentId) -> bool {
+    pub(crate) fn rewrite(&mut self, entry: &Rewrite, from: SegmentId) -> bool {
         let Some(group) = self.groups.get_mut(&entry.group) else {
             return false;
         };
-        if !group.live.stands_in(entry.index, entry.term, from) {
+        if !group.stands_in(entry, from) {
             return false;
         }
-        let at: (Index, Term) = (entry.index, entry.term);
         let bytes = entry.record_bytes() as u64;
         group.live.move_home(self.chain, entry.index, self.builder.segment(), bytes);
-        push_entry(&mut self.builder.record(), entry.group, None, at, &entry.payload);
+        push_rewritten(&mut self.builder.record(), entry);
         true
     }
 }

@@ -41,11 +41,7 @@ pub(crate) fn merge<E>(
             heads.push(Reverse((first.key.clone(), sources.len())));
         }
         let more = !items.is_empty();
-        sources.push(Source {
-            shard: *shard,
-            items,
-            more,
-        });
+        sources.push(Source { shard: *shard, items, more });
     }
     let mut page = Page::default();
     let mut bytes = 0;
@@ -82,9 +78,9 @@ pub fn merge_pages(pages: Vec<Page>, limit: usize, bytes_max: usize) -> Page {
     let mut items: Vec<Item> = pages.into_iter().flat_map(|page| page.items).collect();
     items.sort_by(|a, b| a.key.cmp(&b.key));
     // Behind the last key of a page that has more, that page's next key may be the smallest one.
-    let known = more_behind.as_ref().map_or(items.len(), |last| {
-        items.partition_point(|item| item.key <= *last)
-    });
+    let known = more_behind
+        .as_ref()
+        .map_or(items.len(), |last| items.partition_point(|item| item.key <= *last));
     let mut bytes = 0;
     let mut taken = 0;
     while taken < known.min(limit) && (taken == 0 || bytes < bytes_max) {
@@ -104,12 +100,7 @@ mod tests {
 
     fn item(key: &str) -> Item {
         let key = Key::new(key.to_owned()).unwrap();
-        Item {
-            key,
-            version: Version(1),
-            value: Bytes::from_static(b"v"),
-            ttl_ms: None,
-        }
+        Item { key, version: Version(1), value: Bytes::from_static(b"v"), ttl_ms: None }
     }
 
     fn keys(page: &Page) -> Vec<String> {
@@ -135,10 +126,8 @@ mod tests {
                     PageBounds { limit, bytes_max },
                     |shard, after, count| {
                         let after = after.map(|key| key.as_bytes().to_vec());
-                        let mine = all
-                            .iter()
-                            .enumerate()
-                            .filter(|(n, _)| of(*n) == shard.0 as usize);
+                        let mine =
+                            all.iter().enumerate().filter(|(n, _)| of(*n) == shard.0 as usize);
                         let behind = mine.filter(|(_, key)| {
                             after.as_ref().is_none_or(|a| key.as_bytes() > a.as_slice())
                         });
@@ -159,14 +148,8 @@ mod tests {
 
     #[test]
     fn a_page_that_ended_early_bounds_what_the_others_may_add() {
-        let first = Page {
-            items: vec![item("a"), item("c")],
-            more: true,
-        };
-        let second = Page {
-            items: vec![item("b"), item("e")],
-            more: false,
-        };
+        let first = Page { items: vec![item("a"), item("c")], more: true };
+        let second = Page { items: vec![item("b"), item("e")], more: false };
         let page = merge_pages(vec![first, second], 10, 1000);
         assert_eq!(keys(&page), ["a", "b", "c"], "d may follow c in the first");
         assert!(page.more);

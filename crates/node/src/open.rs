@@ -85,14 +85,9 @@ pub fn open<W>(
         shards: options.shards,
         ..options.worker
     };
-    let mut workers: Vec<Worker<W>> = (0..options.workers)
-        .map(|number| Worker::new(config(number), engine(number)))
-        .collect();
-    let mut opened = Opened {
-        workers: Vec::new(),
-        founding: None,
-        findings: recovered.findings,
-    };
+    let mut workers: Vec<Worker<W>> =
+        (0..options.workers).map(|number| Worker::new(config(number), engine(number))).collect();
+    let mut opened = Opened { workers: Vec::new(), founding: None, findings: recovered.findings };
     let mut live = Vec::new();
     let mut founded = Vec::new();
     let mut groups = recovered.groups;
@@ -113,19 +108,14 @@ pub fn open<W>(
                 )?;
             }
             None if options.formation == Formation::New => {
-                founded.push(GroupWrite::Create {
-                    group,
-                    replica: founding_replica(shard),
-                });
+                founded.push(GroupWrite::Create { group, replica: founding_replica(shard) });
                 start_founded(worker, shard, &options, now)?;
             }
             None => {
                 let reason =
                     "its log is missing: restore the data directory's log-*.seg files, or a backup"
                         .to_owned();
-                opened
-                    .findings
-                    .push(format!("shard {shard} is closed: {reason}"));
+                opened.findings.push(format!("shard {shard} is closed: {reason}"));
                 worker.add_closed_shard(shard, founding_replica(shard), reason);
             }
         }
@@ -138,19 +128,13 @@ pub fn open<W>(
     for worker in &mut workers {
         let removed = worker.engine_mut().remove_leftovers(disk, &live)?;
         if removed > 0 {
-            opened.findings.push(format!(
-                "{removed} files of interrupted flushes were removed"
-            ));
+            opened.findings.push(format!("{removed} files of interrupted flushes were removed"));
         }
     }
     if !founded.is_empty() {
         let id = SubmissionId(1);
-        opened.founding = Some(Submission {
-            source: FOUNDING_SOURCE,
-            id,
-            writes: founded,
-            operations: 0,
-        });
+        opened.founding =
+            Some(Submission { source: FOUNDING_SOURCE, id, writes: founded, operations: 0 });
     }
     opened.workers = workers;
     Ok(opened)
@@ -230,9 +214,9 @@ fn open_store(
                 "its store holds entries up to {held} where the log begins behind {index}"
             )))
         }
-        Err(error @ EngineError::Damaged { .. }) => Ok(Some(format!(
-            "{error}; restore the data directory or a backup"
-        ))),
+        Err(error @ EngineError::Damaged { .. }) => {
+            Ok(Some(format!("{error}; restore the data directory or a backup")))
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -252,6 +236,7 @@ fn start_replica<W>(
         entries: recovered.entries,
         tick: options.tick,
         hash_seed: options.hash_seed,
+        payload_bytes_target: options.worker.payload_bytes_target,
     };
     let replica = Replica::new(config, worker.engine_mut(), now)?;
     worker.add_shard(shard, replica, Generation(recovered.base.generation));

@@ -41,10 +41,7 @@ pub(crate) struct Pending<W> {
 
 impl<W> Pending<W> {
     pub(crate) fn new() -> Self {
-        Self {
-            waiting: BTreeMap::new(),
-            last: 0,
-        }
+        Self { waiting: BTreeMap::new(), last: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -54,14 +51,7 @@ impl<W> Pending<W> {
     pub(crate) fn insert(&mut self, deadline: Monotonic, kind: Kind, waiter: W) -> Ticket {
         self.last += 1;
         let ticket = Ticket(self.last);
-        self.waiting.insert(
-            ticket,
-            Waiting {
-                deadline,
-                kind,
-                waiter,
-            },
-        );
+        self.waiting.insert(ticket, Waiting { deadline, kind, waiter });
         ticket
     }
 
@@ -78,9 +68,7 @@ impl<W> Pending<W> {
     pub(crate) fn expire(&mut self, now: Monotonic) -> Vec<(W, Response)> {
         let late = |_: &Ticket, waiting: &mut Waiting<W>| waiting.deadline <= now;
         let expired = self.waiting.extract_if(.., late);
-        expired
-            .map(|(_, waiting)| (waiting.waiter, Err(timeout(waiting.kind))))
-            .collect()
+        expired.map(|(_, waiting)| (waiting.waiter, Err(timeout(waiting.kind)))).collect()
     }
 
     /// Ends requests whose replica gave them up.
@@ -102,10 +90,9 @@ impl<W> Pending<W> {
 
 fn timeout(kind: Kind) -> Refusal {
     match kind {
-        Kind::Read => Refusal::new(
-            Code::Timeout,
-            "the request's time passed before it was answered",
-        ),
+        Kind::Read => {
+            Refusal::new(Code::Timeout, "the request's time passed before it was answered")
+        }
         Kind::Write => Refusal::unknown(
             Code::Timeout,
             "the request's time passed while the write was under way: it may take effect yet",
@@ -120,10 +107,9 @@ pub(crate) fn response(answer: Answer) -> Response {
     let refusal = match reply {
         Reply::Done(done) => return Ok(Replied::One(answered(done))),
         Reply::All(all) => return Ok(Replied::All(all.into_iter().map(answered).collect())),
-        Reply::PreconditionFailed { current, operation } => Refusal {
-            failed_op: Some(operation),
-            ..Refusal::precondition(current)
-        },
+        Reply::PreconditionFailed { current, operation } => {
+            Refusal { failed_op: Some(operation), ..Refusal::precondition(current) }
+        }
         Reply::Mismatch => Refusal::not_applied(
             Code::IdempotencyMismatch,
             "this Idempotency-Key was used for another request on the same key",
@@ -136,13 +122,9 @@ pub(crate) fn response(answer: Answer) -> Response {
             Code::Overloaded,
             "the session has 1024 writes open; wait for their answers",
         ),
-        Reply::SessionOpened(_) | Reply::Expired => Refusal::unknown(
-            Code::Internal,
-            "an answer of another kind than the request's",
-        ),
+        Reply::SessionOpened(_) | Reply::Expired => {
+            Refusal::unknown(Code::Internal, "an answer of another kind than the request's")
+        }
     };
-    Err(Refusal {
-        replayed,
-        ..refusal
-    })
+    Err(Refusal { replayed, ..refusal })
 }

@@ -22,10 +22,7 @@ pub(crate) struct Entries {
 impl Entries {
     /// A log that holds `entries` behind the position `before`.
     pub(crate) fn new(before: Applied, entries: Vec<Entry>) -> Self {
-        let mut log = Self {
-            before,
-            entries: VecDeque::with_capacity(entries.len()),
-        };
+        let mut log = Self { before, entries: VecDeque::with_capacity(entries.len()) };
         for entry in entries {
             log.push(entry);
         }
@@ -34,10 +31,9 @@ impl Entries {
 
     /// The last position.
     pub(crate) fn last(&self) -> Applied {
-        self.entries.back().map_or(self.before, |entry| Applied {
-            index: entry.index,
-            term: entry.term,
-        })
+        self.entries
+            .back()
+            .map_or(self.before, |entry| Applied { index: entry.index, term: entry.term })
     }
 
     /// Appends the entry that follows the last one.
@@ -52,21 +48,13 @@ impl Entries {
     pub(crate) fn range(&self, after: Index, to: Index) -> Vec<Entry> {
         let skip =
             usize::try_from(after.0.saturating_sub(self.before.index.0)).unwrap_or(usize::MAX);
-        self.entries
-            .iter()
-            .skip(skip)
-            .take_while(|entry| entry.index <= to)
-            .cloned()
-            .collect()
+        self.entries.iter().skip(skip).take_while(|entry| entry.index <= to).cloned().collect()
     }
 
     /// Forgets everything up to an index.
     pub(crate) fn forget(&mut self, to: Index) {
         while let Some(first) = self.entries.front().filter(|entry| entry.index <= to) {
-            self.before = Applied {
-                index: first.index,
-                term: first.term,
-            };
+            self.before = Applied { index: first.index, term: first.term };
             self.entries.pop_front();
         }
     }

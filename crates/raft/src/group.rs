@@ -238,10 +238,7 @@ impl Group {
     /// # Panics
     /// The id was never handed out: our host's bug.
     pub fn handle_persisted(&mut self, id: PersistId) {
-        assert!(
-            id <= self.last_persist,
-            "persist {id:?} was never requested"
-        );
+        assert!(id <= self.last_persist, "persist {id:?} was never requested");
         let mut durable = None;
         while let Some((_, position)) = self.persisting.pop_front_if(|(waiting, _)| *waiting <= id)
         {
@@ -260,20 +257,14 @@ impl Group {
 
     /// Takes word that the state machine has applied up to an index.
     pub fn handle_applied(&mut self, index: Index) {
-        assert!(
-            index <= self.apply_handed,
-            "applied {index} beyond what was handed out"
-        );
+        assert!(index <= self.apply_handed, "applied {index} beyond what was handed out");
         self.applied = self.applied.max(index);
         self.log.forget(self.applied);
     }
 
     /// Takes word that the log begins behind `base` now. What a group of one has applied it has forgotten already.
     pub fn compact(&mut self, base: Index) {
-        assert!(
-            base <= self.applied,
-            "compacted to {base} beyond what is applied"
-        );
+        assert!(base <= self.applied, "compacted to {base} beyond what is applied");
     }
 
     /// What the host is to do now.
@@ -293,10 +284,7 @@ impl Group {
     #[must_use]
     pub fn leader(&self) -> LeaderHint {
         let leader = (self.role == Role::Leader).then_some(self.config.replica);
-        LeaderHint {
-            leader,
-            term: self.hard_state.term,
-        }
+        LeaderHint { leader, term: self.hard_state.term }
     }
 
     /// A look at the group.
@@ -332,15 +320,9 @@ impl Group {
     }
 
     fn append(&mut self, payload: Bytes) -> Applied {
-        let entry = Entry {
-            term: self.hard_state.term,
-            index: self.log.last().index.next(),
-            payload,
-        };
-        let position = Applied {
-            index: entry.index,
-            term: entry.term,
-        };
+        let entry =
+            Entry { term: self.hard_state.term, index: self.log.last().index.next(), payload };
+        let position = Applied { index: entry.index, term: entry.term };
         self.log.push(entry);
         position
     }
@@ -355,11 +337,7 @@ impl Group {
         self.unsaved_from = last.index.next();
         self.last_persist = PersistId(self.last_persist.0 + 1);
         self.persisting.push_back((self.last_persist, last));
-        Some(Persist {
-            id: self.last_persist,
-            hard_state,
-            entries,
-        })
+        Some(Persist { id: self.last_persist, hard_state, entries })
     }
 
     fn poll_apply(&mut self) -> Vec<Entry> {
@@ -376,9 +354,6 @@ impl Group {
             return Vec::new();
         }
         let index = self.hard_state.commit;
-        self.reads
-            .drain(..)
-            .map(|id| ReadReady { id, index })
-            .collect()
+        self.reads.drain(..).map(|id| ReadReady { id, index }).collect()
     }
 }

@@ -72,15 +72,9 @@ impl CommandIdentity {
                 key: key.clone(),
                 position,
             },
-            Identity::Session {
-                session,
-                sequence,
-                lowest_open,
-            } => Self::Session {
-                session: *session,
-                sequence: *sequence,
-                lowest_open: *lowest_open,
-            },
+            Identity::Session { session, sequence, lowest_open } => {
+                Self::Session { session: *session, sequence: *sequence, lowest_open: *lowest_open }
+            }
         }
     }
 }
@@ -155,10 +149,7 @@ impl PayloadBuilder {
     pub fn new() -> Self {
         let mut buffer = BytesMut::with_capacity(512);
         buffer.put_bytes(0, HEADER_BYTES);
-        Self {
-            buffer,
-            commands: 0,
-        }
+        Self { buffer, commands: 0 }
     }
 
     /// Commands so far.
@@ -228,21 +219,13 @@ impl PayloadBuilder {
 fn put_identity(out: &mut BytesMut, identity: &CommandIdentity) {
     match identity {
         CommandIdentity::None => out.put_u8(0),
-        CommandIdentity::Key {
-            principal,
-            key,
-            position,
-        } => {
+        CommandIdentity::Key { principal, key, position } => {
             out.put_u8(1);
             put_bytes(out, principal);
             put_bytes(out, key);
             out.put_u16_le(*position);
         }
-        CommandIdentity::Session {
-            session,
-            sequence,
-            lowest_open,
-        } => {
+        CommandIdentity::Session { session, sequence, lowest_open } => {
             out.put_u8(2);
             out.put_u64_le(session.0);
             out.put_u64_le(*sequence);
@@ -263,9 +246,7 @@ fn put_operation(out: &mut BytesMut, namespace: NamespaceId, operation: &Operati
     put_varint(out, (DATA_PREFIX_BYTES + key.len()) as u64);
     put_data_key(out, namespace, key);
     if let Operation::Put { value, ttl, .. } = operation {
-        let ttl_ms = ttl.map_or(0, |ttl| {
-            u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1)
-        });
+        let ttl_ms = ttl.map_or(0, |ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1));
         put_varint(out, ttl_ms);
         put_bytes(out, value);
     }
@@ -343,11 +324,7 @@ impl PayloadReader {
             return Err(DecodeError::Newer { format, level });
         }
         let stamp = ShardTime(payload.get_u64_le());
-        Ok(Self {
-            stamp,
-            rest: payload,
-            total,
-        })
+        Ok(Self { stamp, rest: payload, total })
     }
 
     /// The next command; `None` at the end.
@@ -359,9 +336,7 @@ impl PayloadReader {
             return Ok(None);
         }
         let command = read_command(&mut self.rest);
-        command
-            .map(Some)
-            .ok_or(DecodeError::Malformed(self.total - self.rest.len()))
+        command.map(Some).ok_or(DecodeError::Malformed(self.total - self.rest.len()))
     }
 }
 
@@ -384,9 +359,7 @@ fn read_operations(rest: &mut Bytes) -> Option<Operations> {
     let identity = read_identity(rest)?;
     let encoded = rest.clone();
     let count = read_count(rest, 4)?;
-    let operations = (0..count)
-        .map(|_| read_operation(rest))
-        .collect::<Option<Vec<_>>>()?;
+    let operations = (0..count).map(|_| read_operation(rest)).collect::<Option<Vec<_>>>()?;
     let atomic = flags == 1;
     if flags > 1 || operations.is_empty() || (operations.len() > 1 && !atomic) {
         return None;
@@ -399,12 +372,7 @@ fn read_operations(rest: &mut Bytes) -> Option<Operations> {
             u64::from(flags),
         ),
     };
-    Some(Operations {
-        atomic,
-        identity,
-        fingerprint,
-        operations,
-    })
+    Some(Operations { atomic, identity, fingerprint, operations })
 }
 
 fn read_identity(rest: &mut Bytes) -> Option<CommandIdentity> {
@@ -415,11 +383,7 @@ fn read_identity(rest: &mut Bytes) -> Option<CommandIdentity> {
             let fits =
                 principal.len() <= usize::from(u16::MAX) && key.len() <= usize::from(u8::MAX);
             let position = rest.try_get_u16_le().ok()?;
-            fits.then_some(CommandIdentity::Key {
-                principal,
-                key,
-                position,
-            })
+            fits.then_some(CommandIdentity::Key { principal, key, position })
         }
         2 => Some(CommandIdentity::Session {
             session: SessionId(rest.try_get_u64_le().ok()?),
@@ -438,19 +402,12 @@ fn read_operation(rest: &mut Bytes) -> Option<CommandOperation> {
         1 => Action::Get,
         2 => {
             let ttl_ms = read_varint(rest)?;
-            Action::Put {
-                ttl_ms: (ttl_ms > 0).then_some(ttl_ms),
-                value: read_bytes(rest)?,
-            }
+            Action::Put { ttl_ms: (ttl_ms > 0).then_some(ttl_ms), value: read_bytes(rest)? }
         }
         3 => Action::Delete,
         _ => return None,
     };
-    Some(CommandOperation {
-        data_key,
-        condition,
-        action,
-    })
+    Some(CommandOperation { data_key, condition, action })
 }
 
 fn read_condition(rest: &mut Bytes) -> Option<Condition> {
@@ -466,9 +423,7 @@ fn read_condition(rest: &mut Bytes) -> Option<Condition> {
 
 fn read_versions(rest: &mut Bytes) -> Option<Box<[Version]>> {
     let count = read_count(rest, 8)?;
-    (0..count)
-        .map(|_| rest.try_get_u64_le().ok().map(Version))
-        .collect()
+    (0..count).map(|_| rest.try_get_u64_le().ok().map(Version)).collect()
 }
 
 fn read_data_key(rest: &mut Bytes) -> Option<Bytes> {

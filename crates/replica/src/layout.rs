@@ -105,10 +105,7 @@ pub(crate) fn expiry_key(due: ShardTime, data_key: &[u8]) -> Bytes {
 
 /// First expiry key and the end of those that are due at `now`.
 pub(crate) fn expiry_range(now: ShardTime) -> ([u8; 1], [u8; 9]) {
-    (
-        [EXPIRY],
-        space_and_time(EXPIRY, ShardTime(now.0.saturating_add(1))),
-    )
+    ([EXPIRY], space_and_time(EXPIRY, ShardTime(now.0.saturating_add(1))))
 }
 
 /// All expiry keys.
@@ -198,10 +195,7 @@ mod tests {
     #[test]
     fn heads_round_trip_and_foreign_bytes_are_refused() {
         for due in [None, Some(ShardTime(7))] {
-            let head = Head {
-                version: Version(42),
-                due,
-            };
+            let head = Head { version: Version(42), due };
             let bytes = head.encode();
             assert_eq!(Head::decode(&bytes), Some((head, bytes.len())));
             assert_eq!(Head::decode(&bytes[..bytes.len() - 1]), None);

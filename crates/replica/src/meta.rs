@@ -14,26 +14,36 @@ pub(crate) struct Meta {
     pub(crate) time: ShardTime,
     /// Bytes of remembered answers and sessions.
     pub(crate) retry_bytes: u64,
+    /// Keys that exist.
+    pub(crate) keys: u64,
+    /// Bytes of those keys and their values.
+    pub(crate) bytes: u64,
 }
+
+const BYTES: usize = 41;
 
 impl Meta {
     pub(crate) fn encode(self) -> Bytes {
-        let mut out = BytesMut::with_capacity(25);
+        let mut out = BytesMut::with_capacity(BYTES);
         out.put_u8(FORMAT);
         out.put_u64_le(self.revision);
         out.put_u64_le(self.time.0);
         out.put_u64_le(self.retry_bytes);
+        out.put_u64_le(self.keys);
+        out.put_u64_le(self.bytes);
         out.freeze()
     }
 
     pub(crate) fn decode(mut bytes: &[u8]) -> Option<Self> {
-        if bytes.len() != 25 || bytes.get_u8() != FORMAT {
+        if bytes.len() != BYTES || bytes.get_u8() != FORMAT {
             return None;
         }
         Some(Self {
             revision: bytes.get_u64_le(),
             time: ShardTime(bytes.get_u64_le()),
             retry_bytes: bytes.get_u64_le(),
+            keys: bytes.get_u64_le(),
+            bytes: bytes.get_u64_le(),
         })
     }
 }

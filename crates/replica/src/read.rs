@@ -31,22 +31,14 @@ pub(crate) fn get(
     };
     let (head, len) = Head::decode(&stored).ok_or(MachineError::Malformed("value"))?;
     if head.due.is_some_and(|due| due <= now) {
-        return Ok(Reading::Due(
-            layout::data_key(namespace, key.as_bytes()),
-            head.version,
-        ));
+        return Ok(Reading::Due(layout::data_key(namespace, key.as_bytes()), head.version));
     }
     let value = match stored {
         ringfort_engine::Value::Borrowed(bytes) => Bytes::copy_from_slice(&bytes[len..]),
         ringfort_engine::Value::Shared(bytes) => bytes.slice(len..),
     };
     let ttl_ms = head.due.map(|due| due.millis_since(now));
-    Ok(Reading::Found(Some(Found {
-        version: head.version,
-        value,
-        ttl_ms,
-        staleness_ms: None,
-    })))
+    Ok(Reading::Found(Some(Found { version: head.version, value, ttl_ms, staleness_ms: None })))
 }
 
 /// A data key on the stack where it is short, so that a read allocates only for its answer.
@@ -112,48 +104,29 @@ pub fn list(
     let mut items = Vec::new();
     let mut bytes = 0;
     let mut malformed = false;
-    engine.scan(
-        group,
-        Range {
-            start: &start,
-            end: Some(&end),
-        },
-        &mut |data_key, stored| {
-            let parsed = Key::new(Bytes::copy_from_slice(&data_key[DATA_PREFIX_BYTES..]))
-                .ok()
-                .zip(Head::decode(stored));
-            let Some((key, (head, len))) = parsed else {
-                malformed = true;
-                return ScanControl::Stop;
-            };
-            if head.due.is_some_and(|due| due <= now) {
-                return ScanControl::Continue;
-            }
-            let value = if query.keys_only {
-                Bytes::new()
-            } else {
-                Bytes::copy_from_slice(&stored[len..])
-            };
-            bytes += key.as_bytes().len() + value.len();
-            let ttl_ms = head.due.map(|due| due.millis_since(now));
-            items.push(Item {
-                key,
-                version: head.version,
-                value,
-                ttl_ms,
-            });
-            if items.len() >= query.limit || bytes >= query.bytes_max {
-                ScanControl::Stop
-            } else {
-                ScanControl::Continue
-            }
-        },
-    )?;
-    if malformed {
-        Err(MachineError::Malformed("record"))
-    } else {
-        Ok(items)
-    }
+    engine.scan(group, Range { start: &start, end: Some(&end) }, &mut |data_key, stored| {
+        let parsed = Key::new(Bytes::copy_from_slice(&data_key[DATA_PREFIX_BYTES..]))
+            .ok()
+            .zip(Head::decode(stored));
+        let Some((key, (head, len))) = parsed else {
+            malformed = true;
+            return ScanControl::Stop;
+        };
+        if head.due.is_some_and(|due| due <= now) {
+            return ScanControl::Continue;
+        }
+        let value =
+            if query.keys_only { Bytes::new() } else { Bytes::copy_from_slice(&stored[len..]) };
+        bytes += key.as_bytes().len() + value.len();
+        let ttl_ms = head.due.map(|due| due.millis_since(now));
+        items.push(Item { key, version: head.version, value, ttl_ms });
+        if items.len() >= query.limit || bytes >= query.bytes_max {
+            ScanControl::Stop
+        } else {
+            ScanControl::Continue
+        }
+    })?;
+    if malformed { Err(MachineError::Malformed("record")) } else { Ok(items) }
 }
 
 /// First data key, inclusive, and end, exclusive, of a query.

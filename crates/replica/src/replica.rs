@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringfort_engine::StorageEngine;
+use ringfort_engine::{StorageEngine, StoreSize};
 use ringfort_log::{Base, GroupWrite};
 use ringfort_raft::{Config, Effects, Group, Persist, PersistId, ReadId, Restored, Role};
 use ringfort_types::request::Operation;
@@ -28,8 +28,6 @@ use crate::machine::{Answer, Applying, Machine, MachineError};
 use crate::meta::ShardClock;
 use crate::read::{self, ListQuery, Reading};
 
-/// A payload that has grown to this size is proposed, and another one begun.
-const PAYLOAD_BYTES_TARGET: usize = 1 << 20;
 /// Keys that one Expire command names at most.
 const EXPIRE_KEYS_MAX: usize = 256;
 /// How often a leader stamps its log while keys have a time to live: what a restart may lose of the shard's time.
@@ -56,6 +54,8 @@ pub struct ReplicaConfig {
     pub tick: Duration,
     /// A number that clients do not know.
     pub hash_seed: u64,
+    /// A payload that has grown to this size, in bytes, is proposed, and another one begun.
+    pub payload_bytes_target: usize,
 }
 
 /// What a turn of a replica gives.
@@ -112,6 +112,7 @@ pub struct Replica {
     clock: ShardClock,
     base: Base,
     log_bytes: u64,
+    payload_bytes_target: usize,
     queue: PayloadBuilder,
     queued: Vec<Option<Ticket>>,
     /// The queue opens a session: its id is the entry's index, so there is one to an entry.
@@ -137,30 +138,18 @@ impl Replica {
         let applied = engine.applied(config.group)?;
         let machine = Machine::open(engine, config.group, config.hash_seed)?;
         let log_bytes = config.entries.iter().map(entry_bytes).sum();
-        let entries = config
-            .entries
-            .into_iter()
-            .skip_while(|entry| entry.index <= applied.index)
-            .collect();
-        let restored = Restored {
-            hard_state: config.hard_state,
-            applied,
-            entries,
-        };
+        let entries =
+            config.entries.into_iter().skip_while(|entry| entry.index <= applied.index).collect();
+        let restored = Restored { hard_state: config.hard_state, applied, entries };
         Ok(Self {
             group: config.group,
             id: config.replica,
-            raft: Group::new(
-                Config {
-                    replica: config.replica,
-                    tick: config.tick,
-                },
-                restored,
-            ),
+            raft: Group::new(Config { replica: config.replica, tick: config.tick }, restored),
             clock: ShardClock::new(machine.time(), now),
             machine,
             base: config.base,
             log_bytes,
+            payload_bytes_target: config.payload_bytes_target,
             queue: PayloadBuilder::new(),
             queued: Vec::new(),
             queue_opens_session: false,
@@ -189,6 +178,12 @@ impl Replica {
     #[must_use]
     pub fn can_read_now(&self) -> bool {
         self.raft.can_read_now()
+    }
+
+    /// Keys that exist, and the bytes of those keys and their values.
+    #[must_use]
+    pub fn size(&self) -> StoreSize {
+        self.machine.size()
     }
 
     /// Bytes of remembered answers and sessions.
@@ -231,8 +226,7 @@ impl Replica {
         operations: &[Operation],
     ) -> Result<(), MachineError> {
         self.expire_touched(engine, now, operations)?;
-        self.queue
-            .operations(NamespaceId::default(), identity, atomic, operations);
+        self.queue.operations(NamespaceId::default(), identity, atomic, operations);
         self.queued.push(Some(ticket));
         self.propose_if_large(now);
         Ok(())
@@ -314,13 +308,7 @@ impl Replica {
         now: Monotonic,
         key: &Key,
     ) -> Result<Reading, MachineError> {
-        read::get(
-            engine,
-            self.group,
-            NamespaceId::default(),
-            key,
-            self.clock.now(now),
-        )
+        read::get(engine, self.group, NamespaceId::default(), key, self.clock.now(now))
     }
 
     /// Lists keys from what is applied.
@@ -368,12 +356,7 @@ impl Replica {
         if let Some((role, term)) = effects.role {
             self.handle_role(role, term, out);
         }
-        let Effects {
-            persist,
-            apply,
-            reads,
-            ..
-        } = effects;
+        let Effects { persist, apply, reads, .. } = effects;
         if let Some(persist) = persist {
             self.persist(persist, out);
         }
@@ -387,9 +370,7 @@ impl Replica {
             );
             let position = self.reads.iter().position(|(id, _)| *id == ready.id);
             out.reads.extend(
-                position
-                    .and_then(|position| self.reads.remove(position))
-                    .map(|(_, ticket)| ticket),
+                position.and_then(|position| self.reads.remove(position)).map(|(_, ticket)| ticket),
             );
         }
         Ok(())
@@ -425,19 +406,13 @@ impl Replica {
     }
 
     fn answer(&mut self, position: Applied, answers: Vec<Answer>, out: &mut Output) {
-        while let Some(proposed) = self
-            .proposed
-            .pop_front_if(|proposed| proposed.position.index <= position.index)
+        while let Some(proposed) =
+            self.proposed.pop_front_if(|proposed| proposed.position.index <= position.index)
         {
             if proposed.position == position {
-                assert_eq!(
-                    proposed.tickets.len(),
-                    answers.len(),
-                    "one answer for each command"
-                );
+                assert_eq!(proposed.tickets.len(), answers.len(), "one answer for each command");
                 let pairs = proposed.tickets.into_iter().zip(answers);
-                out.answers
-                    .extend(pairs.filter_map(|(ticket, answer)| Some((ticket?, answer))));
+                out.answers.extend(pairs.filter_map(|(ticket, answer)| Some((ticket?, answer))));
                 return;
             }
             // Another leader's entry stands where ours was proposed: ours will never be applied there.
@@ -448,24 +423,20 @@ impl Replica {
     fn handle_role(&mut self, role: Role, _term: Term, out: &mut Output) {
         if role != Role::Leader {
             self.expiring = Expiring::No;
-            out.lost
-                .extend(self.reads.drain(..).map(|(_, ticket)| ticket));
+            out.lost.extend(self.reads.drain(..).map(|(_, ticket)| ticket));
         }
     }
 
     /// Everything that waits here for an answer, given up: the replica stops.
     pub fn abandon(&mut self) -> Vec<Ticket> {
-        let proposed = self
-            .proposed
-            .drain(..)
-            .flat_map(|proposed| proposed.tickets);
+        let proposed = self.proposed.drain(..).flat_map(|proposed| proposed.tickets);
         let mut lost: Vec<_> = proposed.chain(self.queued.drain(..)).flatten().collect();
         lost.extend(self.reads.drain(..).map(|(_, ticket)| ticket));
         lost
     }
 
     fn propose_if_large(&mut self, now: Monotonic) {
-        if self.queue.len() >= PAYLOAD_BYTES_TARGET {
+        if self.queue.len() >= self.payload_bytes_target {
             self.propose(now);
         }
     }
@@ -504,13 +475,8 @@ impl Replica {
         }
         let mut due = Vec::new();
         for operation in operations {
-            let reading = read::get(
-                engine,
-                self.group,
-                NamespaceId::default(),
-                operation.key(),
-                shard_now,
-            )?;
+            let reading =
+                read::get(engine, self.group, NamespaceId::default(), operation.key(), shard_now)?;
             if let Reading::Due(data_key, version) = reading {
                 due.push((data_key, version));
             }

@@ -35,10 +35,8 @@ impl Session {
     }
 
     pub(crate) fn decode(mut bytes: &[u8]) -> Option<Self> {
-        (bytes.len() == Self::BYTES).then(|| Self {
-            lowest_open: bytes.get_u64_le(),
-            due: ShardTime(bytes.get_u64_le()),
-        })
+        (bytes.len() == Self::BYTES)
+            .then(|| Self { lowest_open: bytes.get_u64_le(), due: ShardTime(bytes.get_u64_le()) })
     }
 }
 
@@ -110,11 +108,7 @@ pub(crate) fn decode_remembered(bytes: Bytes) -> Option<(u128, Reply)> {
         6 => {
             rest.advance(1);
             let count = rest.try_get_u16_le().ok()?;
-            Reply::All(
-                (0..count)
-                    .map(|_| get_done(&mut rest))
-                    .collect::<Option<_>>()?,
-            )
+            Reply::All((0..count).map(|_| get_done(&mut rest)).collect::<Option<_>>()?)
         }
         _ => Reply::Done(get_done(&mut rest)?),
     };
@@ -131,12 +125,7 @@ fn get_done(rest: &mut Bytes) -> Option<Done> {
             let ttl_ms = rest.try_get_u64_le().ok()?.checked_sub(1);
             let len = usize::try_from(rest.try_get_u32_le().ok()?).ok()?;
             let value = (len <= rest.len()).then(|| rest.split_to(len))?;
-            Done::Got(Some(Found {
-                version,
-                value,
-                ttl_ms,
-                staleness_ms: None,
-            }))
+            Done::Got(Some(Found { version, value, ttl_ms, staleness_ms: None }))
         }
         7 => Done::Got(None),
         _ => return None,

@@ -39,6 +39,14 @@ impl Stored<'_> {
         }
     }
 
+    /// How many bytes stand behind the first `head_len`.
+    pub(crate) fn body_len(&self, head_len: usize) -> usize {
+        match self {
+            Self::Staged(_, body) => body.len(),
+            Self::Engine(value) => value.len() - head_len,
+        }
+    }
+
     /// What stands behind the first `head_len` bytes.
     pub(crate) fn body(&self, head_len: usize) -> Bytes {
         match self {
@@ -81,11 +89,7 @@ impl Staged {
     /// No changes. `hash_seed` is any number that clients do not know.
     pub(crate) fn new(hash_seed: u64) -> Self {
         let positions = HashMap::with_hasher(KeyHashing(hash_seed));
-        Self {
-            operations: Vec::new(),
-            positions,
-            replaced: Vec::new(),
-        }
+        Self { operations: Vec::new(), positions, replaced: Vec::new() }
     }
 
     /// Whether there is no change.
@@ -147,10 +151,7 @@ impl Staged {
 
     fn stage(&mut self, operation: WriteOperation) {
         let next = self.operations.len();
-        let position = *self
-            .positions
-            .entry(key_of(&operation).clone())
-            .or_insert(next);
+        let position = *self.positions.entry(key_of(&operation).clone()).or_insert(next);
         match self.operations.get_mut(position) {
             Some(slot) => {
                 let old = std::mem::replace(slot, operation);

@@ -156,10 +156,7 @@ pub(crate) struct Connection {
 impl Connection {
     /// A client of the endpoints named by flags, else by the environment, else of the default one.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        let options = Options {
-            timeout: self.timeout,
-            ..Options::default()
-        };
+        let options = Options { timeout: self.timeout, ..Options::default() };
         let endpoints = self.endpoints()?;
         Client::new(&endpoints, options).map_err(|error| Failure::of_call(&error, self.output))
     }

@@ -43,11 +43,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Display) -> Self {
-        Self {
-            exit,
-            message: message.to_string(),
-            document: None,
-        }
+        Self { exit, message: message.to_string(), document: None }
     }
 
     /// Wrong usage or configuration.
@@ -75,11 +71,7 @@ impl Failure {
                 "attempts": error.attempts,
             }))
         });
-        Self {
-            exit,
-            message: error.to_string(),
-            document,
-        }
+        Self { exit, message: error.to_string(), document }
     }
 
     /// Says what failed, where there is something to say and somebody to say it to.
@@ -116,10 +108,7 @@ impl From<io::Error> for Failure {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self::new(Exit::Done, "");
         }
-        Self::new(
-            Exit::NotDone,
-            format_args!("the output cannot be written: {error}"),
-        )
+        Self::new(Exit::NotDone, format_args!("the output cannot be written: {error}"))
     }
 }
 
@@ -131,12 +120,7 @@ mod tests {
     use super::*;
 
     fn error(failure: F, outcome: Option<Outcome>) -> Error {
-        Error {
-            endpoint: None,
-            failure,
-            outcome,
-            attempts: 1,
-        }
+        Error { endpoint: None, failure, outcome, attempts: 1 }
     }
 
     fn refused(refusal: Refusal) -> Error {
@@ -162,14 +146,8 @@ mod tests {
             (error(F::Lost("x".into()), None), Exit::NotDone),
             (error(F::Invalid("x".into()), Some(NotApplied)), Exit::Usage),
             (refused(Refusal::precondition(Version(3))), Exit::No),
-            (
-                refused(Refusal::not_applied(Code::StorageFull, "")),
-                Exit::NotDone,
-            ),
-            (
-                refused(Refusal::not_applied(Code::InvalidArgument, "")),
-                Exit::NotDone,
-            ),
+            (refused(Refusal::not_applied(Code::StorageFull, "")), Exit::NotDone),
+            (refused(Refusal::not_applied(Code::InvalidArgument, "")), Exit::NotDone),
             (refused(Refusal::unknown(Code::Timeout, "")), Exit::Unknown),
             (refused(Refusal::new(Code::Unavailable, "")), Exit::NotDone),
         ] {

@@ -19,15 +19,7 @@ pub(crate) fn start(settings: &Settings) -> Result<Node, StartError> {
 }
 
 fn options(settings: &Settings) -> ServerOptions {
-    let Settings {
-        node,
-        listen,
-        cluster,
-        storage,
-        server,
-        limits,
-        ..
-    } = settings.clone();
+    let Settings { node, listen, cluster, storage, server, limits, .. } = settings.clone();
     ServerOptions {
         node_id: node.id,
         zone: node.zone,

@@ -36,9 +36,7 @@ pub(crate) fn print_json(document: &serde_json::Value) -> io::Result<()> {
 
 /// Says something to a person, on standard error. Nobody listening is no failure of the command.
 pub(crate) fn say(text: &str) {
-    io::stderr()
-        .write_all(format!("{text}\n").as_bytes())
-        .unwrap_or_default();
+    io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap_or_default();
 }
 
 /// Whether standard output is a terminal.

@@ -46,14 +46,8 @@ impl NodeBackend {
     ) -> Result<Option<Found>, Refusal> {
         let response = receiver.await.unwrap_or_else(|_| Err(stopped()));
         match one(response?)? {
-            Answered {
-                done: Done::Got(found),
-                ..
-            } => Ok(found),
-            _ => Err(Refusal::new(
-                Code::Internal,
-                "a read was answered with a write's result",
-            )),
+            Answered { done: Done::Got(found), .. } => Ok(found),
+            _ => Err(Refusal::new(Code::Internal, "a read was answered with a write's result")),
         }
     }
 
@@ -75,10 +69,7 @@ impl NodeBackend {
 
     async fn atomic(&self, context: &Context, batch: Batch) -> Result<BatchAnswer, Refusal> {
         let Some(first) = batch.operations.first() else {
-            return Err(Refusal::not_applied(
-                Code::InvalidArgument,
-                "the batch has no operation",
-            ));
+            return Err(Refusal::not_applied(Code::InvalidArgument, "the batch has no operation"));
         };
         let owner = self.worker_of(self.host.shard_of(first.key()));
         let (sender, receiver) = oneshot::channel();
@@ -219,8 +210,7 @@ impl Backend for NodeBackend {
         for (owner, operations) in by_worker.into_iter().enumerate() {
             if !operations.is_empty() {
                 started.extend(
-                    self.start_operations(context, batch.identity.clone(), owner, operations)
-                        .await,
+                    self.start_operations(context, batch.identity.clone(), owner, operations).await,
                 );
             }
         }
@@ -294,23 +284,16 @@ impl Backend for NodeBackend {
 fn one(replied: Replied) -> Result<Answered, Refusal> {
     match replied {
         Replied::One(answered) => Ok(answered),
-        Replied::All(_) => Err(Refusal::unknown(
-            Code::Internal,
-            "one operation was answered as a batch",
-        )),
+        Replied::All(_) => {
+            Err(Refusal::unknown(Code::Internal, "one operation was answered as a batch"))
+        }
     }
 }
 
 fn with_outcome(refusal: Refusal, outcome: Outcome) -> Refusal {
-    Refusal {
-        outcome: Some(outcome),
-        ..refusal
-    }
+    Refusal { outcome: Some(outcome), ..refusal }
 }
 
 fn stopped() -> Refusal {
-    Refusal::new(
-        Code::Unavailable,
-        "the server stopped before the request was answered",
-    )
+    Refusal::new(Code::Unavailable, "the server stopped before the request was answered")
 }

@@ -26,9 +26,6 @@ pub(crate) fn start(disk: FileDisk) -> std::io::Result<(Sender<Job>, JoinHandle<
 fn run(mut disk: FileDisk, jobs: &Receiver<Job>) {
     while let Ok(job) = jobs.recv() {
         let result = disk.execute(&job.request.operation);
-        (job.done)(DiskCompletion {
-            id: job.request.id,
-            result,
-        });
+        (job.done)(DiskCompletion { id: job.request.id, result });
     }
 }

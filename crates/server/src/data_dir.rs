@@ -38,33 +38,20 @@ pub(crate) struct DataDir {
 impl DataDir {
     /// Makes the directory if there is none, and takes hold of it.
     pub(crate) fn hold(path: &Path) -> Result<Self, DataDirError> {
-        let unusable = |source| DataDirError::Unusable {
-            path: path.to_owned(),
-            source,
-        };
+        let unusable = |source| DataDirError::Unusable { path: path.to_owned(), source };
         std::fs::create_dir_all(path).map_err(unusable)?;
         let lock_path = path.join(LOCK);
-        let options = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&lock_path);
+        let options =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&lock_path);
         let mut lock = options.map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let holder = std::fs::read_to_string(&lock_path).unwrap_or_default();
                 let holder = holder.trim();
-                let holder = if holder.is_empty() {
-                    String::new()
-                } else {
-                    format!(" (process {holder})")
-                };
-                return Err(DataDirError::Held {
-                    path: path.to_owned(),
-                    holder,
-                });
+                let holder =
+                    if holder.is_empty() { String::new() } else { format!(" (process {holder})") };
+                return Err(DataDirError::Held { path: path.to_owned(), holder });
             }
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }

@@ -19,10 +19,7 @@ pub(crate) struct FileDisk {
 
 impl FileDisk {
     pub(crate) fn new(directory: &Path) -> Self {
-        Self {
-            directory: Arc::new(directory.to_owned()),
-            open: Arc::default(),
-        }
+        Self { directory: Arc::new(directory.to_owned()), open: Arc::default() }
     }
 
     fn run(&self, operation: &DiskOperation) -> io::Result<DiskAnswer> {
@@ -35,17 +32,11 @@ impl FileDisk {
                     .open(self.path(file))?;
                 self.remember(file, created);
             }
-            DiskOperation::WriteAt {
-                file,
-                offset,
-                bytes,
-            } => self.file(file)?.write_all_at(bytes, *offset)?,
+            DiskOperation::WriteAt { file, offset, bytes } => {
+                self.file(file)?.write_all_at(bytes, *offset)?
+            }
             DiskOperation::Read { file, offset, len } => {
-                return Ok(DiskAnswer::Read(read_at(
-                    &*self.file(file)?,
-                    *offset,
-                    *len,
-                )?));
+                return Ok(DiskAnswer::Read(read_at(&*self.file(file)?, *offset, *len)?));
             }
             DiskOperation::SyncData(file) => self.sync(file)?,
             DiskOperation::SyncDirectory => File::open(self.directory.as_path())?.sync_all()?,
@@ -100,10 +91,7 @@ impl FileDisk {
         if let Some(file) = self.lock().get(name) {
             return Ok(Arc::clone(file));
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(self.path(name))?;
+        let file = OpenOptions::new().read(true).write(true).open(self.path(name))?;
         Ok(self.remember(name, file))
     }
 
@@ -125,8 +113,7 @@ impl FileDisk {
 
 impl Disk for FileDisk {
     fn execute(&mut self, operation: &DiskOperation) -> Result<DiskAnswer, DiskError> {
-        self.run(operation)
-            .map_err(|error| operation.error(kind(&error), error))
+        self.run(operation).map_err(|error| operation.error(kind(&error), error))
     }
 }
 

@@ -5,10 +5,7 @@ pub const EXIT_DISK_FAILED: i32 = 3;
 
 /// Ends the process at once, without another acknowledgement: what a failed write or sync left on the disk is unknown.
 pub(crate) fn disk_failed(error: &dyn std::error::Error) -> ! {
-    let cause = error
-        .source()
-        .map(|source| format!(": {source}"))
-        .unwrap_or_default();
+    let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
     tracing::error!("the disk failed, the process ends: {error}{cause}");
     std::process::exit(EXIT_DISK_FAILED);
 }

@@ -75,14 +75,8 @@ impl Identity {
         let files = disk.list()?;
         let file = FileName::new(FILE);
         if !files.iter().any(|(name, _)| *name == file) {
-            let has_log = files
-                .iter()
-                .any(|(name, _)| name.as_str().starts_with("log-"));
-            return if has_log {
-                Err(IdentityError::Missing)
-            } else {
-                Ok(None)
-            };
+            let has_log = files.iter().any(|(name, _)| name.as_str().starts_with("log-"));
+            return if has_log { Err(IdentityError::Missing) } else { Ok(None) };
         }
         let bytes = disk.read(&file, 0, BYTES_MAX)?;
         let FormatOnly { format } =
@@ -128,22 +122,9 @@ impl Identity {
             run(disk, DiskOperation::Delete(new.clone()))?;
         }
         run(disk, DiskOperation::Create(new.clone()))?;
-        run(
-            disk,
-            DiskOperation::WriteAt {
-                file: new.clone(),
-                offset: 0,
-                bytes: text.into(),
-            },
-        )?;
+        run(disk, DiskOperation::WriteAt { file: new.clone(), offset: 0, bytes: text.into() })?;
         run(disk, DiskOperation::SyncData(new.clone()))?;
-        run(
-            disk,
-            DiskOperation::Rename {
-                from: new,
-                to: file,
-            },
-        )?;
+        run(disk, DiskOperation::Rename { from: new, to: file })?;
         run(disk, DiskOperation::SyncDirectory)
     }
 
@@ -152,9 +133,7 @@ impl Identity {
     }
 
     pub(crate) fn cluster(&self) -> Result<ClusterId, IdentityError> {
-        self.cluster_id
-            .parse()
-            .map_err(|_| IdentityError::Field("cluster_id"))
+        self.cluster_id.parse().map_err(|_| IdentityError::Field("cluster_id"))
     }
 
     pub(crate) fn salt(&self) -> Result<u64, IdentityError> {

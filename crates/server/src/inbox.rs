@@ -15,19 +15,13 @@ pub(crate) struct Inbox<T> {
 
 impl<T> Clone for Inbox<T> {
     fn clone(&self) -> Self {
-        Self {
-            queue: Arc::clone(&self.queue),
-            wake: Arc::clone(&self.wake),
-        }
+        Self { queue: Arc::clone(&self.queue), wake: Arc::clone(&self.wake) }
     }
 }
 
 impl<T> Inbox<T> {
     pub(crate) fn new() -> Self {
-        Self {
-            queue: Arc::default(),
-            wake: Arc::default(),
-        }
+        Self { queue: Arc::default(), wake: Arc::default() }
     }
 
     /// Puts something in and wakes the receiver if the queue was empty.

@@ -59,9 +59,7 @@ pub(crate) struct LogThread<L> {
 impl<L: LogListener> LogThread<L> {
     /// Starts the thread.
     pub(crate) fn start(self) -> std::io::Result<JoinHandle<()>> {
-        std::thread::Builder::new()
-            .name("log".into())
-            .spawn(move || fatal::guard(|| self.run()))
+        std::thread::Builder::new().name("log".into()).spawn(move || fatal::guard(|| self.run()))
     }
 
     fn run(mut self) {
@@ -119,13 +117,7 @@ impl<L: LogListener> LogThread<L> {
             match request.lane {
                 Lane::Log => {
                     let result = self.disk.execute(&request.operation);
-                    self.log.handle_disk(
-                        clock::now(),
-                        DiskCompletion {
-                            id: request.id,
-                            result,
-                        },
-                    );
+                    self.log.handle_disk(clock::now(), DiskCompletion { id: request.id, result });
                 }
                 Lane::Background => self.send_to_background(request),
             }

@@ -72,10 +72,7 @@ impl RequestMetrics {
     }
 
     fn count(&mut self, kind: usize, status: u16, count: u64) {
-        match self.statuses[kind]
-            .iter_mut()
-            .find(|(known, _)| *known == status)
-        {
+        match self.statuses[kind].iter_mut().find(|(known, _)| *known == status) {
             Some((_, counted)) => *counted += count,
             None => self.statuses[kind].push((status, count)),
         }
@@ -106,10 +103,7 @@ struct Scrape {
 
 /// All metrics in the text format.
 pub(crate) async fn encode(host: &Host) -> String {
-    let mut scrape = Scrape {
-        process: process::Process::read(),
-        ..Scrape::default()
-    };
+    let mut scrape = Scrape { process: process::Process::read(), ..Scrape::default() };
     for number in 0..host.shared.workers.len() {
         let part = host.on_host(number, |host| {
             let (pending, stats) = host.with_worker(|worker| (worker.pending(), worker.stats()));
@@ -168,10 +162,8 @@ impl Scrape {
             encoder.encode_descriptor("ringfort_requests", help, None, MetricType::Counter)?;
         for kind in OperationKind::ALL {
             for (status, count) in &self.requests.statuses[kind as usize] {
-                let labels = [
-                    ("operation", kind.as_str().to_owned()),
-                    ("status", status.to_string()),
-                ];
+                let labels =
+                    [("operation", kind.as_str().to_owned()), ("status", status.to_string())];
                 ConstCounter::new(*count).encode(metric.encode_family(&labels)?)?;
             }
         }
@@ -186,12 +178,7 @@ impl Scrape {
                 metric.encode_family(&labels)?,
             )?;
         }
-        gauge(
-            encoder,
-            "ringfort_client_connections",
-            "Client connections open",
-            self.connections,
-        )?;
+        gauge(encoder, "ringfort_client_connections", "Client connections open", self.connections)?;
         gauge(
             encoder,
             "ringfort_request_body_bytes",
@@ -232,12 +219,7 @@ impl Scrape {
             "Requests whose deadline passed",
             sum(|s| s.timeouts),
         )?;
-        counter(
-            encoder,
-            "ringfort_engine_flushes",
-            "Flushes that ended well",
-            sum(|s| s.flushes),
-        )?;
+        counter(encoder, "ringfort_engine_flushes", "Flushes that ended well", sum(|s| s.flushes))?;
         counter(
             encoder,
             "ringfort_engine_flushes_failed",
@@ -254,34 +236,19 @@ impl Scrape {
 
     fn encode_shards(&self, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
         let sum = |of: fn(&ShardSummary) -> u64| self.shards.iter().map(of).sum();
-        gauge(
-            encoder,
-            "ringfort_engine_keys",
-            "Live keys, expiry and retry records included",
-            sum(|s| s.size.keys),
-        )?;
-        gauge(
-            encoder,
-            "ringfort_engine_bytes",
-            "Bytes of live keys and values",
-            sum(|s| s.size.bytes),
-        )?;
+        gauge(encoder, "ringfort_keys", "Live keys", sum(|s| s.size.keys))?;
+        gauge(encoder, "ringfort_bytes", "Bytes of live keys and values", sum(|s| s.size.bytes))?;
+        let help = "Records in the engine: keys, their expiry, remembered answers";
+        gauge(encoder, "ringfort_engine_records", help, sum(|s| s.stored.keys))?;
+        let help = "Bytes of records in the engine";
+        gauge(encoder, "ringfort_engine_bytes", help, sum(|s| s.stored.bytes))?;
         let retry = |s: &ShardSummary| s.status.map_or(0, |status| status.retry_bytes);
-        gauge(
-            encoder,
-            "ringfort_retry_bytes",
-            "Bytes of remembered answers",
-            sum(retry),
-        )?;
+        gauge(encoder, "ringfort_retry_bytes", "Bytes of remembered answers", sum(retry))?;
         let help = "Shards of this node, by state";
         let mut metric =
             encoder.encode_descriptor("ringfort_shards", help, None, MetricType::Gauge)?;
         let closed = self.shards.iter().filter(|s| s.closed.is_some()).count();
-        let leading = self
-            .shards
-            .iter()
-            .filter(|s| s.closed.is_none() && s.leads)
-            .count();
+        let leading = self.shards.iter().filter(|s| s.closed.is_none() && s.leads).count();
         let states = [
             ("leading", leading),
             ("closed", closed),
@@ -295,24 +262,9 @@ impl Scrape {
 
     fn encode_log(&self, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
         let log = &self.log;
-        counter(
-            encoder,
-            "ringfort_log_syncs",
-            "Syncs of log segments",
-            log.syncs,
-        )?;
-        counter(
-            encoder,
-            "ringfort_log_batches",
-            "Batches made durable",
-            log.batches,
-        )?;
-        counter(
-            encoder,
-            "ringfort_log_records",
-            "Records made durable",
-            log.records,
-        )?;
+        counter(encoder, "ringfort_log_syncs", "Syncs of log segments", log.syncs)?;
+        counter(encoder, "ringfort_log_batches", "Batches made durable", log.batches)?;
+        counter(encoder, "ringfort_log_records", "Records made durable", log.records)?;
         counter(
             encoder,
             "ringfort_log_written_bytes",
@@ -385,24 +337,14 @@ mod tests {
 
     #[test]
     fn a_latency_falls_into_the_bucket_whose_bound_it_does_not_exceed() {
-        for (micros, bucket) in [
-            (0, 0),
-            (1, 0),
-            (32, 0),
-            (33, 1),
-            (64, 1),
-            (65, 2),
-            (1 << 24, 19),
-        ] {
+        for (micros, bucket) in [(0, 0), (1, 0), (32, 0), (33, 1), (64, 1), (65, 2), (1 << 24, 19)]
+        {
             let mut latencies = Latencies::default();
             latencies.observe(Duration::from_micros(micros));
             assert_eq!(latencies.buckets[bucket], 1, "{micros} us");
         }
         let mut latencies = Latencies::default();
         latencies.observe(Duration::from_secs(60));
-        assert_eq!(
-            (latencies.buckets.iter().sum::<u64>(), latencies.count),
-            (0, 1)
-        );
+        assert_eq!((latencies.buckets.iter().sum::<u64>(), latencies.count), (0, 1));
     }
 }

@@ -100,11 +100,7 @@ impl ServerOptions {
     #[must_use]
     pub fn worker_count(&self) -> u16 {
         let half = std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2);
-        let count = if self.workers == 0 {
-            half
-        } else {
-            self.workers
-        };
+        let count = if self.workers == 0 { half } else { self.workers };
         let most = usize::try_from(self.shards).unwrap_or(usize::MAX).min(256);
         u16::try_from(count.clamp(1, most)).unwrap_or(1)
     }

@@ -113,27 +113,17 @@ impl Server {
         let data_dir = DataDir::hold(&options.data_dir)?;
         // Addresses first: a start that cannot listen should not have touched the log.
         let client = bind("listen.client", options.client_listen)?;
-        let health = options
-            .health_listen
-            .map(|address| bind("listen.health", address))
-            .transpose()?;
-        let Prepared {
-            mut disk,
-            mut identity,
-            log,
-            opened,
-            info,
-        } = prepare(options, client.address)?;
+        let health =
+            options.health_listen.map(|address| bind("listen.health", address)).transpose()?;
+        let Prepared { mut disk, mut identity, log, opened, info, limits } =
+            prepare(options, client.address)?;
         let (to_log, log_inbox) = channel();
         let (to_background, background) =
             background::start(disk.clone()).map_err(system("a thread"))?;
         let shared = Arc::new(Shared {
             workers: opened.workers.iter().map(|_| Inbox::new()).collect(),
             log: to_log.clone(),
-            limits: Limits {
-                value_bytes_max: options.max_value_bytes,
-                request_bytes_max: options.max_request_bytes,
-            },
+            limits,
             shards: identity.shards,
             inflight_bytes: options.inflight_bytes,
             info,
@@ -145,10 +135,7 @@ impl Server {
             inbox: log_inbox,
             to_self: to_log.clone(),
             background: to_background.clone(),
-            listener: ToWorkers {
-                shared: Arc::clone(&shared),
-                founded,
-            },
+            listener: ToWorkers { shared: Arc::clone(&shared), founded },
             log_bytes_min: options.log_bytes,
         };
         let log_thread = log_thread.start().map_err(system("a thread"))?;
@@ -238,6 +225,30 @@ struct Prepared {
     log: FileLog,
     opened: Opened<Waiter>,
     info: NodeInfo,
+    limits: Limits,
+}
+
+/// What fits into the log: an entry stays well below a segment.
+struct Sizes {
+    limits: Limits,
+    payload_target: usize,
+}
+
+/// A command's bytes besides its keys and values, at most.
+const COMMAND_BYTES: usize = 64 << 10;
+/// An entry that has grown to this size takes no further command, unless segments are small.
+const PAYLOAD_BYTES_TARGET: usize = 1 << 20;
+
+impl Sizes {
+    fn of(options: &ServerOptions, log: &LogOptions) -> Self {
+        let payload_max = usize::try_from(log.payload_bytes_max()).unwrap_or(usize::MAX);
+        let payload_target = PAYLOAD_BYTES_TARGET.min(payload_max / 8);
+        let request_bytes_max = options
+            .max_request_bytes
+            .min(payload_max - payload_target - COMMAND_BYTES.min(payload_max / 4));
+        let value_bytes_max = options.max_value_bytes.min(request_bytes_max);
+        Self { limits: Limits { value_bytes_max, request_bytes_max }, payload_target }
+    }
 }
 
 /// Reads or makes the identity, recovers the log, and opens the stores.
@@ -253,28 +264,26 @@ fn prepare(options: &ServerOptions, client: SocketAddr) -> Result<Prepared, Star
     };
     let (log, recovered) = recover(&mut disk, log_options, clock::now())?;
     let seed = random().map_err(system("random bytes"))?;
+    let sizes = Sizes::of(options, &log_options);
     let open_options = OpenOptions {
         shards: identity.shards,
         workers: options.worker_count(),
-        formation: if identity.formed {
-            Formation::Complete
-        } else {
-            Formation::New
-        },
+        formation: if identity.formed { Formation::Complete } else { Formation::New },
         worker: WorkerConfig {
             source: SourceId(0),
             shards: identity.shards,
             requests_max: options.inflight_requests,
             retry_bytes_max: options.idempotency_bytes as u64,
+            payload_bytes_target: sizes.payload_target,
         },
         tick: GROUP_TICK,
         hash_seed: seed,
     };
     let engine = |_| -> Box<dyn StorageEngine> {
         match options.engine {
-            EngineKind::Memory => Box::new(MemoryEngine::new(MemoryOptions {
-                hash_seed: u128::from(seed),
-            })),
+            EngineKind::Memory => {
+                Box::new(MemoryEngine::new(MemoryOptions { hash_seed: u128::from(seed) }))
+            }
         }
     };
     let mut opened = open(&mut disk, recovered, open_options, clock::now(), engine)?;
@@ -285,27 +294,15 @@ fn prepare(options: &ServerOptions, client: SocketAddr) -> Result<Prepared, Star
         node_id: identity.node()?,
         cluster_id: identity.cluster()?,
         replication_factor: identity.replication_factor,
-        client: options
-            .advertise_client
-            .clone()
-            .unwrap_or_else(|| client.to_string()),
-        peer: options
-            .advertise_peer
-            .clone()
-            .unwrap_or_else(|| options.peer_listen.to_string()),
+        client: options.advertise_client.clone().unwrap_or_else(|| client.to_string()),
+        peer: options.advertise_peer.clone().unwrap_or_else(|| options.peer_listen.to_string()),
         zone: options.zone.clone(),
         capacity: options.capacity,
         data_dir: options.data_dir.clone(),
         segment_bytes: options.segment_bytes,
-        warnings: warnings(&identity, options),
+        warnings: warnings(&identity, options, &sizes),
     };
-    Ok(Prepared {
-        disk,
-        identity,
-        log,
-        opened,
-        info,
-    })
+    Ok(Prepared { disk, identity, log, opened, info, limits: sizes.limits })
 }
 
 /// The identity of the data directory: the one it has, or a new one.
@@ -327,20 +324,15 @@ fn claim(disk: &mut FileDisk, options: &ServerOptions) -> Result<Identity, Start
             .map_err(|_| IdentityError::Field("node_id"))?,
     };
     let cluster = ClusterId(u128::from(draw()?) << 64 | u128::from(draw()?));
-    let identity = Identity::new(
-        &node,
-        cluster,
-        options.shards,
-        options.replication_factor,
-        draw()?,
-    );
+    let identity =
+        Identity::new(&node, cluster, options.shards, options.replication_factor, draw()?);
     identity.write(disk)?;
     tracing::info!(node = %node, cluster = %cluster, "a cluster of one node is formed");
     Ok(identity)
 }
 
 /// What counts at formation and was set otherwise since.
-fn warnings(identity: &Identity, options: &ServerOptions) -> Vec<String> {
+fn warnings(identity: &Identity, options: &ServerOptions, sizes: &Sizes) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut differs = |setting, formed: u32, now: u32| {
         if formed != now {
@@ -350,16 +342,17 @@ fn warnings(identity: &Identity, options: &ServerOptions) -> Vec<String> {
         }
     };
     differs("cluster.shards", identity.shards, options.shards);
-    differs(
-        "cluster.replication_factor",
-        identity.replication_factor,
-        options.replication_factor,
-    );
+    differs("cluster.replication_factor", identity.replication_factor, options.replication_factor);
+    let mut lowered = |setting, configured: usize, now: usize| {
+        if now < configured {
+            warnings.push(format!("{setting} is lowered from {configured} to {now} bytes: more does not fit into storage.segment_bytes"));
+        }
+    };
+    lowered("limits.max_request_bytes", options.max_request_bytes, sizes.limits.request_bytes_max);
+    lowered("limits.max_value_bytes", options.max_value_bytes, sizes.limits.value_bytes_max);
     if identity.replication_factor > 1 {
         let wanted = identity.replication_factor;
-        warnings.push(format!(
-            "every shard has 1 of {wanted} replicas: the cluster has one node"
-        ));
+        warnings.push(format!("every shard has 1 of {wanted} replicas: the cluster has one node"));
     }
     warnings
 }
@@ -370,15 +363,10 @@ fn listeners(
     health: Option<&Listener>,
     options: &ServerOptions,
 ) -> std::io::Result<Vec<(std::net::TcpListener, HttpOptions)>> {
-    let mut all = vec![(
-        client.another()?,
-        http_options(Surface::Client, client.address, options)?,
-    )];
+    let mut all =
+        vec![(client.another()?, http_options(Surface::Client, client.address, options)?)];
     if let Some(health) = health {
-        all.push((
-            health.another()?,
-            http_options(Surface::Health, health.address, options)?,
-        ));
+        all.push((health.another()?, http_options(Surface::Health, health.address, options)?));
     }
     Ok(all)
 }
@@ -388,23 +376,14 @@ fn http_options(
     address: SocketAddr,
     options: &ServerOptions,
 ) -> std::io::Result<HttpOptions> {
-    let advertised = options
-        .advertise_client
-        .iter()
-        .filter_map(|name| name.rsplit_once(':'));
+    let advertised = options.advertise_client.iter().filter_map(|name| name.rsplit_once(':'));
     let names = advertised.map(|(host, _)| host.to_owned()).collect();
     Ok(HttpOptions {
         surface,
-        hosts: if address.ip().is_loopback() {
-            Hosts::Loopback(names)
-        } else {
-            Hosts::Any
-        },
+        hosts: if address.ip().is_loopback() { Hosts::Loopback(names) } else { Hosts::Any },
         build: BuildInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            revision: option_env!("RINGFORT_REVISION")
-                .unwrap_or_default()
-                .to_owned(),
+            revision: option_env!("RINGFORT_REVISION").unwrap_or_default().to_owned(),
             target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
         },
         request_id_seed: random()?,
@@ -413,11 +392,7 @@ fn http_options(
 }
 
 fn bind(setting: &'static str, address: SocketAddr) -> Result<Listener, StartError> {
-    Listener::bind(address).map_err(|source| StartError::Listen {
-        setting,
-        address,
-        source,
-    })
+    Listener::bind(address).map_err(|source| StartError::Listen { setting, address, source })
 }
 
 fn system(what: &'static str) -> impl Fn(std::io::Error) -> StartError {

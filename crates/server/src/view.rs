@@ -15,15 +15,9 @@ pub(crate) async fn cluster(host: &Host) -> Result<ClusterView, Refusal> {
     }
     shards.sort_unstable_by_key(|shard: &ShardView| shard.shard);
     let mut warnings = info.warnings.clone();
-    let closed = shards
-        .iter()
-        .filter(|shard| shard.state == "closed")
-        .count();
+    let closed = shards.iter().filter(|shard| shard.state == "closed").count();
     if closed > 0 {
-        warnings.push(format!(
-            "{closed} of {} shards are closed; each says why",
-            shards.len()
-        ));
+        warnings.push(format!("{closed} of {} shards are closed; each says why", shards.len()));
     }
     Ok(ClusterView {
         cluster_id: info.cluster_id,
@@ -56,11 +50,7 @@ fn shard_view(host: &Host, summary: ShardSummary) -> ShardView {
         tokens: token_range_of_shard(summary.shard, host.shared.shards),
         state,
         reason: summary.closed.unwrap_or_default(),
-        replicas: vec![ReplicaView {
-            id: summary.replica,
-            node: node.clone(),
-            role,
-        }],
+        replicas: vec![ReplicaView { id: summary.replica, node: node.clone(), role }],
         leader: summary.leads.then_some(node),
         keys: summary.size.keys,
         bytes: summary.size.bytes,
@@ -80,37 +70,15 @@ pub(crate) async fn summaries(host: &Host) -> Result<Vec<ShardSummary>, Refusal>
 pub(crate) async fn readiness(host: &Host) -> Vec<ReadyCheck> {
     let mut ready = true;
     for number in 0..host.shared.workers.len() {
-        ready &= host
-            .on_worker(number, |worker| worker.is_ready())
-            .await
-            .unwrap_or(false);
+        ready &= host.on_worker(number, |worker| worker.is_ready()).await.unwrap_or(false);
     }
-    let replayed = if ready {
-        "the log is replayed"
-    } else {
-        "shards are still being replayed"
-    };
-    let leads = if ready {
-        "every open shard has a leader"
-    } else {
-        "some shards have no leader yet"
-    };
+    let replayed = if ready { "the log is replayed" } else { "shards are still being replayed" };
+    let leads =
+        if ready { "every open shard has a leader" } else { "some shards have no leader yet" };
     vec![
-        ReadyCheck {
-            name: "replayed",
-            ok: ready,
-            detail: replayed.to_owned(),
-        },
-        ReadyCheck {
-            name: "joined",
-            ok: true,
-            detail: "a cluster of one node".to_owned(),
-        },
-        ReadyCheck {
-            name: "routes",
-            ok: ready,
-            detail: leads.to_owned(),
-        },
+        ReadyCheck { name: "replayed", ok: ready, detail: replayed.to_owned() },
+        ReadyCheck { name: "joined", ok: true, detail: "a cluster of one node".to_owned() },
+        ReadyCheck { name: "routes", ok: ready, detail: leads.to_owned() },
     ]
 }
 

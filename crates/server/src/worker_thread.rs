@@ -155,8 +155,7 @@ impl Host {
         number: usize,
         used: impl FnOnce(&mut NodeWorker) -> T + Send + 'static,
     ) -> Result<T, Refusal> {
-        self.on_host(number, move |host| host.with_worker(used))
-            .await
+        self.on_host(number, move |host| host.with_worker(used)).await
     }
 
     /// Runs something on any worker's thread.
@@ -174,9 +173,7 @@ impl Host {
         let (sender, receiver) = oneshot::channel();
         let call: Call = Box::new(move |host| drop(sender.send(used(host))));
         self.shared.workers[number].push(WorkerInput::Call(call));
-        receiver
-            .await
-            .map_err(|_| Refusal::new(Code::Unavailable, "the server is stopping"))
+        receiver.await.map_err(|_| Refusal::new(Code::Unavailable, "the server is stopping"))
     }
 
     /// Takes room for a request's body.
@@ -193,10 +190,7 @@ impl Host {
             ));
         }
         self.inflight.set(taken);
-        Ok(BytesInFlight {
-            bytes,
-            inflight: Rc::clone(&self.inflight),
-        })
+        Ok(BytesInFlight { bytes, inflight: Rc::clone(&self.inflight) })
     }
 
     /// Bytes of request bodies held now.
@@ -285,21 +279,15 @@ impl Host {
     fn keep_house(&self) {
         let info = &self.shared.info;
         let (largest, total) = self.with_worker(|worker| {
-            let sizes = worker.shards().into_iter().map(|shard| shard.size.bytes);
-            sizes.fold((0, 0), |(largest, total), bytes| {
-                (bytes.max(largest), total + bytes)
-            })
+            let sizes = worker.shards().into_iter().map(|shard| shard.stored.bytes);
+            sizes.fold((0, 0), |(largest, total), bytes| (bytes.max(largest), total + bytes))
         });
         let source = SourceId(u16::try_from(self.number).unwrap_or(u16::MAX));
         drop(self.shared.log.send(LogInput::DataBytes(source, total)));
         match rustix::fs::statvfs(&info.data_dir) {
             Ok(stat) => {
-                let space = Space {
-                    free: stat.f_bavail.saturating_mul(stat.f_frsize),
-                };
-                let policy = SpacePolicy {
-                    segment_bytes: info.segment_bytes,
-                };
+                let space = Space { free: stat.f_bavail.saturating_mul(stat.f_frsize) };
+                let policy = SpacePolicy { segment_bytes: info.segment_bytes };
                 let may_grow = policy.may_grow(space, largest);
                 self.with_worker(|worker| worker.handle_space(may_grow));
             }
@@ -322,9 +310,7 @@ pub(crate) struct WorkerStart {
 impl WorkerStart {
     /// Starts the thread.
     pub(crate) fn spawn(self) -> std::io::Result<JoinHandle<()>> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let name = format!("worker-{}", self.host.number);
         std::thread::Builder::new().name(name).spawn(move || {
             let local = tokio::task::LocalSet::new();
@@ -339,36 +325,21 @@ impl WorkerStart {
         tokio::task::spawn_local(Rc::clone(&host).run_ticks());
         // The first turn has every group elect its leader.
         host.shared.workers[host.number].wake();
-        let backend = Rc::new(NodeBackend {
-            host: Rc::clone(&host),
-        });
+        let backend = Rc::new(NodeBackend { host: Rc::clone(&host) });
         let mut serving = JoinSet::new();
         let mut phases = self.phases;
         // A sender that is gone means that the start failed: there is nothing to serve.
-        if phases
-            .wait_for(|phase| *phase >= Phase::Serving)
-            .await
-            .is_err()
-        {
+        if phases.wait_for(|phase| *phase >= Phase::Serving).await.is_err() {
             return;
         }
         for (socket, options) in self.listeners {
             let door = Rc::new(HttpDoor::new(Rc::clone(&backend), options));
             let (host, phases) = (Rc::clone(&host), phases.clone());
-            serving.spawn_local(listen::serve(
-                host,
-                door,
-                socket,
-                self.connections_max,
-                phases,
-            ));
+            serving.spawn_local(listen::serve(host, door, socket, self.connections_max, phases));
         }
         drop(phases.wait_for(|phase| *phase >= Phase::Stopping).await);
         let finished = async { while serving.join_next().await.is_some() {} };
-        if tokio::time::timeout(self.stop_timeout, finished)
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(self.stop_timeout, finished).await.is_err() {
             tracing::warn!("requests were still in flight when the time to stop had passed");
         }
     }

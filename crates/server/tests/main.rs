@@ -1,5 +1,5 @@
-//! The server as a real process: killed at random moments, on a disk that fails or is full, traced, and as the guide
-//! says.
+//! The server as a real process: killed at random moments, on a disk that fails or is full, traced, stopped, and as
+//! the guide says.
 //!
 //! The executable is built on demand (see `ringfort_testkit::binary`). Variables: `RINGFORT_CRASH_CYCLES` (default 20),
 //! `RINGFORT_SEED` (default: another each time, printed), `RINGFORT_TEST_BINARY`, `RINGFORT_TEST_MUTANT` (executables to take instead).
@@ -9,6 +9,7 @@
 mod crash;
 mod disk;
 mod guide;
+mod lifecycle;
 mod trace;
 
 use ringfort_testkit::ServerOptions;
@@ -18,7 +19,7 @@ fn with_small_segments(options: ServerOptions) -> ServerOptions {
     options
         .set("storage.segment_bytes", "1MiB")
         .set("storage.log_bytes", "4MiB")
-        .set("limits.max_request_bytes", "512KiB")
+        .set("limits.max_request_bytes", "256KiB")
         .set("limits.max_value_bytes", "256KiB")
 }
 

@@ -1,7 +1,9 @@
 //! The simulator: everything outside a core, from one seed and under control.
 
 mod disk;
+mod node;
 mod random;
 
 pub use disk::{DiskCounts, PowerLoss, SimDisk};
+pub use node::{SimNode, SimNodeOptions, Stopped};
 pub use random::Random;

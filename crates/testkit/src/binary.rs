@@ -20,23 +20,16 @@ struct Place {
 
 fn place() -> Result<Place> {
     let test = std::env::current_exe()?;
-    let profile_dir = test
-        .ancestors()
-        .skip(1)
-        .find(|dir| !dir.ends_with("deps") && !dir.ends_with("examples"));
+    let profile_dir =
+        test.ancestors().skip(1).find(|dir| !dir.ends_with("deps") && !dir.ends_with("examples"));
     let profile_dir = profile_dir.context("a test without a directory")?;
-    let target = profile_dir
-        .ancestors()
-        .find(|dir| dir.join("CACHEDIR.TAG").exists());
+    let target = profile_dir.ancestors().find(|dir| dir.join("CACHEDIR.TAG").exists());
     Ok(Place {
         target: target
             .or_else(|| profile_dir.parent())
             .context("a test without a target directory")?
             .to_owned(),
-        profile: profile_dir
-            .file_name()
-            .context("a test without a profile")?
-            .to_owned(),
+        profile: profile_dir.file_name().context("a test without a profile")?.to_owned(),
     })
 }
 
@@ -54,15 +47,8 @@ pub fn target_dir() -> Result<PathBuf> {
 /// It is not there any more: the test was moved to another machine.
 pub fn workspace_dir() -> Result<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = own
-        .ancestors()
-        .nth(2)
-        .context("a crate without a workspace")?;
-    ensure!(
-        root.join("Cargo.lock").exists(),
-        "no workspace at {}",
-        root.display()
-    );
+    let root = own.ancestors().nth(2).context("a crate without a workspace")?;
+    ensure!(root.join("Cargo.lock").exists(), "no workspace at {}", root.display());
     Ok(root.to_owned())
 }
 
@@ -93,7 +79,7 @@ pub fn ringfort_that_skips_syncs() -> Result<PathBuf> {
             return Ok(path.into());
         }
         let target = place()?.target.join("mutants");
-        build(&target, "debug".as_ref(), &["mutant-skip-sync"])
+        build(&target, "debug".as_ref(), &["ringfort-server/mutant-skip-sync"])
     })
 }
 
@@ -108,22 +94,11 @@ fn once(
 fn build(target: &Path, profile_dir: &std::ffi::OsStr, features: &[&str]) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // The directory of the profile `dev` is `debug`; all others are called like theirs.
-    let profile = if profile_dir == "debug" {
-        "dev".as_ref()
-    } else {
-        profile_dir
-    };
+    let profile = if profile_dir == "debug" { "dev".as_ref() } else { profile_dir };
     let mut command = Command::new(cargo);
     command
         .current_dir(workspace_dir()?)
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "ringfort",
-            "--bin",
-            "ringfort",
-        ])
+        .args(["build", "--quiet", "--package", "ringfort", "--bin", "ringfort"])
         .arg("--profile")
         .arg(profile)
         .arg("--target-dir")

@@ -135,11 +135,7 @@ impl HttpClient {
     /// # Errors
     /// There is no answer.
     pub fn call(&mut self, method: &str, target: &str) -> Result<Response, HttpError> {
-        self.send(&Request {
-            method,
-            target,
-            ..Request::default()
-        })
+        self.send(&Request { method, target, ..Request::default() })
     }
 
     /// `GET`.
@@ -177,12 +173,7 @@ fn exchange(
     request: &Request<'_>,
     host: SocketAddr,
 ) -> io::Result<(Response, bool)> {
-    let Request {
-        method,
-        target,
-        headers,
-        body,
-    } = request;
+    let Request { method, target, headers, body } = request;
     let mut bytes = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n").into_bytes();
     for (name, value) in *headers {
         bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
@@ -283,10 +274,7 @@ mod tests {
     fn bodies_by_length_by_chunks_and_to_the_end() {
         let (response, keep) =
             read("HTTP/1.1 200 OK\r\nETag: \"1\"\r\nContent-Length: 2\r\n\r\nabX").unwrap();
-        assert_eq!(
-            (response.status, &response.body[..], keep),
-            (200, &b"ab"[..], true)
-        );
+        assert_eq!((response.status, &response.body[..], keep), (200, &b"ab"[..], true));
         assert_eq!(response.header("etag"), Some("\"1\""));
         let chunked =
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n";

@@ -41,11 +41,7 @@ impl Process {
             .process_group(0)
             .spawn()
             .with_context(|| format!("{command:?}"))?;
-        Ok(Self {
-            child,
-            status: None,
-            log: log.to_owned(),
-        })
+        Ok(Self { child, status: None, log: log.to_owned() })
     }
 
     /// Its process id, which is also its group's.

@@ -54,9 +54,7 @@ impl Random {
 /// The variable is set to something else than a number.
 pub fn seed_from_environment() -> Result<u64> {
     match std::env::var("RINGFORT_SEED") {
-        Ok(text) => text
-            .parse()
-            .with_context(|| format!("RINGFORT_SEED={text} is no number")),
+        Ok(text) => text.parse().with_context(|| format!("RINGFORT_SEED={text} is no number")),
         Err(_) => {
             let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
             Ok(u64::from(since.subsec_nanos()) ^ (since.as_secs() << 30))

@@ -103,9 +103,7 @@ impl ServerOptions {
             Some(path) => path.clone(),
             None => binary::ringfort()?,
         };
-        let home = tempfile::Builder::new()
-            .prefix("ringfort-test-")
-            .tempdir()?;
+        let home = tempfile::Builder::new().prefix("ringfort-test-").tempdir()?;
         let data_dir = match &self.data_dir {
             Some(path) => path.clone(),
             None => home.path().join("data"),
@@ -115,15 +113,8 @@ impl ServerOptions {
             Some(_) => Some(Shim::new(&data_dir, &home.path().join("shim-stats"))?),
             None => None,
         };
-        let mut server = Server {
-            options: self,
-            binary,
-            data_dir,
-            shim,
-            ports: [0; 2],
-            process: None,
-            home,
-        };
+        let mut server =
+            Server { options: self, binary, data_dir, shim, ports: [0; 2], process: None, home };
         server.take_ports()?;
         Ok(server)
     }
@@ -172,12 +163,7 @@ impl Server {
                 command.env_remove(name);
             }
         }
-        command.envs(
-            self.options
-                .environment
-                .iter()
-                .map(|(name, value)| (name, value)),
-        );
+        command.envs(self.options.environment.iter().map(|(name, value)| (name, value)));
         if let (Some(shim), Some(options)) = (&self.shim, &self.options.shim) {
             shim.apply(&mut command, options)?;
         }
@@ -212,9 +198,7 @@ impl Server {
             if let Some(status) = self.process()?.poll()? {
                 bail!("the server ended with {status} before it was ready");
             }
-            let ready = client
-                .get("/readyz")
-                .is_ok_and(|response| response.status == 200);
+            let ready = client.get("/readyz").is_ok_and(|response| response.status == 200);
             Ok(ready.then_some(()))
         });
         let Err(error) = result else {

@@ -79,10 +79,7 @@ impl Shim {
             .env("RINGFORT_SHIM_STATS", &self.stats)
             .env("RINGFORT_SHIM_FAIL_SYNC", options.fail_sync.to_string())
             .env("RINGFORT_SHIM_FAIL_WRITE", options.fail_write.to_string())
-            .env(
-                "RINGFORT_SHIM_SYNC_DELAY_US",
-                options.sync_delay_us.to_string(),
-            )
+            .env("RINGFORT_SHIM_SYNC_DELAY_US", options.sync_delay_us.to_string())
             .env("RINGFORT_SHIM_LEAK", options.leak_percent.to_string())
             .env("RINGFORT_SHIM_SEED", options.seed.to_string());
         Ok(())
@@ -98,10 +95,7 @@ impl Shim {
             let bytes = bytes.get(index * 8..index * 8 + 8).context("cut short")?;
             Ok(u64::from_le_bytes(bytes.try_into()?))
         };
-        ensure!(
-            number(0)? == STATS_MAGIC,
-            "the shim was not loaded into the process"
-        );
+        ensure!(number(0)? == STATS_MAGIC, "the shim was not loaded into the process");
         Ok(ShimStats {
             files_opened: number(1)?,
             writes: number(2)?,
@@ -152,10 +146,7 @@ impl ShimStats {
     /// It saw none: the run proves nothing.
     pub fn require_work(&self, syncs_expected: bool) -> Result<()> {
         ensure!(self.writes > 0, "the shim saw no write: {self:?}");
-        ensure!(
-            self.syncs > 0 || !syncs_expected,
-            "the shim saw no sync: {self:?}"
-        );
+        ensure!(self.syncs > 0 || !syncs_expected, "the shim saw no sync: {self:?}");
         Ok(())
     }
 
@@ -179,9 +170,7 @@ impl ShimStats {
 fn library() -> Result<PathBuf> {
     static LIBRARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let result = LIBRARY.get_or_init(|| compile().map_err(|error| format!("{error:#}")));
-    result
-        .clone()
-        .map_err(|error| anyhow!("the preload shim: {error}"))
+    result.clone().map_err(|error| anyhow!("the preload shim: {error}"))
 }
 
 fn compile() -> Result<PathBuf> {
@@ -204,11 +193,7 @@ fn compile() -> Result<PathBuf> {
         .args(units.map(|(name, _)| work.path().join(name)))
         .output()
         .context("cc, the C compiler")?;
-    ensure!(
-        output.status.success(),
-        "cc failed:\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    ensure!(output.status.success(), "cc failed:\n{}", String::from_utf8_lossy(&output.stderr));
     // Another process may be at it: both make the same, and a rename is atomic.
     fs::rename(&made, &library)?;
     Ok(library)

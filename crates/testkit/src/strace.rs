@@ -95,9 +95,7 @@ fn parse_line<'a>(
     }
     if let Some(resumed) = rest.strip_prefix("<... ") {
         let (_name, rest) = resumed.split_once(" resumed>").context("no name")?;
-        let index = open
-            .remove(thread)
-            .context("resumed without having begun")?;
+        let index = open.remove(thread).context("resumed without having begun")?;
         let call = &mut calls[index];
         let (arguments, result) = split_result(rest)?;
         call.arguments.push_str(arguments);
@@ -161,9 +159,7 @@ pub fn check_acknowledgement(calls: &[Call], value: &str) -> Result<Covered> {
     let request = held
         .find(|call| call.is(&["read", "readv", "recvfrom", "recvmsg"]) && call.is_on_socket())
         .context("no request with this value was read")?;
-    let request_read = request
-        .returned
-        .context("the request was never read whole")?;
+    let request_read = request.returned.context("the request was never read whole")?;
     let is_send = |call: &&Call| {
         call.is(&["write", "writev", "sendto", "sendmsg"])
             && call.entered > request_read
@@ -175,16 +171,11 @@ pub fn check_acknowledgement(calls: &[Call], value: &str) -> Result<Covered> {
             && call.arguments.contains(value)
             && !call.is_on_socket()
             && call.succeeded()
-            && call
-                .returned
-                .is_some_and(|returned| returned < answer.entered)
+            && call.returned.is_some_and(|returned| returned < answer.entered)
     };
     let mut writes = calls.iter().filter(is_write).peekable();
     if writes.peek().is_none() {
-        bail!(
-            "the answer of line {} left before the value was written",
-            answer.entered
-        );
+        bail!("the answer of line {} left before the value was written", answer.entered);
     }
     for write in writes {
         let written = write.returned.unwrap_or(usize::MAX);
@@ -193,9 +184,7 @@ pub fn check_acknowledgement(calls: &[Call], value: &str) -> Result<Covered> {
                 && call.result == Some(0)
                 && call.descriptor() == write.descriptor()
                 && call.entered > written
-                && call
-                    .returned
-                    .is_some_and(|returned| returned < answer.entered)
+                && call.returned.is_some_and(|returned| returned < answer.entered)
         };
         if let Some(sync) = calls.iter().find(covers) {
             return Ok(Covered {

@@ -30,14 +30,8 @@ impl Tmpfs {
             .arg(path)
             .output()
             .context("mount")?;
-        ensure!(
-            output.status.success(),
-            "mount: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(Self {
-            path: path.to_owned(),
-        })
+        ensure!(output.status.success(), "mount: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(Self { path: path.to_owned() })
     }
 
     /// Where it is mounted.

@@ -1,6 +1,6 @@
 //! Documents whose commands are run and whose outputs are compared.
 //!
-//! In a Markdown file, a block fenced as `console` holds commands (`$ …`, continued after a `\` by `> …`) and what each
+//! In a Markdown file, a block fenced as `console` holds commands (`$ …`, continued by `> …`) and what each
 //! prints. In an expected output `…` stands for anything within a line, and a line of `…` alone for any lines. Blocks fenced
 //! otherwise are for the reader only.
 
@@ -50,18 +50,14 @@ pub fn steps(markdown: &str) -> Result<Vec<Step>> {
 
 fn take_line(steps: &mut Vec<Step>, first: usize, number: usize, line: &str) -> Result<()> {
     if let Some(command) = line.strip_prefix("$ ") {
-        steps.push(Step {
-            line: number,
-            command: command.to_owned(),
-            expected: Vec::new(),
-        });
+        steps.push(Step { line: number, command: command.to_owned(), expected: Vec::new() });
         return Ok(());
     }
     let in_block = steps.len() > first;
     let step = steps.last_mut().filter(|_| in_block);
     let step = step.with_context(|| format!("line {number}: no command before its output"))?;
     match line.strip_prefix("> ") {
-        Some(more) if step.command.ends_with('\\') && step.expected.is_empty() => {
+        Some(more) if step.expected.is_empty() => {
             step.command.push('\n');
             step.command.push_str(more);
         }
@@ -90,19 +86,12 @@ pub fn run(step: &Step, names: &[(String, String)], directory: &Path) -> Result<
         .env("LC_ALL", "C.UTF-8")
         .output()
         .context("bash")?;
-    ensure!(
-        output.status.code() != Some(124),
-        "line {}: hangs: {command}",
-        step.line
-    );
+    ensure!(output.status.code() != Some(124), "line {}: hangs: {command}", step.line);
     let mut printed = String::from_utf8_lossy(&output.stdout).into_owned();
     for (document, here) in names {
         printed = printed.replace(here, document);
     }
-    let printed: Vec<_> = printed
-        .lines()
-        .map(|line| line.trim_end_matches('\r'))
-        .collect();
+    let printed: Vec<_> = printed.lines().map(|line| line.trim_end_matches('\r')).collect();
     let expected: Vec<_> = step.expected.iter().map(String::as_str).collect();
     if !lines_match(&expected, &printed) {
         bail!(

@@ -9,13 +9,8 @@ use std::time::Duration;
 )]
 pub struct DurationError(String);
 
-const UNITS: [(&str, u64); 5] = [
-    ("ms", 1),
-    ("s", 1000),
-    ("m", 60_000),
-    ("h", 3_600_000),
-    ("d", 86_400_000),
-];
+const UNITS: [(&str, u64); 5] =
+    [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// Parses a duration: a whole number directly followed by one unit.
 ///
@@ -26,23 +21,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| error())?;
-    let (_, unit_ms) = UNITS
-        .iter()
-        .find(|(name, _)| *name == unit)
-        .ok_or_else(error)?;
-    Ok(Duration::from_millis(
-        number.checked_mul(*unit_ms).ok_or_else(error)?,
-    ))
+    let (_, unit_ms) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(error)?;
+    Ok(Duration::from_millis(number.checked_mul(*unit_ms).ok_or_else(error)?))
 }
 
 /// Writes a duration with the largest unit that keeps it whole. What is below a millisecond is dropped.
 #[must_use]
 pub fn format_duration(duration: Duration) -> String {
     let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let whole = UNITS
-        .iter()
-        .rev()
-        .find(|(_, unit_ms)| ms > 0 && ms.is_multiple_of(*unit_ms));
+    let whole = UNITS.iter().rev().find(|(_, unit_ms)| ms > 0 && ms.is_multiple_of(*unit_ms));
     let (unit, unit_ms) = whole.unwrap_or(&UNITS[0]);
     format!("{}{unit}", ms / unit_ms)
 }

@@ -95,9 +95,7 @@ impl NodeId {
     pub fn parse(text: &str) -> Result<Self, NodeIdError> {
         let valid = text.len() <= 64
             && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && text
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
         if valid {
             Ok(Self(text.into()))
         } else {

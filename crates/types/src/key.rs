@@ -131,10 +131,7 @@ pub fn token_range_of_shard(shard: ShardId, shards: u32) -> TokenRange {
     assert!(shard.0 < shards, "shard {shard} of {shards}");
     let start = |shard: u32| (u128::from(shard) << 64).div_ceil(u128::from(shards));
     let token = |wide: u128| Token(u64::try_from(wide).unwrap_or(u64::MAX));
-    TokenRange {
-        first: token(start(shard.0)),
-        last: token(start(shard.0 + 1) - 1),
-    }
+    TokenRange { first: token(start(shard.0)), last: token(start(shard.0 + 1) - 1) }
 }
 
 number! {
@@ -169,10 +166,7 @@ mod tests {
 
     #[test]
     fn tokens_are_frozen() {
-        assert_eq!(
-            token_of(NamespaceId(0), b"a").to_string(),
-            "17501124497740708105"
-        );
+        assert_eq!(token_of(NamespaceId(0), b"a").to_string(), "17501124497740708105");
         assert_eq!(token_of(NamespaceId(1), b"a"), Token(TOKEN_A_IN_1));
         let long = vec![b'x'; 4096];
         assert_eq!(token_of(NamespaceId(0), &long), Token(TOKEN_LONG));

@@ -189,19 +189,13 @@ impl Refusal {
     /// A refused write that has not happened and never will.
     #[must_use]
     pub fn not_applied(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            outcome: Some(Outcome::NotApplied),
-            ..Self::new(code, detail)
-        }
+        Self { outcome: Some(Outcome::NotApplied), ..Self::new(code, detail) }
     }
 
     /// A write whose fate is not known.
     #[must_use]
     pub fn unknown(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            outcome: Some(Outcome::Unknown),
-            ..Self::new(code, detail)
-        }
+        Self { outcome: Some(Outcome::Unknown), ..Self::new(code, detail) }
     }
 
     /// A condition that did not hold against what stands.
@@ -210,15 +204,10 @@ impl Refusal {
         let detail = if current == Version::ABSENT {
             Cow::Borrowed("the condition does not hold: the key is absent")
         } else {
-            Cow::Owned(format!(
-                "the condition does not hold: the key is at version {current}"
-            ))
+            Cow::Owned(format!("the condition does not hold: the key is at version {current}"))
         };
         let refusal = Self::not_applied(Code::PreconditionFailed, detail);
-        Self {
-            current_version: Some(current),
-            ..refusal
-        }
+        Self { current_version: Some(current), ..refusal }
     }
 }
 

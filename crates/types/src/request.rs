@@ -62,11 +62,7 @@ impl Condition {
     /// The condition of `if_version`: that version, where 0 means absent.
     #[must_use]
     pub fn version(version: Version) -> Self {
-        if version == Version::ABSENT {
-            Self::Absent
-        } else {
-            Self::VersionIn(Box::new([version]))
-        }
+        if version == Version::ABSENT { Self::Absent } else { Self::VersionIn(Box::new([version])) }
     }
 
     /// Whether the condition holds where `current` stands (0: absent).

@@ -21,10 +21,7 @@ impl Add<Duration> for Monotonic {
     type Output = Self;
 
     fn add(self, rest: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(u64::try_from(rest.as_nanos()).unwrap_or(u64::MAX)),
-        )
+        Self(self.0.saturating_add(u64::try_from(rest.as_nanos()).unwrap_or(u64::MAX)))
     }
 }
 
@@ -32,10 +29,7 @@ impl Sub<Duration> for Monotonic {
     type Output = Self;
 
     fn sub(self, rest: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_sub(u64::try_from(rest.as_nanos()).unwrap_or(u64::MAX)),
-        )
+        Self(self.0.saturating_sub(u64::try_from(rest.as_nanos()).unwrap_or(u64::MAX)))
     }
 }
 
@@ -48,10 +42,7 @@ impl ShardTime {
     /// This time advanced by whole milliseconds; what is left of a millisecond is dropped.
     #[must_use]
     pub fn advanced_by(self, passed: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX)),
-        )
+        Self(self.0.saturating_add(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX)))
     }
 
     /// Milliseconds from `earlier` to this time; 0 if `earlier` is later.

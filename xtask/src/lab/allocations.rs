@@ -12,11 +12,7 @@ use super::perf::puts;
 use super::servers::Server;
 
 /// What Rust's allocator interface calls in mimalloc.
-const ENTRY_POINTS: [&str; 3] = [
-    "mi_malloc_aligned",
-    "mi_zalloc_aligned",
-    "mi_realloc_aligned",
-];
+const ENTRY_POINTS: [&str; 3] = ["mi_malloc_aligned", "mi_zalloc_aligned", "mi_realloc_aligned"];
 /// Name of the group of probes: ours, so that no other's are removed.
 const GROUP: &str = "ringfort_lab";
 /// Puts that are counted.
@@ -35,15 +31,10 @@ pub(super) fn per_operation(executable: &Path, server: &Server) -> anyhow::Resul
     let bench = load.command(executable, server);
     let mut command = Command::new("perf");
     let counts = executable.with_file_name("allocations.txt");
-    command
-        .args(["stat", "--field-separator", ",", "--output"])
-        .arg(&counts);
+    command.args(["stat", "--field-separator", ",", "--output"]).arg(&counts);
     command.arg("--event").arg(format!("{GROUP}:*"));
     command.arg("--pid").arg(server.process.pid().to_string());
-    command
-        .arg("--")
-        .arg(bench.get_program())
-        .args(bench.get_args());
+    command.arg("--").arg(bench.get_program()).args(bench.get_args());
     load.run_as(&mut command, server)?;
     let text = std::fs::read_to_string(&counts).context("perf stat wrote no counts")?;
     std::fs::remove_file(&counts)?;
@@ -55,9 +46,7 @@ fn total(text: &str) -> anyhow::Result<f64> {
     let mut sum = None;
     for line in text.lines().filter(|line| line.contains(GROUP)) {
         let count = line.split(',').next().unwrap_or_default();
-        let count: f64 = count
-            .parse()
-            .with_context(|| format!("perf stat counted {count:?}"))?;
+        let count: f64 = count.parse().with_context(|| format!("perf stat counted {count:?}"))?;
         sum = Some(sum.unwrap_or(0.0) + count);
     }
     sum.context("perf stat counted nothing")
@@ -97,10 +86,7 @@ impl Probes {
         let probes = Self;
         for entry_point in ENTRY_POINTS {
             let definition = format!("{GROUP}:{entry_point}={entry_point}");
-            run(
-                "perf",
-                &["probe", "-q", "-x", executable, "--add", &definition],
-            )?;
+            run("perf", &["probe", "-q", "-x", executable, "--add", &definition])?;
         }
         Ok(probes)
     }

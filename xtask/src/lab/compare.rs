@@ -61,31 +61,11 @@ struct Target {
 }
 
 const TARGETS: [Target; 5] = [
-    Target {
-        case: Case::Put64,
-        peer: System::Etcd,
-        ratio: 4.0,
-    },
-    Target {
-        case: Case::Put64,
-        peer: System::Redis,
-        ratio: 1.0,
-    },
-    Target {
-        case: Case::Get64,
-        peer: System::Etcd,
-        ratio: 6.0,
-    },
-    Target {
-        case: Case::Get64,
-        peer: System::Redis,
-        ratio: 0.8,
-    },
-    Target {
-        case: Case::Put1,
-        peer: System::Etcd,
-        ratio: 1.3,
-    },
+    Target { case: Case::Put64, peer: System::Etcd, ratio: 4.0 },
+    Target { case: Case::Put64, peer: System::Redis, ratio: 1.0 },
+    Target { case: Case::Get64, peer: System::Etcd, ratio: 6.0 },
+    Target { case: Case::Get64, peer: System::Redis, ratio: 0.8 },
+    Target { case: Case::Put1, peer: System::Etcd, ratio: 1.3 },
 ];
 /// CPU of the server per put at 64 connections, in microseconds.
 const CPU_US_MAX: f64 = 20.0;
@@ -117,12 +97,7 @@ pub(crate) fn compare(root: &Path, arguments: &[String]) -> anyhow::Result<ExitC
     }
     let records = if quick { 100_000 } else { 1_000_000 };
     let restart = restart::measure(&executable, &lab, records)?;
-    let comparison = Comparison {
-        results,
-        restart,
-        rounds,
-        seconds,
-    };
+    let comparison = Comparison { results, restart, rounds, seconds };
     match output {
         Output::Table => print!("{}", comparison.table()),
         Output::Json => println!("{:#}", comparison.json()),
@@ -160,10 +135,7 @@ fn measure_system(
                     String::new()
                 }
             );
-            results
-                .entry((case, system, *channels))
-                .or_default()
-                .push(result);
+            results.entry((case, system, *channels)).or_default().push(result);
         }
     }
     // The guard kills it; its directory is emptied by the next start, or with the lab.
@@ -230,11 +202,7 @@ impl Comparison {
                 out += &format!("{:<22}", case.name());
                 for system in System::ALL {
                     let value = self.median(case, system, figure);
-                    let text = if value.is_nan() {
-                        "-".to_owned()
-                    } else {
-                        format!("{value:.2}")
-                    };
+                    let text = if value.is_nan() { "-".to_owned() } else { format!("{value:.2}") };
                     out += &format!("{text:>12}");
                 }
                 out.push('\n');
@@ -316,9 +284,7 @@ const FIGURES: [(&str, Figure); 6] = [
     ("server CPU per operation, µs", |result| result.cpu_us),
     ("syncs per operation", |result| result.syncs),
     ("context switches per operation", |result| result.switches),
-    ("generator CPU per operation, µs", |result| {
-        result.generator_cpu_us
-    }),
+    ("generator CPU per operation, µs", |result| result.generator_cpu_us),
 ];
 
 fn verdict(good: bool) -> &'static str {
@@ -346,10 +312,7 @@ mod tests {
 
     #[test]
     fn the_median_is_the_middle_of_what_is_known() {
-        let result = |per_second| LoadResult {
-            per_second,
-            ..LoadResult::default()
-        };
+        let result = |per_second| LoadResult { per_second, ..LoadResult::default() };
         let rounds = [result(9.0), result(1.0), result(4.0)];
         assert!((median(&rounds, |r| Some(r.per_second)) - 4.0).abs() < 1e-9);
         assert!((median(&rounds[..2], |r| Some(r.per_second)) - 5.0).abs() < 1e-9);

@@ -50,13 +50,7 @@ pub(super) struct LoadResult {
 impl Load {
     /// One put of every key over 64 connections.
     pub(super) fn of_all(keys: u64) -> Self {
-        Self {
-            workload: "load",
-            connections: 64,
-            channels: 1,
-            keys,
-            until: Until::Loaded,
-        }
+        Self { workload: "load", connections: 64, channels: 1, keys, until: Until::Loaded }
     }
 
     /// The command line against a server.
@@ -86,9 +80,7 @@ impl Load {
             Until::Loaded => {}
         }
         if server.system == System::Etcd {
-            command
-                .arg("--etcd-channels")
-                .arg(self.channels.to_string());
+            command.arg("--etcd-channels").arg(self.channels.to_string());
         }
         command
     }
@@ -115,11 +107,7 @@ impl Load {
         let text = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {
             let errors = String::from_utf8_lossy(&output.stderr);
-            bail!(
-                "{} at {}: {errors}{text}",
-                self.workload,
-                server.system.name()
-            );
+            bail!("{} at {}: {errors}{text}", self.workload, server.system.name());
         }
         let report: Value = serde_json::from_str(&text).context("the load generator's JSON")?;
         LoadResult::read(&report)

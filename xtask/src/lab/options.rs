@@ -17,9 +17,7 @@ pub(super) struct Options<'a> {
 
 impl<'a> Options<'a> {
     pub(super) fn new(arguments: &'a [String]) -> Self {
-        Self {
-            rest: arguments.iter().map(String::as_str).collect(),
-        }
+        Self { rest: arguments.iter().map(String::as_str).collect() }
     }
 
     /// Takes a flag without value.
@@ -87,19 +85,10 @@ mod tests {
         assert_eq!(options.number("--seconds", 5, 100).unwrap(), 5);
         assert_eq!(options.output().unwrap(), Output::Json);
         options.finish().unwrap();
-        for line in [
-            "--rounds",
-            "--rounds x",
-            "--rounds 0",
-            "--rounds 101",
-            "--what",
-            "-o xml",
-        ] {
+        for line in ["--rounds", "--rounds x", "--rounds 0", "--rounds 101", "--what", "-o xml"] {
             let line = strings(line);
             let mut options = Options::new(&line);
-            let read = options
-                .number("--rounds", 5, 100)
-                .and_then(|_| options.output());
+            let read = options.number("--rounds", 5, 100).and_then(|_| options.output());
             assert!(read.is_err() || options.finish().is_err(), "{line:?}");
         }
     }

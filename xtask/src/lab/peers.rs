@@ -10,12 +10,7 @@ use super::servers::is_installed;
 /// Program, package, what for, and the service that Debian starts with it.
 const PEERS: [(&str, &str, &str, Option<&str>); 3] = [
     ("etcd", "etcd-server", "compared with", Some("etcd")),
-    (
-        "redis-server",
-        "redis-server",
-        "compared with",
-        Some("redis-server"),
-    ),
+    ("redis-server", "redis-server", "compared with", Some("redis-server")),
     ("perf", "linux-perf", "samples for the CPU table", None),
 ];
 
@@ -29,16 +24,10 @@ pub(crate) fn peers(arguments: &[String]) -> anyhow::Result<ExitCode> {
         .collect();
     if !missing.is_empty() {
         if !is_installed("apt-get") {
-            bail!(
-                "install {} by hand: there is no apt-get here",
-                missing.join(", ")
-            );
+            bail!("install {} by hand: there is no apt-get here", missing.join(", "));
         }
         if !rustix::process::geteuid().is_root() {
-            bail!(
-                "run as root, or install by hand: apt-get install {}",
-                missing.join(" ")
-            );
+            bail!("run as root, or install by hand: apt-get install {}", missing.join(" "));
         }
         run("apt-get", &["update"])?;
         let mut install = vec!["install", "--yes", "--no-install-recommends"];

@@ -52,21 +52,13 @@ pub(crate) fn perf(root: &Path, arguments: &[String]) -> anyhow::Result<ExitCode
 
 /// The load that the table is about.
 pub(super) fn puts(until: Until) -> Load {
-    Load {
-        workload: "put",
-        connections: 64,
-        channels: 1,
-        keys: KEYS,
-        until,
-    }
+    Load { workload: "put", connections: 64, channels: 1, keys: KEYS, until }
 }
 
 /// Stacks are walked by frame pointers: cheap enough to sample a busy server without bending what is measured.
 fn build_with_frame_pointers(root: &Path) -> anyhow::Result<PathBuf> {
     let target = target_directory(root).join("perf");
-    let target_text = target
-        .to_str()
-        .context("the target directory is not UTF-8")?;
+    let target_text = target.to_str().context("the target directory is not UTF-8")?;
     run_cargo(
         root,
         &[
@@ -92,13 +84,7 @@ fn sample(
 ) -> anyhow::Result<String> {
     let data = lab.file("perf.data");
     let mut record = Command::new("perf");
-    record.args([
-        "record",
-        "--event",
-        "cpu-clock",
-        "--freq",
-        SAMPLES_PER_SECOND,
-    ]);
+    record.args(["record", "--event", "cpu-clock", "--freq", SAMPLES_PER_SECOND]);
     record.args(["--call-graph", "fp", "--output"]).arg(&data);
     record.arg("--pid").arg(server.process.pid().to_string());
     // Within the load: it begins after the warm-up, and ends before the load does.
@@ -108,13 +94,7 @@ fn sample(
     puts(Until::Seconds(seconds + 1)).run(executable, server)?;
     recorder.wait(Duration::from_secs(60))?;
     let output = Command::new("perf")
-        .args([
-            "script",
-            "--no-inline",
-            "--fields",
-            "comm,tid,ip,sym",
-            "--input",
-        ])
+        .args(["script", "--no-inline", "--fields", "comm,tid,ip,sym", "--input"])
         .arg(&data)
         .stderr(Stdio::null())
         .output()

@@ -31,11 +31,7 @@ impl Guarded {
             .stderr(out)
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
-        Ok(Self {
-            child,
-            name,
-            log: log.to_owned(),
-        })
+        Ok(Self { child, name, log: log.to_owned() })
     }
 
     /// Its process id.
@@ -212,11 +208,9 @@ mod tests {
         assert!(guarded.await_that(POLL, || false).is_err());
         drop(guarded);
         assert!(!process.exists());
-        let mut ended = Guarded::start(
-            Command::new("sh").args(["-c", "echo why; exit 3"]),
-            &lab.file("log"),
-        )
-        .unwrap();
+        let mut ended =
+            Guarded::start(Command::new("sh").args(["-c", "echo why; exit 3"]), &lab.file("log"))
+                .unwrap();
         let error = ended.wait(Duration::from_secs(10)).unwrap_err();
         assert!(format!("{error:#}").contains("why"), "{error:#}");
         drop(lab);

@@ -82,13 +82,7 @@ pub(super) fn measure(
     let (mut server, terminated) = restarted(executable, lab, &data, &keys)?;
     server.process.terminate(STOP_PATIENCE)?;
     std::fs::remove_dir_all(&data)?;
-    Ok(RestartResult {
-        records,
-        load_per_second,
-        loaded_bytes,
-        killed,
-        terminated,
-    })
+    Ok(RestartResult { records, load_per_second, loaded_bytes, killed, terminated })
 }
 
 fn restarted(
@@ -107,20 +101,12 @@ fn restarted(
             *ready
         };
         let mut ready = false;
-        server
-            .process
-            .await_that(PATIENCE, || first_answer(&mut ready))?;
+        server.process.await_that(PATIENCE, || first_answer(&mut ready))?;
     }
     let seconds = began.elapsed().as_secs_f64();
     let resident_bytes = server.resident_bytes()?;
     check_shards(address)?;
-    Ok((
-        server,
-        Restart {
-            seconds,
-            resident_bytes,
-        },
-    ))
+    Ok((server, Restart { seconds, resident_bytes }))
 }
 
 fn is_value_of(key: &str, value: &[u8]) -> bool {
@@ -136,10 +122,7 @@ fn check_shards(address: SocketAddr) -> anyhow::Result<()> {
             bail!("/v1/cluster/shards answered {status}");
         }
         let body: Value = serde_json::from_slice(&body).context("the shards' JSON")?;
-        shards = body
-            .get("shards")
-            .and_then(Value::as_array)
-            .map_or(0, Vec::len);
+        shards = body.get("shards").and_then(Value::as_array).map_or(0, Vec::len);
         Ok(true)
     })?;
     if shards != SHARDS_DEFAULT as usize {
@@ -200,10 +183,7 @@ impl RestartResult {
             "restart with {} records of {KEY_BYTES}+{VALUE_BYTES} bytes (loaded at {:.0}/s)\n",
             self.records, self.load_per_second
         );
-        let rows = [
-            ("after kill -9", &self.killed),
-            ("after SIGTERM", &self.terminated),
-        ];
+        let rows = [("after kill -9", &self.killed), ("after SIGTERM", &self.terminated)];
         for (name, restart) in rows {
             out += &format!(
                 "  {name:<24} {:>8.2} s   at most {SECONDS_MAX} s   {}\n",

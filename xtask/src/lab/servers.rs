@@ -89,11 +89,7 @@ impl Server {
         };
         let log = lab.file(&format!("{}.log", system.name()));
         let process = Guarded::start(&mut command, &log)?;
-        Ok(Self {
-            system,
-            process,
-            address,
-        })
+        Ok(Self { system, process, address })
     }
 
     /// The endpoint, as the load generator takes it.
@@ -133,10 +129,7 @@ fn ringfort(executable: &Path, data: &Path, client: u16, peer: u16) -> Command {
 /// Debian's etcd with default settings, one member.
 fn etcd(data: &Path, client: u16, peer: u16) -> Command {
     let mut command = Command::new("etcd");
-    let (client, peer) = (
-        format!("http://127.0.0.1:{client}"),
-        format!("http://127.0.0.1:{peer}"),
-    );
+    let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
     command.arg("--data-dir").arg(data);
     for (flag, value) in [
         ("--listen-client-urls", client.clone()),
@@ -153,9 +146,7 @@ fn etcd(data: &Path, client: u16, peer: u16) -> Command {
 /// Debian's Redis, every write synced before its answer.
 fn redis(data: &Path, client: u16) -> Command {
     let mut command = Command::new("redis-server");
-    command
-        .args(["--bind", "127.0.0.1", "--port"])
-        .arg(client.to_string());
+    command.args(["--bind", "127.0.0.1", "--port"]).arg(client.to_string());
     command.args(["--appendonly", "yes", "--appendfsync", "always"]);
     command.args(["--save", "", "--dir"]).arg(data);
     command
@@ -179,10 +170,7 @@ fn free_ports() -> anyhow::Result<[u16; 2]> {
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
     ];
-    Ok([
-        listeners[0].local_addr()?.port(),
-        listeners[1].local_addr()?.port(),
-    ])
+    Ok([listeners[0].local_addr()?.port(), listeners[1].local_addr()?.port()])
 }
 
 /// Builds the release executable and says where it is.

@@ -157,10 +157,7 @@ fn row_of(stack: &[&str]) -> Row {
     stack
         .iter()
         .find_map(|symbol| {
-            RULES
-                .iter()
-                .find(|(part, _)| symbol.contains(part))
-                .map(|(_, row)| *row)
+            RULES.iter().find(|(part, _)| symbol.contains(part)).map(|(_, row)| *row)
         })
         .unwrap_or(Row::Rest)
 }

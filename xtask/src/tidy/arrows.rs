@@ -16,20 +16,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("engine", &["env"]),
     ("engine-disk", &["env", "engine"]),
     ("replica", &["env", "raft", "log", "engine"]),
-    (
-        "node",
-        &[
-            "raft",
-            "gossip",
-            "placement",
-            "route",
-            "env",
-            "log",
-            "engine",
-            "replica",
-            "proto",
-        ],
-    ),
+    ("node", &["raft", "gossip", "placement", "route", "env", "log", "engine", "replica", "proto"]),
     ("proto", &["raft", "gossip", "placement"]),
     ("door", &["proto"]),
     ("server", &["node", "env", "engine-disk", "door", "proto"]),
@@ -55,18 +42,14 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
         Ok(manifest) => manifest,
         Err(error) => return vec![Finding::new(path, 0, format!("is no TOML: {error}"))],
     };
-    let Some(package) = manifest
-        .get("package")
-        .and_then(|package| package.get("name"))
-        .and_then(Value::as_str)
+    let Some(package) =
+        manifest.get("package").and_then(|package| package.get("name")).and_then(Value::as_str)
     else {
         return Vec::new();
     };
     let mut findings = Vec::new();
-    let takes_lints = manifest
-        .get("lints")
-        .and_then(|lints| lints.get("workspace"))
-        .and_then(Value::as_bool);
+    let takes_lints =
+        manifest.get("lints").and_then(|lints| lints.get("workspace")).and_then(Value::as_bool);
     if takes_lints != Some(true) {
         let what = "takes no lints from the workspace: add [lints] workspace = true";
         findings.push(Finding::new(path, 0, what));
@@ -169,11 +152,7 @@ mod tests {
     use super::*;
 
     fn findings(name: &str, dependencies: &str) -> Vec<String> {
-        let package = if name == "ringfort" {
-            name.to_owned()
-        } else {
-            format!("ringfort-{name}")
-        };
+        let package = if name == "ringfort" { name.to_owned() } else { format!("ringfort-{name}") };
         let text =
             format!("[package]\nname = \"{package}\"\n[lints]\nworkspace = true\n{dependencies}\n");
         check(&format!("crates/{name}/Cargo.toml"), &text)
@@ -185,26 +164,11 @@ mod tests {
     #[test]
     fn an_arrow_of_the_table_is_fine() {
         for (name, dependencies) in [
-            (
-                "log",
-                "[dependencies]\nringfort-types = {}\nringfort-env = {}\ntokio = \"1\"",
-            ),
-            (
-                "log",
-                "[dev-dependencies]\nringfort-sim = {}\nringfort-testkit = {}",
-            ),
-            (
-                "sim",
-                "[dependencies]\nringfort-node = {}\nringfort-check = {}",
-            ),
-            (
-                "testkit",
-                "[dependencies]\nringfort-check = {}\nringfort-client = {}",
-            ),
-            (
-                "log",
-                "[dev-dependencies]\nringfort-log = { features = [\"suite\"] }",
-            ),
+            ("log", "[dependencies]\nringfort-types = {}\nringfort-env = {}\ntokio = \"1\""),
+            ("log", "[dev-dependencies]\nringfort-sim = {}\nringfort-testkit = {}"),
+            ("sim", "[dependencies]\nringfort-node = {}\nringfort-check = {}"),
+            ("testkit", "[dependencies]\nringfort-check = {}\nringfort-client = {}"),
+            ("log", "[dev-dependencies]\nringfort-log = { features = [\"suite\"] }"),
             ("ringfort", "[dependencies]\nringfort-server = {}"),
         ] {
             assert_eq!(findings(name, dependencies), Vec::<String>::new(), "{name}");
@@ -217,36 +181,12 @@ mod tests {
             ("types", "[dependencies]\nringfort-env = {}", "types -> env"),
             ("raft", "[dependencies]\nringfort-log = {}", "raft -> log"),
             ("log", "[dependencies]\nringfort-sim = {}", "log -> sim"),
-            (
-                "log",
-                "[build-dependencies]\nringfort-node = {}",
-                "log -> node (build",
-            ),
-            (
-                "engine",
-                "[dev-dependencies]\nringfort-log = {}",
-                "engine -> log (dev",
-            ),
-            (
-                "door",
-                "[dependencies]\nringfort-node.workspace = true",
-                "door -> node",
-            ),
-            (
-                "node",
-                "[dependencies]\nx = { package = \"ringfort-server\" }",
-                "node -> server",
-            ),
-            (
-                "server",
-                "[dependencies]\nringfort = {}",
-                "server -> ringfort",
-            ),
-            (
-                "node",
-                "[target.'cfg(unix)'.dependencies]\nringfort-door = {}",
-                "node -> door",
-            ),
+            ("log", "[build-dependencies]\nringfort-node = {}", "log -> node (build"),
+            ("engine", "[dev-dependencies]\nringfort-log = {}", "engine -> log (dev"),
+            ("door", "[dependencies]\nringfort-node.workspace = true", "door -> node"),
+            ("node", "[dependencies]\nx = { package = \"ringfort-server\" }", "node -> server"),
+            ("server", "[dependencies]\nringfort = {}", "server -> ringfort"),
+            ("node", "[target.'cfg(unix)'.dependencies]\nringfort-door = {}", "node -> door"),
         ] {
             let found = findings(name, dependencies);
             assert_eq!(found.len(), 1, "{name}: {found:?}");
@@ -256,10 +196,7 @@ mod tests {
 
     #[test]
     fn a_crate_has_its_place_its_lints_and_its_row() {
-        let found = check(
-            "crates/b/Cargo.toml",
-            "[package]\nname = \"ringfort-log\"\n",
-        );
+        let found = check("crates/b/Cargo.toml", "[package]\nname = \"ringfort-log\"\n");
         let text: Vec<&str> = found.iter().map(|finding| finding.what.as_str()).collect();
         assert!(text[0].contains("lints"), "{text:?}");
         assert!(text[1].contains("crates/log"), "{text:?}");

@@ -68,10 +68,7 @@ fn leads_somewhere(document: &str, target: &str, paths: &[String]) -> bool {
     }
     let path = parts.join("/");
     let directory = format!("{path}/");
-    path.is_empty()
-        || paths
-            .iter()
-            .any(|known| *known == path || known.starts_with(&directory))
+    path.is_empty() || paths.iter().any(|known| *known == path || known.starts_with(&directory))
 }
 
 /// Decisions are `docs/rfd/NNNN-title.md`, each number once.
@@ -100,9 +97,7 @@ pub(super) fn check_rfd_names(paths: &[String]) -> Vec<Finding> {
 
 fn rfd_number(name: &str) -> Option<&str> {
     let (number, title) = name.strip_suffix(".md")?.split_once('-')?;
-    let words = title
-        .bytes()
-        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let words = title.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     let good = number.len() == 4
         && number.bytes().all(|b| b.is_ascii_digit())
         && !title.is_empty()
@@ -131,10 +126,7 @@ mod tests {
     use super::*;
 
     fn file(path: &str, text: &str) -> TextFile {
-        TextFile {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        }
+        TextFile { path: path.to_owned(), text: text.to_owned() }
     }
 
     fn paths(paths: &[&str]) -> Vec<String> {
@@ -145,16 +137,8 @@ mod tests {
     fn links_lead_somewhere() {
         let known = paths(&["README.md", "docs/a.md", "docs/rfd/0001-x.md"]);
         for (document, text, findings) in [
-            (
-                "README.md",
-                "[a](docs/a.md) [b](docs/) [c](#here) [d](https://x/y)",
-                0,
-            ),
-            (
-                "docs/a.md",
-                "[a](../README.md#top) [b](rfd/0001-x.md \"title\")",
-                0,
-            ),
+            ("README.md", "[a](docs/a.md) [b](docs/) [c](#here) [d](https://x/y)", 0),
+            ("docs/a.md", "[a](../README.md#top) [b](rfd/0001-x.md \"title\")", 0),
             ("docs/a.md", "[label]: rfd/0001-x.md", 0),
             ("README.md", "[a](docs/b.md)", 1),
             ("README.md", "[a](doc) and [b](docs/a.md/x)", 2),
@@ -170,18 +154,9 @@ mod tests {
 
     #[test]
     fn decisions_have_a_number_and_a_title() {
-        let good = paths(&[
-            "docs/rfd/0001-one-door.md",
-            "docs/rfd/README.md",
-            "docs/x.md",
-        ]);
+        let good = paths(&["docs/rfd/0001-one-door.md", "docs/rfd/README.md", "docs/x.md"]);
         assert!(check_rfd_names(&good).is_empty());
-        for bad in [
-            "docs/rfd/1-a.md",
-            "docs/rfd/0002-A.md",
-            "docs/rfd/0003.md",
-            "docs/rfd/a.txt",
-        ] {
+        for bad in ["docs/rfd/1-a.md", "docs/rfd/0002-A.md", "docs/rfd/0003.md", "docs/rfd/a.txt"] {
             assert_eq!(check_rfd_names(&paths(&[bad])).len(), 1, "{bad}");
         }
         let twice = paths(&["docs/rfd/0001-a.md", "docs/rfd/0001-b.md"]);

@@ -50,10 +50,7 @@ mod tests {
     use super::*;
 
     fn count(text: &str) -> usize {
-        let file = TextFile {
-            path: "docs/a.md".to_owned(),
-            text: text.to_owned(),
-        };
+        let file = TextFile { path: "docs/a.md".to_owned(), text: text.to_owned() };
         check(&file).len()
     }
 
@@ -62,9 +59,6 @@ mod tests {
         assert_eq!(count("see /work/x and \"/tmp/y\""), 2);
         assert_eq!(count("cd /root/.cargo"), 1);
         assert_eq!(count("https://index.crates.io/"), 1);
-        assert_eq!(
-            count("target/tmp/x, $HOME/work/y, ${DIR}/tmp/z, /var/lib/ringfort"),
-            0
-        );
+        assert_eq!(count("target/tmp/x, $HOME/work/y, ${DIR}/tmp/z, /var/lib/ringfort"), 0);
     }
 }

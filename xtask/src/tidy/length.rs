@@ -36,10 +36,7 @@ mod tests {
     use super::*;
 
     fn file(path: &str, text: String) -> TextFile {
-        TextFile {
-            path: path.to_owned(),
-            text,
-        }
+        TextFile { path: path.to_owned(), text }
     }
 
     #[test]

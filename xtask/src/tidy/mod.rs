@@ -27,11 +27,7 @@ struct Finding {
 
 impl Finding {
     fn new(file: &str, line: usize, what: impl Into<String>) -> Self {
-        Self {
-            file: file.to_owned(),
-            line,
-            what: what.into(),
-        }
+        Self { file: file.to_owned(), line, what: what.into() }
     }
 }
 
@@ -96,13 +92,7 @@ fn check(files: &[TextFile], paths: &[String]) -> Vec<Finding> {
 /// Files that git tracks, or would if they were added.
 fn list_files(root: &Path) -> anyhow::Result<Vec<String>> {
     let output = Command::new("git")
-        .args([
-            "ls-files",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-            "-z",
-        ])
+        .args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"])
         .current_dir(root)
         .output()
         .context("cannot run git")?;
@@ -128,10 +118,7 @@ fn read_texts(root: &Path, paths: &[String]) -> anyhow::Result<Vec<TextFile>> {
         let bytes =
             std::fs::read(root.join(path)).with_context(|| format!("cannot read {path}"))?;
         if let Ok(text) = String::from_utf8(bytes) {
-            files.push(TextFile {
-                path: path.clone(),
-                text,
-            });
+            files.push(TextFile { path: path.clone(), text });
         }
     }
     Ok(files)
@@ -140,8 +127,7 @@ fn read_texts(root: &Path, paths: &[String]) -> anyhow::Result<Vec<TextFile>> {
 /// Whether a file holds tests only: it may be long.
 fn is_test_file(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
-    path.split('/')
-        .any(|part| part == "tests" || part == "benches" || part == "suite")
+    path.split('/').any(|part| part == "tests" || part == "benches" || part == "suite")
         || name == "tests.rs"
         || name.ends_with("_tests.rs")
 }
@@ -155,10 +141,8 @@ mod tests {
     fn manifests_of_this_workspace_keep_to_the_table() {
         let root = crate::workspace_root();
         let paths = list_files(&root).unwrap();
-        let manifests: Vec<String> = paths
-            .into_iter()
-            .filter(|path| path.ends_with("Cargo.toml"))
-            .collect();
+        let manifests: Vec<String> =
+            paths.into_iter().filter(|path| path.ends_with("Cargo.toml")).collect();
         assert!(manifests.len() > 10, "{manifests:?}");
         let findings: Vec<Finding> = read_texts(&root, &manifests)
             .unwrap()
@@ -170,11 +154,7 @@ mod tests {
 
     #[test]
     fn files_of_tests_are_told_by_their_path() {
-        for path in [
-            "crates/x/tests/main.rs",
-            "crates/x/src/a_tests.rs",
-            "crates/x/src/tests.rs",
-        ] {
+        for path in ["crates/x/tests/main.rs", "crates/x/src/a_tests.rs", "crates/x/src/tests.rs"] {
             assert!(is_test_file(path), "{path}");
         }
         assert!(!is_test_file("crates/testkit/src/lib.rs"));

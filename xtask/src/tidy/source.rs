@@ -87,9 +87,7 @@ fn prefixed_literal_end(bytes: &[u8], start: usize) -> usize {
     let mut closing = vec![b'"'];
     closing.resize(1 + hashes, b'#');
     let body = at + hashes + 1;
-    let found = bytes[body..]
-        .windows(closing.len())
-        .position(|window| window == closing);
+    let found = bytes[body..].windows(closing.len()).position(|window| window == closing);
     found.map_or(bytes.len(), |offset| body + offset + closing.len())
 }
 
@@ -117,11 +115,7 @@ fn char_end(bytes: &[u8], start: usize) -> usize {
         return start;
     };
     let close = start + 1 + character.len_utf8();
-    if character != '\'' && bytes.get(close) == Some(&b'\'') {
-        close + 1
-    } else {
-        start
-    }
+    if character != '\'' && bytes.get(close) == Some(&b'\'') { close + 1 } else { start }
 }
 
 /// A function in blanked-out source.
@@ -157,11 +151,7 @@ pub(super) fn functions(blanked: &str) -> Vec<Function> {
         if !name.is_empty() {
             let first_line = lines_before(at) + 1;
             let lines = lines_before(close) + 2 - first_line;
-            found.push(Function {
-                name,
-                first_line,
-                lines,
-            });
+            found.push(Function { name, first_line, lines });
         }
     }
     found

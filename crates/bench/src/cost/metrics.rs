@@ -3,10 +3,7 @@
 use super::Cost;
 
 /// Series that count syncs: Ringfort's, and etcd's write-ahead log.
-const SYNCS: [&str; 2] = [
-    "ringfort_log_syncs_total",
-    "etcd_disk_wal_fsync_duration_seconds_count",
-];
+const SYNCS: [&str; 2] = ["ringfort_log_syncs_total", "etcd_disk_wal_fsync_duration_seconds_count"];
 const WRITTEN_BYTES: [&str; 1] = ["ringfort_log_written_bytes_total"];
 const SWITCHES: [&str; 1] = ["process_context_switches_total"];
 const CPU_SECONDS: [&str; 1] = ["process_cpu_seconds_total"];
@@ -72,9 +69,6 @@ mod tests {
 
     #[test]
     fn garbage_tells_nothing() {
-        assert_eq!(
-            cost("ringfort_log_syncs_total x\n\u{fffd}{{{"),
-            Cost::default()
-        );
+        assert_eq!(cost("ringfort_log_syncs_total x\n\u{fffd}{{{"), Cost::default());
     }
 }

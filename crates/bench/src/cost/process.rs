@@ -26,9 +26,7 @@ pub(super) fn sample(pid: u32) -> anyhow::Result<Cost> {
         involuntary_switches: Some(involuntary),
         syncs: None,
         // Needs more rights than the rest: unknown where they are missing.
-        written_bytes: read("io")
-            .ok()
-            .and_then(|text| field(&text, "write_bytes:")),
+        written_bytes: read("io").ok().and_then(|text| field(&text, "write_bytes:")),
         resident_bytes: field(&read("status")?, "VmRSS:").map(|kib| kib * 1024.0),
     })
 }

@@ -32,9 +32,8 @@ impl Endpoint {
         if authority.contains(['/', '?', '#', '@']) {
             return Err(wrong("only host and port are expected"));
         }
-        let has_port = authority
-            .rsplit_once(':')
-            .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let has_port =
+            authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         if !has_port {
             return Err(wrong("a port is missing"));
         }
@@ -43,10 +42,7 @@ impl Endpoint {
             .map_err(|error| wrong(&error.to_string()))?
             .next()
             .ok_or_else(|| wrong("the name has no address"))?;
-        Ok(Self {
-            authority: authority.to_owned(),
-            address,
-        })
+        Ok(Self { authority: authority.to_owned(), address })
     }
 
     /// The endpoint of a target that runs here with its own defaults.

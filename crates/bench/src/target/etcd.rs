@@ -96,12 +96,7 @@ pub(crate) struct EtcdClient {
 
 impl EtcdClient {
     pub(crate) fn new(channel: Channel, timeout: Duration, allow_absent: bool) -> Self {
-        Self {
-            grpc: Grpc::new(channel),
-            timeout,
-            allow_absent,
-            value: Vec::new(),
-        }
+        Self { grpc: Grpc::new(channel), timeout, allow_absent, value: Vec::new() }
     }
 
     async fn call<Q, A>(&mut self, path: &'static str, message: Q) -> Result<A, Failure>
@@ -185,14 +180,9 @@ mod tests {
     /// The bytes that etcd's own schema gives for these messages.
     #[test]
     fn messages_have_the_bytes_of_etcds_schema() {
-        let put = PutRequest {
-            key: Bytes::from_static(b"k"),
-            value: Bytes::from_static(b"vv"),
-        };
+        let put = PutRequest { key: Bytes::from_static(b"k"), value: Bytes::from_static(b"vv") };
         assert_eq!(put.encode_to_vec(), b"\x0a\x01k\x12\x02vv");
-        let range = RangeRequest {
-            key: Bytes::from_static(b"k"),
-        };
+        let range = RangeRequest { key: Bytes::from_static(b"k") };
         assert_eq!(range.encode_to_vec(), b"\x0a\x01k");
         // header {cluster_id 1: 1, member_id 2: 2, revision 3: 9, raft_term 4: 3},
         // kvs [{key, create_revision 2: 5, mod_revision 3: 9, version 4: 2, value}], count 4: 1

@@ -68,11 +68,7 @@ impl Codec for HttpCodec {
             (Kind::Get, 404) if head.code == "key_not_found" => expected.judge_value(None),
             (_, status) => Err(refusal(status, &head.code, body)),
         };
-        Ok(Some(Decoded {
-            consumed,
-            closes: head.closes,
-            verdict,
-        }))
+        Ok(Some(Decoded { consumed, closes: head.closes, verdict }))
     }
 }
 
@@ -92,11 +88,7 @@ fn judge_put(body: &[u8]) -> Result<(), Failure> {
 }
 
 fn refusal(status: u16, code: &str, body: &[u8]) -> Failure {
-    let code = if code.is_empty() {
-        format!("http_{status}")
-    } else {
-        code.to_owned()
-    };
+    let code = if code.is_empty() { format!("http_{status}") } else { code.to_owned() };
     Failure::new(code, format!("status {status}: {}", excerpt(body)))
 }
 
@@ -155,10 +147,8 @@ fn parse_head(input: &[u8]) -> Result<Option<Head>, Failure> {
 pub(crate) async fn fetch(endpoint: &Endpoint, path: &str) -> Result<Vec<u8>, Failure> {
     let failed = |error: std::io::Error| Failure::new("connection", error.to_string());
     let mut stream = TcpStream::connect(endpoint.address).await.map_err(failed)?;
-    let request = format!(
-        "GET {path} HTTP/1.0\r\nHost: {}\r\nConnection: close\r\n\r\n",
-        endpoint.authority
-    );
+    let request =
+        format!("GET {path} HTTP/1.0\r\nHost: {}\r\nConnection: close\r\n\r\n", endpoint.authority);
     stream.write_all(request.as_bytes()).await.map_err(failed)?;
     let mut input = BytesMut::new();
     while stream.read_buf(&mut input).await.map_err(failed)? > 0 {

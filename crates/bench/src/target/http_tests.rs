@@ -17,12 +17,7 @@ fn codec() -> HttpCodec {
 fn decode(kind: Kind, input: &[u8]) -> Result<Option<Decoded>, Failure> {
     let values = values();
     let key = key_of(1);
-    let expected = Expected {
-        kind,
-        key: &key,
-        values: &values,
-        allow_absent: false,
-    };
+    let expected = Expected { kind, key: &key, values: &values, allow_absent: false };
     codec().decode(&expected, input)
 }
 
@@ -64,20 +59,11 @@ fn an_answer_may_come_in_pieces() {
 #[test]
 fn answers_are_judged() {
     let put = |body: &str| {
-        let answer = format!(
-            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         code(Kind::Put, answer.as_bytes())
     };
     assert_eq!(put("{\"version\":17}"), "good");
-    for body in [
-        "",
-        "{}",
-        "{\"version\":0}",
-        "{\"version\":}",
-        "{\"version\":1x}",
-    ] {
+    for body in ["", "{}", "{\"version\":0}", "{\"version\":}", "{\"version\":1x}"] {
         assert_eq!(put(body), "bad_answer", "{body}");
     }
     let get = |status: &str, headers: &str, body: &str| {

@@ -46,13 +46,7 @@ impl Codec for RespCodec {
             };
         };
         let after_line = line_end + 2;
-        let whole = |consumed, verdict| {
-            Ok(Some(Decoded {
-                consumed,
-                closes: false,
-                verdict,
-            }))
-        };
+        let whole = |consumed, verdict| Ok(Some(Decoded { consumed, closes: false, verdict }));
         match (&input[..line_end], expected.kind) {
             (b"+OK", Kind::Put) => whole(after_line, Ok(())),
             ([b'-', rest @ ..], _) => whole(after_line, Err(error_reply(rest))),
@@ -97,12 +91,7 @@ mod tests {
     fn code(kind: Kind, input: &[u8]) -> String {
         let values = Values::new(20, &mut Random::new(1));
         let key = key_of(1);
-        let expected = Expected {
-            kind,
-            key: &key,
-            values: &values,
-            allow_absent: false,
-        };
+        let expected = Expected { kind, key: &key, values: &values, allow_absent: false };
         match RespCodec.decode(&expected, input) {
             Ok(Some(decoded)) => match decoded.verdict {
                 Ok(()) => format!("good, {} bytes", decoded.consumed),

@@ -65,14 +65,7 @@ struct Connection {
 
 impl<C: Codec> WireClient<C> {
     pub(crate) fn new(codec: C, endpoint: Endpoint, timeout: Duration, allow_absent: bool) -> Self {
-        Self {
-            codec,
-            endpoint,
-            timeout,
-            allow_absent,
-            connection: None,
-            request: Vec::new(),
-        }
+        Self { codec, endpoint, timeout, allow_absent, connection: None, request: Vec::new() }
     }
 
     async fn answer(&mut self, expected: &Expected<'_>) -> Result<(), Failure> {
@@ -80,18 +73,8 @@ impl<C: Codec> WireClient<C> {
             return Err(Failure::new("connection", "there is no connection"));
         };
         let started = Instant::now();
-        let Connection {
-            stream,
-            input,
-            alarm,
-        } = connection;
-        within(
-            alarm,
-            started,
-            self.timeout,
-            stream.write_all(&self.request),
-        )
-        .await?;
+        let Connection { stream, input, alarm } = connection;
+        within(alarm, started, self.timeout, stream.write_all(&self.request)).await?;
         loop {
             if let Some(decoded) = self.codec.decode(expected, input)? {
                 if decoded.consumed != input.len() {
@@ -109,10 +92,7 @@ impl<C: Codec> WireClient<C> {
             input.reserve(READ_BUFFER_BYTES);
             let read = within(alarm, started, self.timeout, stream.read_buf(input)).await?;
             if read == 0 {
-                return Err(Failure::new(
-                    "connection",
-                    "the server closed the connection",
-                ));
+                return Err(Failure::new("connection", "the server closed the connection"));
             }
         }
     }

@@ -78,11 +78,7 @@ impl Fake {
                 thread::spawn(move || stream.and_then(|stream| serve(&shared, stream)));
             }
         });
-        Self {
-            address,
-            shared,
-            acceptor: Some(acceptor),
-        }
+        Self { address, shared, acceptor: Some(acceptor) }
     }
 
     pub(crate) fn keys(&self) -> usize {
@@ -188,22 +184,16 @@ fn serve_http(shared: &Shared, stream: TcpStream) -> std::io::Result<()> {
         let (status, headers, body) = match answer {
             Answer::Written => ("200 OK", "ETag: \"7\"\r\n", b"{\"version\":7}".to_vec()),
             Answer::Value(Some(value)) => ("200 OK", "", value),
-            Answer::Value(None) => (
-                "404 Not Found",
-                "Ringfort-Code: key_not_found\r\n",
-                Vec::new(),
-            ),
-            Answer::Refused => (
-                "429 Too Many Requests",
-                "Ringfort-Code: overloaded\r\n",
-                b"{}".to_vec(),
-            ),
+            Answer::Value(None) => {
+                ("404 Not Found", "Ringfort-Code: key_not_found\r\n", Vec::new())
+            }
+            Answer::Refused => {
+                ("429 Too Many Requests", "Ringfort-Code: overloaded\r\n", b"{}".to_vec())
+            }
         };
-        let mut bytes = format!(
-            "HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n",
-            body.len()
-        )
-        .into_bytes();
+        let mut bytes =
+            format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n", body.len())
+                .into_bytes();
         bytes.extend(body);
         out.write_all(&bytes)?;
     }

@@ -14,11 +14,7 @@ struct CommandLine {
 }
 
 fn run(fake: &Fake, line: &str) -> Report {
-    let scheme = if line.contains("redis") {
-        "redis"
-    } else {
-        "http"
-    };
+    let scheme = if line.contains("redis") { "redis" } else { "http" };
     let endpoint = format!("{scheme}://{}", fake.address);
     let words = ["bench", "--endpoint", &endpoint, "--warmup", "0ms"];
     let words = words.into_iter().chain(line.split_whitespace());
@@ -45,10 +41,9 @@ fn a_load_writes_every_key_once() {
 
 #[test]
 fn a_mixed_run_sends_as_many_operations_as_asked_for() {
-    for (fake, target) in [
-        (Fake::http(Manner::Good), "ringfort"),
-        (Fake::resp(Manner::Good), "redis"),
-    ] {
+    for (fake, target) in
+        [(Fake::http(Manner::Good), "ringfort"), (Fake::resp(Manner::Good), "redis")]
+    {
         let report = run(
             &fake,
             &format!(
@@ -75,10 +70,8 @@ fn a_timed_run_takes_its_time() {
 fn json_has_the_figures() {
     let fake = Fake::http(Manner::Good);
     let pid = std::process::id();
-    let report = run(
-        &fake,
-        &format!("--requests 100 --keys 10 --connections 2 --server-pid {pid}"),
-    );
+    let report =
+        run(&fake, &format!("--requests 100 --keys 10 --connections 2 --server-pid {pid}"));
     let json = serde_json::to_value(&report).unwrap();
     for path in [
         "/operations_per_second",
@@ -100,11 +93,7 @@ fn json_has_the_figures() {
 fn what_is_not_as_expected_is_an_error_under_its_code() {
     for (manner, line, code) in [
         (Manner::Good, "--workload get", "key_not_found"),
-        (
-            Manner::CutsValues,
-            "--workload get --load",
-            "value_mismatch",
-        ),
+        (Manner::CutsValues, "--workload get --load", "value_mismatch"),
         (Manner::Overloaded, "--workload put", "overloaded"),
         (Manner::Mute, "--workload put --timeout 50ms", "timeout"),
     ] {
@@ -121,10 +110,7 @@ fn what_is_not_as_expected_is_an_error_under_its_code() {
 #[test]
 fn absent_keys_may_be_allowed() {
     let fake = Fake::http(Manner::Good);
-    let report = run(
-        &fake,
-        "--workload get --allow-absent --requests 20 --keys 10",
-    );
+    let report = run(&fake, "--workload get --allow-absent --requests 20 --keys 10");
     assert!(report.is_clean(), "{report}");
 }
 

@@ -37,9 +37,7 @@ impl Seen {
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut pairs = self.head.lines().filter_map(|line| line.split_once(": "));
-        pairs
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        pairs.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 }
 
@@ -54,21 +52,13 @@ impl Fake {
     /// Starts a server that goes through the acts, over all connections; after the last it closes whatever comes.
     pub(crate) async fn start(acts: Vec<Act>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let fake = Self {
-            endpoint: listener.local_addr().unwrap().into(),
-            seen: Arc::default(),
-        };
+        let fake = Self { endpoint: listener.local_addr().unwrap().into(), seen: Arc::default() };
         let acts = Arc::new(Mutex::new(VecDeque::from(acts)));
         let seen = Arc::clone(&fake.seen);
         tokio::spawn(async move {
             for connection in 0.. {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(serve(
-                    connection,
-                    stream,
-                    Arc::clone(&acts),
-                    Arc::clone(&seen),
-                ));
+                tokio::spawn(serve(connection, stream, Arc::clone(&acts), Arc::clone(&seen)));
             }
         });
         fake
@@ -85,10 +75,7 @@ impl Fake {
 
 /// A client that gives up soon.
 pub(crate) fn client(endpoints: &[Endpoint]) -> Client {
-    let options = Options {
-        timeout: std::time::Duration::from_millis(1500),
-        ..Options::default()
-    };
+    let options = Options { timeout: std::time::Duration::from_millis(1500), ..Options::default() };
     Client::new(endpoints, options).unwrap()
 }
 
@@ -105,14 +92,8 @@ async fn serve(
     seen: Arc<Mutex<Vec<Seen>>>,
 ) {
     while let Some(head) = read_head(&mut stream).await {
-        let mut request = Seen {
-            connection,
-            head,
-            body: Vec::new(),
-        };
-        let length = request
-            .header("content-length")
-            .map_or(0, |text| text.parse().unwrap());
+        let mut request = Seen { connection, head, body: Vec::new() };
+        let length = request.header("content-length").map_or(0, |text| text.parse().unwrap());
         let act = acts.lock().unwrap().pop_front();
         if let Some(Act::AnswerEarly(status, body)) = act {
             seen.lock().unwrap().push(request);
@@ -130,10 +111,7 @@ async fn serve(
         seen.lock().unwrap().push(request);
         match act {
             Some(Act::Answer(status, headers, body)) => {
-                stream
-                    .write_all(render(status, headers, body).as_bytes())
-                    .await
-                    .unwrap();
+                stream.write_all(render(status, headers, body).as_bytes()).await.unwrap();
             }
             Some(Act::Hang) => std::future::pending().await,
             Some(Act::AnswerEarly(..) | Act::Close) | None => return,
@@ -142,10 +120,7 @@ async fn serve(
 }
 
 fn render(status: u16, headers: &str, body: &str) -> String {
-    format!(
-        "HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{body}",
-        body.len()
-    )
+    format!("HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
 }
 
 async fn read_head(stream: &mut TcpStream) -> Option<String> {

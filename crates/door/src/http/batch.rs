@@ -38,11 +38,7 @@ pub(crate) async fn serve<B: Backend>(
     let (operations, atomic) = batch_request::parse(&upload.bytes, limits.value_bytes_max)?;
     let writes: Vec<bool> = operations.iter().map(Operation::is_write).collect();
     let context = call.hand_over(&head);
-    let batch = Batch {
-        operations,
-        atomic,
-        identity,
-    };
+    let batch = Batch { operations, atomic, identity };
     let mut results = backend.batch(&context, batch).await?;
     if results.len() != writes.len() {
         let detail = "the number of results is not that of the operations";
@@ -55,10 +51,7 @@ pub(crate) async fn serve<B: Backend>(
     }
     Ok(Reply {
         replayed: results.iter().any(is_replayed),
-        ..Reply::new(
-            Content::Json,
-            pieces::body(ResultsDocument::new(results, base64)),
-        )
+        ..Reply::new(Content::Json, pieces::body(ResultsDocument::new(results, base64)))
     })
 }
 
@@ -81,21 +74,11 @@ struct ResultsDocument {
 
 impl ResultsDocument {
     fn new(results: BatchAnswer, base64: bool) -> Self {
-        Self {
-            results: results.into_iter(),
-            base64,
-            begun: false,
-            first: true,
-            rest_of_item: None,
-        }
+        Self { results: results.into_iter(), base64, begun: false, first: true, rest_of_item: None }
     }
 
     fn write_done(&mut self, out: &mut Vec<u8>, answered: Answered) -> Step {
-        let end: &[u8] = if answered.replayed {
-            b",\"replayed\":true}"
-        } else {
-            b"}"
-        };
+        let end: &[u8] = if answered.replayed { b",\"replayed\":true}" } else { b"}" };
         match answered.done {
             Done::Got(None) => out.extend_from_slice(b"\"status\":404,\"code\":\"key_not_found\""),
             Done::Got(Some(found)) => {
@@ -139,11 +122,7 @@ impl Document for ResultsDocument {
             out.extend_from_slice(b"]}");
             return Step::End;
         };
-        out.extend_from_slice(if std::mem::take(&mut self.first) {
-            b"{"
-        } else {
-            b",{"
-        });
+        out.extend_from_slice(if std::mem::take(&mut self.first) { b"{" } else { b",{" });
         match result {
             Ok(answered) => self.write_done(out, answered),
             Err(refusal) => {

@@ -34,17 +34,12 @@ pub(crate) fn parse(
     if operations.is_empty() {
         return Err(invalid("the batch has no operations".to_owned()));
     }
-    let operations = operations
-        .into_iter()
-        .enumerate()
-        .map(|(position, operation)| {
-            operation
-                .check(body, value_bytes_max)
-                .map_err(|mut refusal| {
-                    refusal.detail = format!("ops[{position}]: {}", refusal.detail).into();
-                    refusal
-                })
-        });
+    let operations = operations.into_iter().enumerate().map(|(position, operation)| {
+        operation.check(body, value_bytes_max).map_err(|mut refusal| {
+            refusal.detail = format!("ops[{position}]: {}", refusal.detail).into();
+            refusal
+        })
+    });
     let operations = operations.collect::<Result<Vec<_>, _>>()?;
     let atomic = request.atomic.unwrap_or(false);
     if atomic {
@@ -54,12 +49,8 @@ pub(crate) fn parse(
 }
 
 fn one_hash_tag(operations: &[Operation]) -> Result<(), Refusal> {
-    let tag = operations
-        .first()
-        .map(|operation| operation.key().hash_tag());
-    let other = operations
-        .iter()
-        .position(|operation| Some(operation.key().hash_tag()) != tag);
+    let tag = operations.first().map(|operation| operation.key().hash_tag());
+    let other = operations.iter().position(|operation| Some(operation.key().hash_tag()) != tag);
     let Some(position) = other else {
         return Ok(());
     };
@@ -147,9 +138,7 @@ impl OperationRequest<'_> {
         let key = Key::new(key).map_err(|error| kv::refuse_key(&error))?;
         let value = one_of("value", self.value, self.value_b64, body)?;
         let misplaced = |member, given: bool| match given {
-            true => Err(invalid(format!(
-                "{member} has no meaning for this operation"
-            ))),
+            true => Err(invalid(format!("{member} has no meaning for this operation"))),
             false => Ok(()),
         };
         if !matches!(self.op, Kind::Put) {
@@ -172,16 +161,8 @@ impl OperationRequest<'_> {
                     invalid("a put needs a value (value or value_b64)".to_owned())
                 })?;
                 check_value(&value, value_bytes_max)?;
-                let ttl = self
-                    .ttl
-                    .map(|text| kv::parse_ttl(&text.0, "ttl"))
-                    .transpose()?;
-                Ok(Operation::Put {
-                    key,
-                    value,
-                    ttl,
-                    condition,
-                })
+                let ttl = self.ttl.map(|text| kv::parse_ttl(&text.0, "ttl")).transpose()?;
+                Ok(Operation::Put { key, value, ttl, condition })
             }
         }
     }

@@ -35,10 +35,7 @@ pub(crate) async fn read<B: Backend>(
     let context = call.hand_over(head);
     let view = backend.cluster(&context).await?;
     let document = match (route, key) {
-        (Route::Nodes, _) => render(&NodesDocument {
-            epoch: view.epoch.0,
-            nodes: nodes(&view),
-        }),
+        (Route::Nodes, _) => render(&NodesDocument { epoch: view.epoch.0, nodes: nodes(&view) }),
         (Route::Shards, _) => shards_document(&view, node.as_ref())?,
         (Route::WhereIs, Some(key)) => route_document(backend, &view, &key, base64)?,
         _ => render(&ClusterDocument {
@@ -104,11 +101,7 @@ async fn expect_empty_object<B: Backend>(
     #[serde(deny_unknown_fields)]
     struct Nothing {}
 
-    let limit = Limit {
-        part: "body",
-        bytes_max: BODY_BYTES_MAX,
-        setting: "fixed",
-    };
+    let limit = Limit { part: "body", bytes_max: BODY_BYTES_MAX, setting: "fixed" };
     let upload = body.read(backend, limit, call.deadline(head)).await?;
     if upload.bytes.is_empty() {
         return Ok(());
@@ -204,22 +197,14 @@ fn node_document(node: &NodeView) -> NodeDocument<'_> {
 }
 
 fn replica_document(replica: &ReplicaView) -> ReplicaDocument<'_> {
-    ReplicaDocument {
-        id: replica.id.0,
-        node: replica.node.as_str(),
-        role: replica.role,
-    }
+    ReplicaDocument { id: replica.id.0, node: replica.node.as_str(), role: replica.role }
 }
 
 fn shards<'a>(view: &'a ClusterView, node: Option<&NodeId>) -> Vec<ShardDocument<'a>> {
     let is_asked = |shard: &&ShardView| {
         node.is_none_or(|node| shard.replicas.iter().any(|replica| replica.node == *node))
     };
-    view.shards
-        .iter()
-        .filter(is_asked)
-        .map(shard_document)
-        .collect()
+    view.shards.iter().filter(is_asked).map(shard_document).collect()
 }
 
 fn shard_document(shard: &ShardView) -> ShardDocument<'_> {
@@ -246,10 +231,7 @@ fn shards_document(view: &ClusterView, node: Option<&NodeId>) -> Result<Vec<u8>,
         let detail = format!("the query parameter node names no node of this cluster: {shown}");
         return Err(Refusal::new(Code::InvalidArgument, detail));
     }
-    Ok(render(&ShardsDocument {
-        epoch: view.epoch.0,
-        shards: shards(view, node),
-    }))
+    Ok(render(&ShardsDocument { epoch: view.epoch.0, shards: shards(view, node) }))
 }
 
 /// `{"epoch":…,"key":…,"token":…, and the members of the shard}`.

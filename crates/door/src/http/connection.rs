@@ -48,10 +48,7 @@ impl Protocols {
         let mut builder = auto::Builder::new(LocalExecutor);
         // No `header_read_timeout`: it costs an allocation, a timer and a clock read per request, and the watch does the
         // same for none. No `pipeline_flush`: it buffers the answers to all pipelined requests without a bound.
-        builder
-            .http1()
-            .half_close(true)
-            .max_buf_size(options.head_bytes_max.max(8192));
+        builder.http1().half_close(true).max_buf_size(options.head_bytes_max.max(8192));
         builder
             .http2()
             .timer(TokioTimer::new())
@@ -62,11 +59,7 @@ impl Protocols {
             .max_header_list_size(u32::try_from(options.head_bytes_max).unwrap_or(u32::MAX));
         let tick = options.head_timeout.max(Duration::from_millis(1));
         let idle_ticks = options.idle_timeout.as_nanos() / tick.as_nanos();
-        Self {
-            builder,
-            tick,
-            idle_ticks_max: u64::try_from(idle_ticks).unwrap_or(u64::MAX).max(1),
-        }
+        Self { builder, tick, idle_ticks_max: u64::try_from(idle_ticks).unwrap_or(u64::MAX).max(1) }
     }
 }
 
@@ -140,11 +133,7 @@ impl<B: Backend> HttpDoor<B> {
         S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
         S::Future: 'static,
     {
-        let Protocols {
-            tick,
-            idle_ticks_max,
-            ..
-        } = &self.protocols;
+        let Protocols { tick, idle_ticks_max, .. } = &self.protocols;
         let mut connection = pin!(connection);
         let mut watch = Watch::new(*idle_ticks_max);
         let mut alarm = pin!(tokio::time::sleep(*tick));

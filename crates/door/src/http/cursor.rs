@@ -37,9 +37,7 @@ pub(crate) fn read(list: &List, base64: bool, cursor: &[u8]) -> Result<Key, Refu
     let bad = |detail| Refusal::new(Code::InvalidArgument, detail);
     let unreadable = || bad("the query parameter cursor is none of this server's cursors");
     let token = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| unreadable())?;
-    let (header, key) = token
-        .split_at_checked(HEADER_BYTES)
-        .ok_or_else(unreadable)?;
+    let (header, key) = token.split_at_checked(HEADER_BYTES).ok_or_else(unreadable)?;
     let key = Key::new(key.to_vec()).map_err(|_| unreadable())?;
     if header[0] != FORMAT {
         return Err(unreadable());
@@ -60,11 +58,7 @@ fn checksum(list: &List, base64: bool, last: &[u8]) -> u64 {
     let mut hasher = Xxh3::new();
     hasher.update(&[FORMAT, flags]);
     hasher.update(&(list.limit as u64).to_le_bytes());
-    for part in [
-        &list.prefix,
-        &list.start,
-        list.end.as_ref().unwrap_or(&list.prefix.slice(..0)),
-    ] {
+    for part in [&list.prefix, &list.start, list.end.as_ref().unwrap_or(&list.prefix.slice(..0))] {
         // Parts of a URL are far shorter than 4 GiB.
         hasher.update(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
         hasher.update(part);
@@ -106,35 +100,13 @@ mod tests {
         let cursor = write(&list(), false, &key);
         assert_eq!(read(&list(), false, cursor.as_bytes()), Ok(key));
         let others = [
-            List {
-                prefix: Bytes::from_static(b"q"),
-                ..list()
-            },
-            List {
-                prefix: Bytes::from_static(b"pp"),
-                start: Bytes::from_static(b"a"),
-                ..list()
-            },
-            List {
-                start: Bytes::new(),
-                ..list()
-            },
-            List {
-                end: Some(Bytes::new()),
-                ..list()
-            },
-            List {
-                limit: 101,
-                ..list()
-            },
-            List {
-                keys_only: true,
-                ..list()
-            },
-            List {
-                consistency: Consistency::Stale,
-                ..list()
-            },
+            List { prefix: Bytes::from_static(b"q"), ..list() },
+            List { prefix: Bytes::from_static(b"pp"), start: Bytes::from_static(b"a"), ..list() },
+            List { start: Bytes::new(), ..list() },
+            List { end: Some(Bytes::new()), ..list() },
+            List { limit: 101, ..list() },
+            List { keys_only: true, ..list() },
+            List { consistency: Consistency::Stale, ..list() },
         ];
         for other in others {
             let refusal = read(&other, false, cursor.as_bytes()).unwrap_err();

@@ -55,11 +55,7 @@ impl<B: Backend> HttpDoor<B> {
         let (mut parts, incoming) = request.into_parts();
         let mut body = Arriving::new(incoming);
         let progress = Progress::new(&parts.method);
-        let call = Call {
-            parts: &parts,
-            arrived,
-            progress: &progress,
-        };
+        let call = Call { parts: &parts, arrived, progress: &progress };
         let request_id = self.request_ids.next();
         let reply = match caught(self.answer(&call, &mut body)).await {
             Ok(Ok(reply)) => reply,
@@ -126,10 +122,7 @@ fn method_not_allowed(call: &Call<'_>, info: &route::RouteInfo) -> Reply {
     let detail = format!("{method} is none of this route's methods: {}", info.allow);
     let mut refusal = Refusal::new(Code::MethodNotAllowed, detail);
     call.progress.complete(&mut refusal);
-    Reply {
-        allow: Some(info.allow),
-        ..Reply::refusal(&refusal, b"")
-    }
+    Reply { allow: Some(info.allow), ..Reply::refusal(&refusal, b"") }
 }
 
 /// A handler's panic, as text.

@@ -46,10 +46,7 @@ pub(crate) fn answer_to_no_http(
             Refusal::not_applied(Code::InvalidArgument, detail)
         }
     };
-    let date = bare
-        .lines()
-        .find(|line| line.starts_with("date: "))
-        .unwrap_or("date: ");
+    let date = bare.lines().find(|line| line.starts_with("date: ")).unwrap_or("date: ");
     let status = http::StatusCode::from_u16(refusal.code.status()).unwrap_or_default();
     let document = problem::render(&refusal, b"");
     let mut answer = format!(
@@ -79,9 +76,7 @@ pub(crate) async fn end<I: AsyncRead + AsyncWrite + Unpin>(
         Ok(())
     };
     // Too late is an end like any other.
-    tokio::time::timeout(ENDING_TIME_MAX, ending)
-        .await
-        .unwrap_or(Ok(()))
+    tokio::time::timeout(ENDING_TIME_MAX, ending).await.unwrap_or(Ok(()))
 }
 
 async fn write_all<I: AsyncWrite + Unpin>(stream: &RefCell<I>, mut bytes: &[u8]) -> io::Result<()> {

@@ -53,10 +53,7 @@ impl<'a> Head<'a> {
                 timeout_seen = true;
                 head.timeout = parse_timeout(value)?;
             } else if name == "idempotency-key" {
-                once(
-                    head.idempotency_key.replace(value).is_none(),
-                    "Idempotency-Key",
-                )?;
+                once(head.idempotency_key.replace(value).is_none(), "Idempotency-Key")?;
             }
         }
         Ok(head)
@@ -102,9 +99,7 @@ impl<'a> Head<'a> {
     pub(crate) fn refuse_identity(&self) -> Result<(), Refusal> {
         match self.idempotency_key {
             None => Ok(()),
-            Some(_) => Err(invalid(
-                "the Idempotency-Key header belongs to a write of keys",
-            )),
+            Some(_) => Err(invalid("the Idempotency-Key header belongs to a write of keys")),
         }
     }
 
@@ -112,23 +107,15 @@ impl<'a> Head<'a> {
     pub(crate) fn refuse_conditions(&self) -> Result<(), Refusal> {
         match (&self.if_match, &self.if_none_match) {
             (None, None) => Ok(()),
-            _ => Err(invalid(
-                "this route takes neither If-Match nor If-None-Match",
-            )),
+            _ => Err(invalid("this route takes neither If-Match nor If-None-Match")),
         }
     }
 
     /// Refuses a POST whose body is not said to be JSON: what a web page may send to another site without asking is not.
     pub(crate) fn require_json(&self) -> Result<(), Refusal> {
         let is_json = self.content_type.is_some_and(|value| {
-            let essence = value
-                .as_bytes()
-                .split(|byte| *byte == b';')
-                .next()
-                .unwrap_or_default();
-            essence
-                .trim_ascii()
-                .eq_ignore_ascii_case(b"application/json")
+            let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+            essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
         });
         if is_json {
             return Ok(());
@@ -141,25 +128,15 @@ impl<'a> Head<'a> {
 fn parse_timeout(value: &HeaderValue) -> Result<Duration, Refusal> {
     let digits = value.as_bytes();
     let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    let number = value
-        .to_str()
-        .ok()
-        .filter(|_| is_number)
-        .and_then(|text| text.parse().ok());
+    let number = value.to_str().ok().filter(|_| is_number).and_then(|text| text.parse().ok());
     match number {
         Some(ms @ 1..=TIMEOUT_MS_MAX) => Ok(Duration::from_millis(ms)),
-        _ => Err(invalid(
-            "the Ringfort-Timeout-Ms header is a whole number from 1 to 60000",
-        )),
+        _ => Err(invalid("the Ringfort-Timeout-Ms header is a whole number from 1 to 60000")),
     }
 }
 
 fn once(first: bool, name: &str) -> Result<(), Refusal> {
-    if first {
-        Ok(())
-    } else {
-        Err(invalid(format!("the {name} header is repeated")))
-    }
+    if first { Ok(()) } else { Err(invalid(format!("the {name} header is repeated"))) }
 }
 
 fn invalid(detail: impl Into<Cow<'static, str>>) -> Refusal {

@@ -27,10 +27,7 @@ pub(crate) fn check(parts: &Parts, hosts: &Hosts) -> Result<(), Refusal> {
     let Hosts::Loopback(names) = hosts else {
         return Ok(());
     };
-    let named = [
-        line.map(HeaderValue::as_bytes),
-        authority.map(str::as_bytes),
-    ];
+    let named = [line.map(HeaderValue::as_bytes), authority.map(str::as_bytes)];
     if named.into_iter().flatten().all(|host| allowed(host, names)) {
         return Ok(());
     }
@@ -48,9 +45,7 @@ fn allowed(host: &[u8], names: &[String]) -> bool {
     };
     name.eq_ignore_ascii_case("localhost")
         || name == "[::1]"
-        || name
-            .parse::<Ipv4Addr>()
-            .is_ok_and(|address| address.is_loopback())
+        || name.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
         || names.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 

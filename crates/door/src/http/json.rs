@@ -94,10 +94,7 @@ impl BytesWriter {
         out.push(b'"');
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(if base64 { b"_b64\":\"" } else { b"\":\"" });
-        Self {
-            rest: bytes,
-            base64,
-        }
+        Self { rest: bytes, base64 }
     }
 
     /// Writes the next piece; true once it is the last.

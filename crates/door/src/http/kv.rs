@@ -59,28 +59,17 @@ async fn get<B: Backend>(
     let Some(found) = backend.get(&context, Get { key, consistency }).await? else {
         return Err(Refusal::new(Code::KeyNotFound, "the key is absent"));
     };
-    if head
-        .if_match()
-        .is_some_and(|tags| !tags.matches(found.version))
-    {
+    if head.if_match().is_some_and(|tags| !tags.matches(found.version)) {
         let refusal = Refusal::precondition(found.version);
-        return Err(Refusal {
-            outcome: None,
-            ..refusal
-        });
+        return Err(Refusal { outcome: None, ..refusal });
     }
-    let unchanged = head
-        .if_none_match()
-        .is_some_and(|tags| tags.matches(found.version));
+    let unchanged = head.if_none_match().is_some_and(|tags| tags.matches(found.version));
     Ok(value(found, unchanged))
 }
 
 fn value(found: Found, unchanged: bool) -> Reply {
     let reply = if unchanged {
-        Reply {
-            status: StatusCode::NOT_MODIFIED,
-            ..Reply::new(Content::None, Body::Empty)
-        }
+        Reply { status: StatusCode::NOT_MODIFIED, ..Reply::new(Content::None, Body::Empty) }
     } else {
         Reply::new(Content::Octets, Body::Full(found.value))
     };
@@ -100,10 +89,8 @@ async fn put<B: Backend>(
     key: Key,
     body: &mut Arriving,
 ) -> Result<Reply, Refusal> {
-    let ttl = query
-        .text("ttl")?
-        .map(|text| parse_ttl(text, "the query parameter ttl"))
-        .transpose()?;
+    let ttl =
+        query.text("ttl")?.map(|text| parse_ttl(text, "the query parameter ttl")).transpose()?;
     let condition = head.condition()?;
     let identity = head.identity()?;
     let limit = Limit {
@@ -112,17 +99,9 @@ async fn put<B: Backend>(
         setting: "limits.max_value_bytes",
     };
     let upload = body.read(backend, limit, call.deadline(&head)).await?;
-    let operation = Operation::Put {
-        key,
-        value: upload.bytes.clone(),
-        ttl,
-        condition,
-    };
+    let operation = Operation::Put { key, value: upload.bytes.clone(), ttl, condition };
     let context = call.hand_over(&head);
-    let write = Write {
-        operation,
-        identity,
-    };
+    let write = Write { operation, identity };
     let answered = backend.write(&context, write).await?;
     match answered.done {
         Done::Put(version) => Ok(Reply {
@@ -145,10 +124,7 @@ async fn delete<B: Backend>(
     let identity = head.identity()?;
     body.expect_none(backend, call.deadline(&head)).await?;
     let context = call.hand_over(&head);
-    let write = Write {
-        operation: Operation::Delete { key, condition },
-        identity,
-    };
+    let write = Write { operation: Operation::Delete { key, condition }, identity };
     let answered = backend.write(&context, write).await?;
     let document = match answered.done {
         Done::Deleted(Some(version)) => {
@@ -157,10 +133,7 @@ async fn delete<B: Backend>(
         Done::Deleted(None) => Bytes::from_static(b"{\"deleted\":false}"),
         Done::Got(_) | Done::Put(_) => return Err(mixed_up()),
     };
-    Ok(Reply {
-        replayed: answered.replayed,
-        ..Reply::json(document)
-    })
+    Ok(Reply { replayed: answered.replayed, ..Reply::json(document) })
 }
 
 fn version_document(beginning: &[u8], version: Version) -> Bytes {
@@ -175,10 +148,7 @@ fn version_document(beginning: &[u8], version: Version) -> Bytes {
 
 /// An answer to another question than was asked.
 pub(crate) fn mixed_up() -> Refusal {
-    Refusal::unknown(
-        Code::Internal,
-        "the answer does not belong to the operation",
-    )
+    Refusal::unknown(Code::Internal, "the answer does not belong to the operation")
 }
 
 fn key_of_path(raw: &str) -> Result<Key, Refusal> {

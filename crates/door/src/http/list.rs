@@ -151,11 +151,7 @@ impl Document for PageDocument {
             out.push(b'}');
             return Step::End;
         };
-        out.extend_from_slice(if std::mem::take(&mut self.first) {
-            b"{"
-        } else {
-            b",{"
-        });
+        out.extend_from_slice(if std::mem::take(&mut self.first) { b"{" } else { b",{" });
         json::write_bytes(out, "key", item.key.to_bytes(), self.base64);
         let value = std::mem::take(&mut item.value);
         self.open_item = Some(item);

@@ -53,8 +53,9 @@ pub struct HttpOptions {
     /// How long a connection may stay open without a request. Default 5 min. Longer than most clients keep unused
     /// connections, so that it is rarely the server that closes one just when a request is on its way.
     pub idle_timeout: Duration,
-    /// Largest head of an HTTP/1 request, in bytes (at least 8,192), and largest list of headers over HTTP/2. Default
-    /// 96 KiB: the longest path and query that mean anything, three bytes for each of a key's, fit well.
+    /// Largest head of an HTTP/1 request, in bytes (at least 8,192), and largest list of headers over HTTP/2. A head that
+    /// is longer by less than a read may pass. Default 96 KiB: the longest path and query that mean anything, three
+    /// bytes for each of a key's, fit well.
     pub head_bytes_max: usize,
     /// Requests that one HTTP/2 connection may have open. Default 256. More wait at the client.
     pub streams_max: u32,

@@ -26,10 +26,9 @@ pub(crate) fn decode(raw: &str) -> Result<Bytes, BadEscape> {
             continue;
         }
         let digits = (raw.get(at + 1), raw.get(at + 2));
-        let (Some(high), Some(low)) = (
-            digits.0.copied().and_then(digit),
-            digits.1.copied().and_then(digit),
-        ) else {
+        let (Some(high), Some(low)) =
+            (digits.0.copied().and_then(digit), digits.1.copied().and_then(digit))
+        else {
             return Err(BadEscape { at });
         };
         decoded.push(high << 4 | low);

@@ -62,16 +62,7 @@ impl<D: Document> Pieces for Writing<D> {
 
 /// The body that a document becomes.
 pub(crate) fn body(document: impl Document + 'static) -> Body {
-    let mut writing = Writing {
-        document,
-        value: None,
-        ended: false,
-        ready: Vec::new(),
-    };
+    let mut writing = Writing { document, value: None, ended: false, ready: Vec::new() };
     writing.write(WHOLE_BYTES_MAX);
-    if writing.ended {
-        Body::Full(writing.ready.into())
-    } else {
-        Body::Pieces(Box::new(writing))
-    }
+    if writing.ended { Body::Full(writing.ready.into()) } else { Body::Pieces(Box::new(writing)) }
 }

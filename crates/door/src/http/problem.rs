@@ -37,10 +37,8 @@ pub(crate) fn retry_after_seconds(code: Code) -> Option<u32> {
 /// The truth about a write that was refused, where whoever refused it did not say: what was handed over and then failed in
 /// a way that says nothing about it is in doubt.
 pub(crate) fn outcome_of(refusal: &Refusal, handed_over: bool) -> Outcome {
-    let in_doubt = matches!(
-        refusal.code,
-        Code::Internal | Code::Unavailable | Code::Timeout | Code::Conflict
-    );
+    let in_doubt =
+        matches!(refusal.code, Code::Internal | Code::Unavailable | Code::Timeout | Code::Conflict);
     match refusal.outcome {
         Some(outcome) => outcome,
         None if handed_over && in_doubt => Outcome::Unknown,

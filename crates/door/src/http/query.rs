@@ -53,10 +53,7 @@ impl Query {
 
     /// A parameter that is a text.
     pub(crate) fn text(&self, name: &'static str) -> Result<Option<&str>, Refusal> {
-        let text = self
-            .bytes(name)
-            .map(|value| std::str::from_utf8(value))
-            .transpose();
+        let text = self.bytes(name).map(|value| std::str::from_utf8(value)).transpose();
         text.map_err(|_| invalid(format!("the query parameter {name} is not valid UTF-8")))
     }
 
@@ -82,18 +79,13 @@ impl Query {
 
     /// `consistency`.
     pub(crate) fn consistency(&self) -> Result<Consistency, Refusal> {
-        let choices = [
-            ("linearizable", Consistency::Linearizable),
-            ("stale", Consistency::Stale),
-        ];
+        let choices = [("linearizable", Consistency::Linearizable), ("stale", Consistency::Stale)];
         Ok(self.choice("consistency", &choices)?.unwrap_or_default())
     }
 
     /// Whether `encoding` forces Base64.
     pub(crate) fn base64(&self) -> Result<bool, Refusal> {
-        Ok(self
-            .choice("encoding", &[("base64", true)])?
-            .unwrap_or(false))
+        Ok(self.choice("encoding", &[("base64", true)])?.unwrap_or(false))
     }
 }
 
@@ -111,10 +103,6 @@ fn bad_escape(part: &str, name: &str) -> Refusal {
 /// The beginning of what a client sent, fit for a message.
 pub(crate) fn shown(bytes: &[u8]) -> String {
     let beginning = &bytes[..bytes.len().min(80)];
-    let more = if beginning.len() < bytes.len() {
-        "…"
-    } else {
-        ""
-    };
+    let more = if beginning.len() < bytes.len() { "…" } else { "" };
     format!("\"{}{more}\"", beginning.escape_ascii())
 }

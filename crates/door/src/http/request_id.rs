@@ -16,9 +16,7 @@ pub(crate) struct RequestIds {
 impl RequestIds {
     /// Begins at a random number.
     pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            next: Cell::new(seed),
-        }
+        Self { next: Cell::new(seed) }
     }
 
     /// The next id.
@@ -43,9 +41,8 @@ mod tests {
     fn ids_have_sixteen_digits_and_differ() {
         let ids = RequestIds::new(7);
         assert_eq!(ids.next(), "0000000000000007");
-        let many: std::collections::BTreeSet<_> = (0..10_000)
-            .map(|_| ids.next().to_str().unwrap().to_owned())
-            .collect();
+        let many: std::collections::BTreeSet<_> =
+            (0..10_000).map(|_| ids.next().to_str().unwrap().to_owned()).collect();
         assert_eq!(many.len(), 10_000);
         assert!(many.iter().all(|id| id.len() == 16));
     }

@@ -64,18 +64,11 @@ fn readiness(checks: &[ReadyCheck]) -> Reply {
     }
 
     let ready = checks.iter().all(|check| check.ok);
-    let failed = checks
-        .iter()
-        .filter(|check| !check.ok)
-        .map(|check| check.name);
+    let failed = checks.iter().filter(|check| !check.ok).map(|check| check.name);
     let failed = failed.collect::<Vec<_>>().join(", ");
     let checks: Vec<_> = checks
         .iter()
-        .map(|check| Check {
-            name: check.name,
-            ok: check.ok,
-            detail: &check.detail,
-        })
+        .map(|check| Check { name: check.name, ok: check.ok, detail: &check.detail })
         .collect();
     let checks = serde_json::to_string(&checks).unwrap_or_default();
     if ready {

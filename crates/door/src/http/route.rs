@@ -59,52 +59,24 @@ const KEY: RouteInfo = RouteInfo {
     ],
 };
 
-const LIST_PARAMETERS: &[&str] = &[
-    "prefix",
-    "start",
-    "end",
-    "limit",
-    "cursor",
-    "keys_only",
-    "consistency",
-    "encoding",
-];
+const LIST_PARAMETERS: &[&str] =
+    &["prefix", "start", "end", "limit", "cursor", "keys_only", "consistency", "encoding"];
 
-const LIST: RouteInfo = get(
-    "/v1/kv",
-    &[("GET", LIST_PARAMETERS), ("HEAD", LIST_PARAMETERS)],
-);
+const LIST: RouteInfo = get("/v1/kv", &[("GET", LIST_PARAMETERS), ("HEAD", LIST_PARAMETERS)]);
 
-const BATCH: RouteInfo = RouteInfo {
-    path: "/v1/batch",
-    allow: "POST",
-    methods: &[("POST", &["encoding"])],
-};
+const BATCH: RouteInfo =
+    RouteInfo { path: "/v1/batch", allow: "POST", methods: &[("POST", &["encoding"])] };
 
-const SHARDS: RouteInfo = get(
-    "/v1/cluster/shards",
-    &[("GET", &["node"]), ("HEAD", &["node"])],
-);
+const SHARDS: RouteInfo = get("/v1/cluster/shards", &[("GET", &["node"]), ("HEAD", &["node"])]);
 
-const WHERE_IS: RouteInfo = get(
-    "/v1/cluster/route",
-    &[
-        ("GET", &["key", "encoding"]),
-        ("HEAD", &["key", "encoding"]),
-    ],
-);
+const WHERE_IS: RouteInfo =
+    get("/v1/cluster/route", &[("GET", &["key", "encoding"]), ("HEAD", &["key", "encoding"])]);
 
-const NODE: RouteInfo = RouteInfo {
-    path: "/v1/cluster/nodes/{id}",
-    allow: "DELETE",
-    methods: &[("DELETE", &[])],
-};
+const NODE: RouteInfo =
+    RouteInfo { path: "/v1/cluster/nodes/{id}", allow: "DELETE", methods: &[("DELETE", &[])] };
 
-const DRAIN: RouteInfo = RouteInfo {
-    path: "/v1/cluster/nodes/{id}/drain",
-    allow: "POST",
-    methods: &[("POST", &[])],
-};
+const DRAIN: RouteInfo =
+    RouteInfo { path: "/v1/cluster/nodes/{id}/drain", allow: "POST", methods: &[("POST", &[])] };
 
 const CLUSTER: RouteInfo = get("/v1/cluster", PLAIN);
 const NODES: RouteInfo = get("/v1/cluster/nodes", PLAIN);
@@ -120,11 +92,7 @@ const fn get(
     path: &'static str,
     methods: &'static [(&'static str, &'static [&'static str])],
 ) -> RouteInfo {
-    RouteInfo {
-        path,
-        allow: "GET, HEAD",
-        methods,
-    }
+    RouteInfo { path, allow: "GET, HEAD", methods }
 }
 
 /// Every route that a client listener serves.
@@ -196,8 +164,7 @@ impl<'a> Route<'a> {
 /// The refusal of a path that names no route.
 pub(crate) fn unknown(path: &str) -> Refusal {
     let reserved = RESERVED.iter().any(|known| {
-        path.strip_prefix(known)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        path.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     });
     let shown: String = path.chars().take(100).collect();
     let detail = if reserved {
@@ -236,22 +203,11 @@ mod tests {
 
     #[test]
     fn reserved_paths_say_so() {
-        for path in [
-            "/v1/ns/a",
-            "/v1/txn",
-            "/v1/watch/x",
-            "/v1/auth",
-            "/v1/backup",
-        ] {
+        for path in ["/v1/ns/a", "/v1/txn", "/v1/watch/x", "/v1/auth", "/v1/backup"] {
             let refusal = Route::find(path).unwrap_err();
             assert_eq!(refusal.code, Code::RouteNotFound);
             assert!(refusal.detail.contains("reserved"), "{refusal}");
         }
-        assert!(
-            !Route::find("/v1/watchers")
-                .unwrap_err()
-                .detail
-                .contains("reserved")
-        );
+        assert!(!Route::find("/v1/watchers").unwrap_err().detail.contains("reserved"));
     }
 }

@@ -64,16 +64,10 @@ fn parse(line: &[u8]) -> Option<Tags> {
             return seen.then_some(Tags::Versions(versions));
         }
         let weak = rest.starts_with(b"W/");
-        rest = rest
-            .strip_prefix(b"W/")
-            .unwrap_or(rest)
-            .strip_prefix(b"\"")?;
+        rest = rest.strip_prefix(b"W/").unwrap_or(rest).strip_prefix(b"\"")?;
         let end = rest.iter().position(|byte| *byte == b'"')?;
         let (opaque, after) = (&rest[..end], &rest[end + 1..]);
-        if !opaque
-            .iter()
-            .all(|byte| matches!(byte, 0x21 | 0x23..=0x7e | 0x80..))
-        {
+        if !opaque.iter().all(|byte| matches!(byte, 0x21 | 0x23..=0x7e | 0x80..)) {
             return None;
         }
         seen = true;
@@ -93,8 +87,7 @@ fn version_of(opaque: &[u8]) -> Option<Version> {
         return None;
     }
     let number = opaque.iter().try_fold(0_u64, |sum, byte| {
-        byte.is_ascii_digit()
-            .then(|| sum * 10 + u64::from(byte - b'0'))
+        byte.is_ascii_digit().then(|| sum * 10 + u64::from(byte - b'0'))
     })?;
     (number <= VERSION_MAX).then_some(Version(number))
 }

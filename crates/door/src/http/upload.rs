@@ -34,11 +34,7 @@ pub(crate) struct Limit {
 
 impl Limit {
     fn refuse(self, bytes: Option<u64>) -> Refusal {
-        let Self {
-            part,
-            bytes_max,
-            setting,
-        } = self;
+        let Self { part, bytes_max, setting } = self;
         let detail = match bytes {
             Some(bytes) => {
                 format!("the {part} has {bytes} bytes; the limit is {bytes_max} ({setting})")
@@ -66,11 +62,7 @@ pub(crate) struct Room<A> {
 
 impl<A> Room<A> {
     fn none() -> Self {
-        Self {
-            first: None,
-            more: Vec::new(),
-            bytes: 0,
-        }
+        Self { first: None, more: Vec::new(), bytes: 0 }
     }
 
     fn grow<B: Backend<Admission = A>>(&mut self, by: usize, backend: &B) -> Result<(), Refusal> {
@@ -142,9 +134,7 @@ impl Arriving {
             Some(first) => {
                 let time_left = deadline.since(backend.now());
                 let rest = self.read_rest(first?, &mut room, backend, limit);
-                tokio::time::timeout(time_left, rest)
-                    .await
-                    .map_err(|_| too_late())??
+                tokio::time::timeout(time_left, rest).await.map_err(|_| too_late())??
             }
         };
         Ok(Upload { bytes, _room: room })
@@ -167,10 +157,7 @@ impl Arriving {
             }
             while length > room.bytes {
                 let step = room.bytes.max(FIRST_STEP_BYTES);
-                room.grow(
-                    step.min(limit.bytes_max.saturating_sub(room.bytes)).max(1),
-                    backend,
-                )?;
+                room.grow(step.min(limit.bytes_max.saturating_sub(room.bytes)).max(1), backend)?;
             }
             all.extend_from_slice(&piece);
             next = poll_fn(|cx| self.poll_data(cx)).await;
@@ -190,8 +177,7 @@ impl Arriving {
             let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
                 return Poll::Pending;
             };
-            self.open
-                .set(frame.is_some() && !self.incoming.is_end_stream());
+            self.open.set(frame.is_some() && !self.incoming.is_end_stream());
             match frame.map(|frame| frame.map(Frame::into_data)) {
                 None => return Poll::Ready(None),
                 Some(Ok(Ok(data))) => return Poll::Ready(Some(Ok(data))),
@@ -229,11 +215,8 @@ impl Arriving {
     /// Reads and drops the body of a refused request as far as it is here, if it is short and the client did not ask
     /// first whether to send it.
     pub(crate) async fn skip_short_rest(&mut self, headers: &HeaderMap) {
-        let short = self
-            .incoming
-            .size_hint()
-            .exact()
-            .is_some_and(|length| length <= SKIP_BYTES_MAX);
+        let short =
+            self.incoming.size_hint().exact().is_some_and(|length| length <= SKIP_BYTES_MAX);
         if !self.is_open() || !short || headers.contains_key(EXPECT) {
             return;
         }

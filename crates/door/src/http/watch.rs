@@ -63,11 +63,7 @@ impl Watch {
             return Verdict::Abort;
         }
         self.idle_ticks += 1;
-        if self.idle_ticks < self.idle_ticks_max {
-            Verdict::Keep
-        } else {
-            Verdict::Close
-        }
+        if self.idle_ticks < self.idle_ticks_max { Verdict::Keep } else { Verdict::Close }
     }
 }
 
@@ -93,11 +89,7 @@ mod tests {
         assert_eq!(watch.tick(&link), Verdict::Keep);
         assert_eq!(watch.tick(&link), Verdict::Keep);
         link.note_read(b"G");
-        assert_eq!(
-            watch.tick(&link),
-            Verdict::Keep,
-            "it may have begun just now"
-        );
+        assert_eq!(watch.tick(&link), Verdict::Keep, "it may have begun just now");
         link.note_read(b"E");
         assert_eq!(watch.tick(&link), Verdict::Abort);
     }

@@ -40,10 +40,7 @@ pub fn put(number: u64, value: &Bytes, index: u64) -> WriteBatch {
     };
     WriteBatch {
         operations: vec![operation],
-        applied: Applied {
-            index: Index(index),
-            term: Term(1),
-        },
+        applied: Applied { index: Index(index), term: Term(1) },
     }
 }
 
@@ -87,9 +84,7 @@ impl Disk for Files {
             DiskOperation::Read { file, offset, len } => {
                 let missing = || operation.error(DiskErrorKind::NotFound, "no such file");
                 let whole = &self.0.get(file).ok_or_else(missing)?[0];
-                let start = usize::try_from(*offset)
-                    .unwrap_or(usize::MAX)
-                    .min(whole.len());
+                let start = usize::try_from(*offset).unwrap_or(usize::MAX).min(whole.len());
                 let end = whole.len().min(start + len);
                 // Copied, as a read from the page cache is.
                 let bytes = Bytes::copy_from_slice(&whole[start..end]);
@@ -104,17 +99,12 @@ impl Disk for Files {
 /// Flushes every store as generation 1.
 pub fn flush_all(engine: &mut MemoryEngine, files: &mut dyn Disk) -> Vec<Flushed> {
     for group in 1..=GROUPS {
-        engine
-            .flush(GroupId(group), Generation(1))
-            .expect("none is under way");
+        engine.flush(GroupId(group), Generation(1)).expect("none is under way");
     }
     let mut flushed = Vec::new();
     while let Some(request) = engine.poll_disk() {
         let result = files.execute(&request.operation);
-        let completion = DiskCompletion {
-            id: request.id,
-            result,
-        };
+        let completion = DiskCompletion { id: request.id, result };
         engine.handle_disk(completion).expect("no sync fails");
         while let Some(end) = engine.poll_flushed() {
             flushed.push(end.expect("no write fails"));
@@ -127,9 +117,7 @@ pub fn flush_all(engine: &mut MemoryEngine, files: &mut dyn Disk) -> Vec<Flushed
 pub fn opened(files: &mut dyn Disk) -> MemoryEngine {
     let mut engine = MemoryEngine::new(MemoryOptions { hash_seed: 2 });
     for group in 1..=GROUPS {
-        engine
-            .open(files, GroupId(group), Generation(1))
-            .expect("it was flushed");
+        engine.open(files, GroupId(group), Generation(1)).expect("it was flushed");
     }
     engine
 }

@@ -144,14 +144,18 @@ impl Block {
         self.bytes.extend_from_slice(&other.bytes[start..]);
         self.ends.reserve_exact(other.len() - from);
         let shifted = other.ends[from..].iter();
-        self.ends
-            .extend(shifted.map(|end| end_of(usize::from(*end) - start + base)));
+        self.ends.extend(shifted.map(|end| end_of(usize::from(*end) - start + base)));
+    }
+
+    /// Gives back all that is not used.
+    pub(super) fn shrink_to_fit(&mut self) {
+        self.bytes.shrink_to_fit();
+        self.ends.shrink_to_fit();
     }
 
     /// Gives back what is allocated beyond an eighth.
-    pub(super) fn shrink(&mut self) {
-        self.bytes
-            .shrink_to(self.bytes.len() + self.bytes.len() / 8);
+    fn shrink(&mut self) {
+        self.bytes.shrink_to(self.bytes.len() + self.bytes.len() / 8);
         self.ends.shrink_to(self.ends.len() + self.ends.len() / 8);
     }
 

@@ -123,11 +123,7 @@ impl Content {
 
     /// Starts a snapshot.
     pub(super) fn add_view(&mut self, id: SnapshotId) {
-        let head = StreamHead {
-            group: self.group,
-            applied: self.applied,
-            size: self.size,
-        };
+        let head = StreamHead { group: self.group, applied: self.applied, size: self.size };
         self.views.insert(id, View::new(self.sequence, head));
     }
 
@@ -154,10 +150,7 @@ pub(super) struct ContentBuilder {
 
 impl ContentBuilder {
     pub(super) fn new(group: GroupId, hasher: Arc<KeyHasher>) -> Self {
-        Self {
-            content: Content::new(group, hasher),
-            index: IndexBuilder::default(),
-        }
+        Self { content: Content::new(group, hasher), index: IndexBuilder::default() }
     }
 
     /// Makes room for records that are expected. Before the first one.
@@ -169,12 +162,7 @@ impl ContentBuilder {
     pub(super) fn push(&mut self, key_len: usize, joined: &[u8]) {
         let record = Record::from_joined(Sequence::default(), key_len, joined);
         self.index.push(record.key());
-        let Content {
-            records,
-            hasher,
-            size,
-            ..
-        } = &mut self.content;
+        let Content { records, hasher, size, .. } = &mut self.content;
         size.keys += 1;
         size.bytes += joined.len() as u64;
         records.put_new(record, hasher);

@@ -22,7 +22,7 @@ use ringfort_env::{
 };
 use ringfort_types::{Applied, GroupId};
 
-use super::files;
+use super::files::{self, SnapshotFile};
 use super::stores::Stores;
 use crate::store::{EngineError, EngineStats, Flushed, Generation, SnapshotId};
 use crate::stream::file_head;
@@ -147,10 +147,7 @@ impl Flushes {
 
     /// Counters of flushes and removals.
     pub(super) fn stats(&self) -> EngineStats {
-        EngineStats {
-            removals_failed: self.unremoved.len() as u64,
-            ..self.stats
-        }
+        EngineStats { removals_failed: self.unremoved.len() as u64, ..self.stats }
     }
 
     /// Takes the end of an operation.
@@ -166,7 +163,7 @@ impl Flushes {
         let result = completion.result.map(|_| ());
         match work.expect("a completion answers an operation under way") {
             Work::Flush(id) => self.handle_flush(id, result, stores)?,
-            Work::Remove(file) => self.handle_removed(file, result),
+            Work::Remove(file) => self.handle_removed(file, result, stores),
             Work::SyncRemovals => result?,
         }
         self.start_waiting();
@@ -178,11 +175,7 @@ impl Flushes {
         let id = OperationId(self.operations_made);
         self.under_way.insert(id, work);
         let lane = Lane::Background;
-        self.requests.push_back(DiskRequest {
-            id,
-            lane,
-            operation,
-        });
+        self.requests.push_back(DiskRequest { id, lane, operation });
     }
 
     fn start_waiting(&mut self) {
@@ -241,14 +234,7 @@ impl Flushes {
                     let offset = flush.len;
                     flush.len += bytes.len() as u64;
                     let file = flush.unfinished();
-                    (
-                        Stage::Writing,
-                        DiskOperation::WriteAt {
-                            file,
-                            offset,
-                            bytes,
-                        },
-                    )
+                    (Stage::Writing, DiskOperation::WriteAt { file, offset, bytes })
                 }
                 None => (Stage::Syncing, DiskOperation::SyncData(flush.unfinished())),
             },
@@ -277,20 +263,14 @@ impl Flushes {
             Stage::SyncingDirectory => true,
             _ => false,
         };
-        let file = if renamed {
-            flush.whole()
-        } else {
-            flush.unfinished()
-        };
+        let file = if renamed { flush.whole() } else { flush.unfinished() };
         flush.stage = Stage::Removing(result.err());
         Some(DiskOperation::Delete(file))
     }
 
     fn end_durable(&mut self, flush: &Flush, stores: &mut Stores) {
         stores.release_snapshot(flush.snapshot);
-        let Flush {
-            group, generation, ..
-        } = *flush;
+        let Flush { group, generation, .. } = *flush;
         if let Ok(store) = stores.get_mut(group) {
             store.files.insert(generation);
         }
@@ -314,9 +294,7 @@ impl Flushes {
         reason: Option<DiskError>,
         removed: Result<(), DiskError>,
     ) {
-        let remains = removed
-            .err()
-            .filter(|error| error.kind != DiskErrorKind::NotFound);
+        let remains = removed.err().filter(|error| error.kind != DiskErrorKind::NotFound);
         if remains.is_some() {
             self.unremoved.insert(flush.unfinished());
         }
@@ -331,14 +309,27 @@ impl Flushes {
         self.ended.push_back(Err((flush.group, error.into())));
     }
 
-    fn handle_removed(&mut self, file: FileName, result: Result<(), DiskError>) {
-        if result.is_err_and(|error| error.kind != DiskErrorKind::NotFound) {
+    fn handle_removed(&mut self, file: FileName, result: Result<(), DiskError>, stores: &Stores) {
+        let failed = result.is_err_and(|error| error.kind != DiskErrorKind::NotFound);
+        // A group that was dropped and made anew may use a generation's number again: its file is not to be removed later.
+        if failed && !self.is_in_use(&file, stores) {
             self.unremoved.insert(file);
         }
         self.removals -= 1;
         if self.removals == 0 {
             self.request(DiskOperation::SyncDirectory, Work::SyncRemovals);
         }
+    }
+
+    fn is_in_use(&self, file: &FileName, stores: &Stores) -> bool {
+        let writes = |flush: &Flush| *file == flush.whole() || *file == flush.unfinished();
+        let holds = match files::parse(file) {
+            Some(SnapshotFile::Whole(group, generation)) => {
+                stores.get(group).is_ok_and(|store| store.files.contains(&generation))
+            }
+            _ => false,
+        };
+        holds || self.active.values().any(writes)
     }
 }
 

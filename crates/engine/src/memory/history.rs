@@ -68,10 +68,7 @@ impl History {
     /// Keeps a record that batch `until` supersedes.
     pub(super) fn keep(&mut self, record: Record, until: Sequence) {
         self.records += 1;
-        let superseded = Superseded {
-            record: record.clone(),
-            until,
-        };
+        let superseded = Superseded { record: record.clone(), until };
         if let Some(versions) = self.keys.get_mut(record.key()) {
             versions.push(superseded);
         } else {

@@ -20,8 +20,6 @@ use super::block::{BLOCK_BYTES_MAX, Block};
 
 const MERGE_BELOW: usize = BLOCK_BYTES_MAX / 4;
 const MERGED_BYTES_MAX: usize = BLOCK_BYTES_MAX / 4 * 3;
-/// Blocks built from sorted keys are left some room, so that the first insertions do not split each of them.
-const BUILT_BYTES_MAX: usize = BLOCK_BYTES_MAX / 8 * 7;
 
 /// Sorted keys, each once.
 #[derive(Default)]
@@ -54,9 +52,7 @@ impl OrderedIndex {
 
     /// Removes a key that is there.
     pub(super) fn remove(&mut self, key: &[u8]) {
-        let found = self
-            .block_mut(key)
-            .and_then(|block| Some((block.search(key).ok()?, block)));
+        let found = self.block_mut(key).and_then(|block| Some((block.search(key).ok()?, block)));
         let Some((position, block)) = found else {
             unreachable!("a key of the records is in the index");
         };
@@ -75,10 +71,7 @@ impl OrderedIndex {
             Bound::Unbounded => &[],
         };
         let Some((separator, _)) = self.entry_at(start) else {
-            return Keys {
-                blocks: self.blocks.range::<[u8], _>(..),
-                current: None,
-            };
+            return Keys { blocks: self.blocks.range::<[u8], _>(..), current: None };
         };
         let from_block = (Bound::Included(separator), Bound::Unbounded);
         let mut blocks = self.blocks.range::<[u8], _>(from_block);
@@ -177,10 +170,7 @@ fn split(left: &mut Block, at: usize, parts: &mut Vec<(Box<[u8]>, Block)>) {
 
 /// The shortest text that is larger than every key on the left and not larger than any on the right.
 fn separator_between(left: &Block, right: &Block) -> Box<[u8]> {
-    let (last, first) = (
-        left.last().unwrap_or_default(),
-        right.get(0).unwrap_or_default(),
-    );
+    let (last, first) = (left.last().unwrap_or_default(), right.get(0).unwrap_or_default());
     let common = last.iter().zip(first).take_while(|(a, b)| a == b).count();
     first[..common + 1].into()
 }
@@ -207,7 +197,7 @@ impl<'a> Iterator for Keys<'a> {
     }
 }
 
-/// Builds an index from keys that come in order.
+/// Builds an index from keys that come in order. Its blocks are full: the first insertion splits one, and leaves room in both.
 #[derive(Default)]
 pub(super) struct IndexBuilder {
     index: OrderedIndex,
@@ -218,7 +208,7 @@ pub(super) struct IndexBuilder {
 impl IndexBuilder {
     /// Appends a key larger than all others.
     pub(super) fn push(&mut self, key: &[u8]) {
-        if self.block.byte_len() + key.len() > BUILT_BYTES_MAX && !self.block.is_empty() {
+        if self.block.byte_len() + key.len() > BLOCK_BYTES_MAX && !self.block.is_empty() {
             let mut next = Block::default();
             next.push(key);
             let separator = separator_between(&self.block, &next);
@@ -231,7 +221,7 @@ impl IndexBuilder {
 
     fn seal(&mut self) {
         let mut block = std::mem::take(&mut self.block);
-        block.shrink();
+        block.shrink_to_fit();
         let separator = std::mem::take(&mut self.separator);
         self.index.blocks.insert(separator, block);
     }

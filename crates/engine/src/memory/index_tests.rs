@@ -34,9 +34,7 @@ fn keys_in_any_order_cost_little_more_than_their_bytes() {
 
 #[test]
 fn built_from_sorted_keys_it_is_the_same_index() {
-    let keys: Vec<_> = (0..9000_u32)
-        .map(|n| format!("{n:09}").into_bytes())
-        .collect();
+    let keys: Vec<_> = (0..9000_u32).map(|n| format!("{n:09}").into_bytes()).collect();
     let mut builder = IndexBuilder::default();
     for key in &keys {
         builder.push(key);
@@ -56,9 +54,7 @@ fn built_from_sorted_keys_it_is_the_same_index() {
 #[test]
 fn the_longest_keys_stand_alone() {
     let mut index = OrderedIndex::default();
-    let keys: Vec<_> = [3, 1, 2, 5, 4]
-        .map(|byte| vec![byte; STORED_KEY_BYTES_MAX])
-        .into();
+    let keys: Vec<_> = [3, 1, 2, 5, 4].map(|byte| vec![byte; STORED_KEY_BYTES_MAX]).into();
     for key in &keys {
         index.insert(key);
         index.insert(&key[..2]);
@@ -81,7 +77,7 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(80) })]
 
     #[test]
     fn it_agrees_with_a_btree_set(operations in prop::collection::vec((key(), 0_u8..3), 1..300)) {

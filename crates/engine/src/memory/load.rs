@@ -111,9 +111,7 @@ fn read_stream(
     loop {
         let bytes = disk.read(file, offset, READ_BYTES)?;
         if bytes.is_empty() {
-            return decoder
-                .finish()
-                .map_err(|fault| error_of(file, start, fault));
+            return decoder.finish().map_err(|fault| error_of(file, start, fault));
         }
         let pushed = decoder.push(&bytes, loader);
         pushed.map_err(|fault| error_of(file, start, fault))?;
@@ -125,15 +123,9 @@ fn read_stream(
 fn error_of(file: &FileName, start: u64, fault: Fault) -> EngineError {
     let file = file.clone();
     match fault {
-        Fault::Damaged { offset, reason } => EngineError::Damaged {
-            file,
-            offset: start + offset,
-            reason,
-        },
-        Fault::Newer { found } => EngineError::NewerFormat {
-            file,
-            found,
-            known: FORMAT_VERSION,
-        },
+        Fault::Damaged { offset, reason } => {
+            EngineError::Damaged { file, offset: start + offset, reason }
+        }
+        Fault::Newer { found } => EngineError::NewerFormat { file, found, known: FORMAT_VERSION },
     }
 }

@@ -28,10 +28,7 @@ impl Sequence {
     /// The batch that follows.
     pub(crate) fn next(self) -> Self {
         let next = self.0 + 1;
-        assert!(
-            next < 1 << (64 - KEY_LEN_BITS),
-            "batches of one start are used up"
-        );
+        assert!(next < 1 << (64 - KEY_LEN_BITS), "batches of one start are used up");
         Self(next)
     }
 }

@@ -58,11 +58,7 @@ impl Stores {
 
     /// Adds a store; its group has none.
     pub(super) fn add(&mut self, content: Content, file: Option<Generation>) {
-        let store = Store {
-            retired: Vec::new(),
-            files: file.into_iter().collect(),
-            content,
-        };
+        let store = Store { retired: Vec::new(), files: file.into_iter().collect(), content };
         let before = self.stores.insert(store.content.group, store);
         assert!(before.is_none(), "checked to be vacant");
     }

@@ -35,21 +35,13 @@ pub(super) struct PointTable {
 /// The bits of a hash that choose the segment. hashbrown chooses buckets by the lowest bits and tags them with the highest.
 #[inline]
 fn segment_bits(hash: u64) -> usize {
-    // 25 bits fit any usize.
-    #[expect(clippy::cast_possible_truncation)]
-    let bits = (hash >> 32) as usize;
-    bits & ((1 << 25) - 1)
+    (hash >> 32 & ((1 << 25) - 1)) as usize
 }
 
 impl PointTable {
     /// An empty table.
     pub(super) fn new() -> Self {
-        Self {
-            segments: vec![HashTable::new()],
-            level: 0,
-            split: 0,
-            len: 0,
-        }
+        Self { segments: vec![HashTable::new()], level: 0, split: 0, len: 0 }
     }
 
     /// A table with room for a number of records.
@@ -64,23 +56,14 @@ impl PointTable {
             // Room for chance: four standard deviations.
             HashTable::with_capacity(expected + 4 * expected.isqrt())
         };
-        Self {
-            segments: (0..count).map(segment).collect(),
-            level,
-            split,
-            len: 0,
-        }
+        Self { segments: (0..count).map(segment).collect(), level, split, len: 0 }
     }
 
     #[inline]
     fn place(&self, hash: u64) -> usize {
         let bits = segment_bits(hash);
         let low = bits & ((1 << self.level) - 1);
-        if low < self.split {
-            bits & ((2 << self.level) - 1)
-        } else {
-            low
-        }
+        if low < self.split { bits & ((2 << self.level) - 1) } else { low }
     }
 
     /// The record of a key.
@@ -181,10 +164,7 @@ mod tests {
 
     fn check(table: &PointTable, hasher: &KeyHasher, range: std::ops::Range<u32>) {
         assert_eq!(table.len, range.len());
-        assert_eq!(
-            table.segments.iter().map(HashTable::len).sum::<usize>(),
-            table.len
-        );
+        assert_eq!(table.segments.iter().map(HashTable::len).sum::<usize>(), table.len);
         for number in range {
             let key = number.to_be_bytes();
             let found = table.find(hasher.hash(&key), &key);
@@ -207,12 +187,7 @@ mod tests {
         check(&table, &hasher, 0..count);
         let segments = table.segments.len();
         assert!(segments >= 30_000 / SEGMENT_RECORDS, "{segments} segments");
-        assert!(
-            table
-                .segments
-                .iter()
-                .all(|segment| segment.num_buckets() <= 2048)
-        );
+        assert!(table.segments.iter().all(|segment| segment.num_buckets() <= 2048));
         for number in 0..count {
             assert!(table.remove(&number.to_be_bytes(), &hasher).is_some());
             assert!(table.remove(&number.to_be_bytes(), &hasher).is_none());
@@ -237,11 +212,7 @@ mod tests {
                 table.put_new(record(number), &hasher);
             }
             check(&table, &hasher, 0..count);
-            let grown = before
-                .iter()
-                .zip(buckets(&table))
-                .filter(|(a, b)| **a != *b)
-                .count();
+            let grown = before.iter().zip(buckets(&table)).filter(|(a, b)| **a != *b).count();
             assert!(grown <= before.len() / 8 + 1, "{grown} of {}", before.len());
         }
     }

@@ -13,10 +13,7 @@ fn engine() -> MemoryEngine {
 }
 
 fn harness() -> Harness {
-    Harness {
-        make: Box::new(|| Box::new(engine())),
-        disk: Box::new(MemoryDisk::default()),
-    }
+    Harness { make: Box::new(|| Box::new(engine())), disk: Box::new(MemoryDisk::default()) }
 }
 
 #[test]

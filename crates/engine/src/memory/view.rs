@@ -40,11 +40,7 @@ pub(super) struct View {
 impl View {
     /// A view of the state after a batch.
     pub(super) fn new(sequence: Sequence, head: StreamHead) -> Self {
-        Self {
-            sequence,
-            progress: Progress::Head,
-            encoder: Encoder::new(head),
-        }
+        Self { sequence, progress: Progress::Head, encoder: Encoder::new(head) }
     }
 
     /// Whether it has yet to read a record written by batch `from` and superseded by batch `until`.
@@ -60,17 +56,14 @@ impl View {
 
     /// The next part of the stream, of about `bytes_max` bytes; at least one record, if there is one left.
     fn read(&mut self, content: &Content, bytes_max: usize) -> Option<Bytes> {
-        let mut part = Vec::with_capacity(bytes_max.min(PART_BYTES_AHEAD_MAX));
+        let whole = usize::try_from(self.encoder.stream_bytes_max()).unwrap_or(usize::MAX);
+        let mut part = Vec::with_capacity(bytes_max.min(PART_BYTES_AHEAD_MAX).min(whole));
         if matches!(self.progress, Progress::Head) {
             self.encoder.put_head(&mut part);
             self.progress = Progress::Records(None);
         }
         if let Progress::Records(passed) = &mut self.progress {
-            let writer = PartWriter {
-                encoder: &mut self.encoder,
-                part: &mut part,
-                bytes_max,
-            };
+            let writer = PartWriter { encoder: &mut self.encoder, part: &mut part, bytes_max };
             match writer.write_records(content, passed.as_deref(), self.sequence) {
                 Some(key) => *passed = Some(key.into()),
                 None => self.progress = Progress::Tail,
@@ -112,11 +105,7 @@ impl PartWriter<'_> {
         passed: Option<&[u8]>,
         at: Sequence,
     ) -> Option<&'c [u8]> {
-        let Self {
-            encoder,
-            part,
-            bytes_max,
-        } = self;
+        let Self { encoder, part, bytes_max } = self;
         let mut last: Option<&[u8]> = None;
         let mut frame = Encoder::begin_frame(part);
         for record in Visible::new(content, passed, at) {

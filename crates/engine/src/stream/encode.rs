@@ -42,6 +42,13 @@ impl Encoder {
         }
     }
 
+    /// More bytes than the whole stream has, as parts of any size.
+    pub(crate) fn stream_bytes_max(&self) -> u64 {
+        let StoreSize { keys, bytes } = self.head.size;
+        // At worst each record has a frame of its own.
+        bytes + keys * 40 + 256
+    }
+
     /// Writes the stream's head. First.
     pub(crate) fn put_head(&mut self, part: &mut Vec<u8>) {
         let start = part.len();
@@ -99,10 +106,7 @@ impl Encoder {
     /// # Panics
     /// The records written are not those that the head promised.
     pub(crate) fn put_tail(&mut self, part: &mut Vec<u8>) {
-        assert_eq!(
-            self.written, self.head.size,
-            "a snapshot holds what its store held"
-        );
+        assert_eq!(self.written, self.head.size, "a snapshot holds what its store held");
         let tail = Tail {
             frames: self.frames,
             size: self.written,

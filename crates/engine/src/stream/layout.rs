@@ -63,13 +63,11 @@ pub(super) fn check_prologue(bytes: &[u8], magic: [u8; 8]) -> Result<(), Fault> 
         return Err(Fault::damaged(0, "this is no snapshot"));
     }
     if crc32c::crc32c(&bytes[..12]) != u32_at(bytes, 12) {
-        return Err(Fault::damaged(
-            8,
-            "the checksum of the format version is wrong",
-        ));
+        return Err(Fault::damaged(8, "the checksum of the format version is wrong"));
     }
     match u16_at(bytes, 8) {
-        FORMAT_VERSION => Ok(()),
+        FORMAT_VERSION if u16_at(bytes, 10) == 0 => Ok(()),
+        FORMAT_VERSION => Err(Fault::damaged(10, "reserved bytes are not zero")),
         0 => Err(Fault::damaged(8, "there is no format version 0")),
         found => Err(Fault::Newer { found }),
     }
@@ -97,23 +95,14 @@ pub(crate) fn check_file_head(
     generation: Generation,
 ) -> Result<(), Fault> {
     if bytes.len() < PROLOGUE_BYTES {
-        return Err(Fault::damaged(
-            bytes.len() as u64,
-            "the file ends in its head",
-        ));
+        return Err(Fault::damaged(bytes.len() as u64, "the file ends in its head"));
     }
     check_prologue(bytes, FILE_MAGIC)?;
     if bytes.len() < FILE_HEAD_BYTES {
-        return Err(Fault::damaged(
-            bytes.len() as u64,
-            "the file ends in its head",
-        ));
+        return Err(Fault::damaged(bytes.len() as u64, "the file ends in its head"));
     }
     if crc32c::crc32c(&bytes[..28]) != u32_at(bytes, 28) {
-        return Err(Fault::damaged(
-            16,
-            "the checksum of the file's head is wrong",
-        ));
+        return Err(Fault::damaged(16, "the checksum of the file's head is wrong"));
     }
     let found = (u32_at(bytes, 16), u64_at(bytes, 20));
     if found != (group.0, generation.0) {
@@ -145,27 +134,15 @@ impl StreamHead {
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         let at = PROLOGUE_BYTES as u64;
         if salt_of(bytes) != u32_at(bytes, 60) {
-            return Err(Fault::damaged(
-                at,
-                "the checksum of the stream's head is wrong",
-            ));
+            return Err(Fault::damaged(at, "the checksum of the stream's head is wrong"));
         }
         if u32_at(bytes, 20) != 0 || u32_at(bytes, 56) != 0 {
-            return Err(Fault::damaged(
-                at,
-                "reserved bytes of the head are not zero",
-            ));
+            return Err(Fault::damaged(at, "reserved bytes of the head are not zero"));
         }
         Ok(Self {
             group: GroupId(u32_at(bytes, 16)),
-            applied: Applied {
-                index: Index(u64_at(bytes, 24)),
-                term: Term(u64_at(bytes, 32)),
-            },
-            size: StoreSize {
-                keys: u64_at(bytes, 40),
-                bytes: u64_at(bytes, 48),
-            },
+            applied: Applied { index: Index(u64_at(bytes, 24)), term: Term(u64_at(bytes, 32)) },
+            size: StoreSize { keys: u64_at(bytes, 40), bytes: u64_at(bytes, 48) },
         })
     }
 }
@@ -241,13 +218,8 @@ pub(super) struct Tail {
 
 impl Tail {
     pub(super) fn encode(&self) -> [u8; TAIL_BYTES] {
-        let words = [
-            self.frames,
-            self.size.keys,
-            self.size.bytes,
-            self.stream_len,
-            self.stream_hash,
-        ];
+        let words =
+            [self.frames, self.size.keys, self.size.bytes, self.stream_len, self.stream_hash];
         let mut bytes = [0; TAIL_BYTES];
         for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
             place.copy_from_slice(&word.to_le_bytes());

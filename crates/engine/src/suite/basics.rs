@@ -14,31 +14,13 @@ const GROUP: GroupId = GroupId(3);
 
 pub(super) const CASES: &[Case] = &[
     ("a new store is empty", new_store_is_empty),
-    (
-        "a group without a store is an error, and so is a second one",
-        missing_and_double_stores,
-    ),
-    (
-        "a batch takes effect in order and as a whole",
-        batches_in_order,
-    ),
-    (
-        "keys and values are any bytes of any permitted length",
-        any_bytes,
-    ),
-    (
-        "size counts live keys and values to the byte",
-        sizes_are_exact,
-    ),
-    (
-        "a scan is ordered, begins inclusively and ends exclusively",
-        scans,
-    ),
+    ("a group without a store is an error, and so is a second one", missing_and_double_stores),
+    ("a batch takes effect in order and as a whole", batches_in_order),
+    ("keys and values are any bytes of any permitted length", any_bytes),
+    ("size counts live keys and values to the byte", sizes_are_exact),
+    ("a scan is ordered, begins inclusively and ends exclusively", scans),
     ("groups do not see each other", groups_are_apart),
-    (
-        "random batches and reads agree with an ordered map",
-        random_batches,
-    ),
+    ("random batches and reads agree with an ordered map", random_batches),
 ];
 
 fn new_store_is_empty(harness: &mut Harness) {
@@ -89,14 +71,8 @@ fn batches_in_order(harness: &mut Harness) {
     ];
     for batch in [
         puts(1, &[("c", "old"), ("d", "stays")]),
-        WriteBatch {
-            operations,
-            applied: applied(2),
-        },
-        WriteBatch {
-            operations: vec![],
-            applied: applied(7),
-        },
+        WriteBatch { operations, applied: applied(2) },
+        WriteBatch { operations: vec![], applied: applied(7) },
     ] {
         engine.write(GROUP, &batch).unwrap();
         model.write(&batch);
@@ -123,10 +99,7 @@ fn any_bytes(harness: &mut Harness) {
             body: Bytes::new(),
         },
     ];
-    let batch = WriteBatch {
-        operations: operations.into(),
-        applied: applied(1),
-    };
+    let batch = WriteBatch { operations: operations.into(), applied: applied(1) };
     engine.write(GROUP, &batch).unwrap();
     model.write(&batch);
     model.check(&*engine, GROUP);
@@ -136,10 +109,7 @@ fn sizes_are_exact(harness: &mut Harness) {
     let mut engine = harness.start();
     engine.create(GROUP).unwrap();
     let mut write = |index, operations, keys, bytes| {
-        let batch = WriteBatch {
-            operations,
-            applied: applied(index),
-        };
+        let batch = WriteBatch { operations, applied: applied(index) };
         engine.write(GROUP, &batch).unwrap();
         assert_eq!(engine.size(GROUP).unwrap(), StoreSize { keys, bytes });
     };
@@ -147,12 +117,7 @@ fn sizes_are_exact(harness: &mut Harness) {
     write(2, vec![put(b"ab", b"1")], 1, 3);
     write(3, vec![put(b"c", b"")], 2, 4);
     write(4, vec![delete(b"x"), delete(b"ab")], 1, 1);
-    write(
-        5,
-        vec![put(b"c", b"22"), delete(b"c"), put(b"c", b"4444")],
-        1,
-        5,
-    );
+    write(5, vec![put(b"c", b"22"), delete(b"c"), put(b"c", b"4444")], 1, 5);
     write(6, vec![delete(b"c")], 0, 0);
 }
 
@@ -166,17 +131,7 @@ fn scans(harness: &mut Harness) {
         engine.write(GROUP, &batch).unwrap();
         model.write(&batch);
     }
-    let bounds = [
-        &b""[..],
-        b"a",
-        b"k",
-        b"k000",
-        b"k001",
-        b"k100",
-        b"k1005",
-        b"k499",
-        b"l",
-    ];
+    let bounds = [&b""[..], b"a", b"k", b"k000", b"k001", b"k100", b"k1005", b"k499", b"l"];
     for start in bounds {
         for end in bounds.map(Some).into_iter().chain([None]) {
             for limit in [1, 3, 1000] {
@@ -193,9 +148,7 @@ fn groups_are_apart(harness: &mut Harness) {
         engine.create(group).unwrap();
     }
     for (group, value) in groups.into_iter().zip(["x", "yy", "zzz"]) {
-        engine
-            .write(group, &puts(1, &[("same", value), (value, "")]))
-            .unwrap();
+        engine.write(group, &puts(1, &[("same", value), (value, "")])).unwrap();
     }
     engine.drop_store(groups[1]);
     assert!(engine.get(groups[1], b"same").is_err());
@@ -217,10 +170,7 @@ fn random_batches(harness: &mut Harness) {
         model.write(&batch);
         model.check_key(&*engine, GROUP, &random_key(&mut random));
         let (start, end) = (random_key(&mut random), random_key(&mut random));
-        let range = Range {
-            start: &start,
-            end: Some(&end),
-        };
+        let range = Range { start: &start, end: Some(&end) };
         model.check_range(&*engine, GROUP, range, random.below(50));
     }
     model.check(&*engine, GROUP);

@@ -33,11 +33,7 @@ impl Differential {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let (steps, groups) = (600, 3);
-        Self {
-            seed,
-            steps,
-            groups,
-        }
+        Self { seed, steps, groups }
     }
 }
 
@@ -101,11 +97,7 @@ impl Run {
         for group in groups.keys() {
             engine.create(*group).unwrap();
         }
-        Self {
-            engine,
-            groups,
-            readings: Vec::new(),
-        }
+        Self { engine, groups, readings: Vec::new() }
     }
 
     fn group(&mut self, random: &mut Random) -> GroupId {
@@ -150,12 +142,7 @@ impl Run {
             let (id, applied) = self.engine.snapshot(group).unwrap();
             let then = self.groups[&group].model.clone();
             assert_eq!(applied, then.applied);
-            self.readings.push(Reading {
-                id,
-                group,
-                then,
-                parts: Vec::new(),
-            });
+            self.readings.push(Reading { id, group, then, parts: Vec::new() });
         }
     }
 
@@ -171,12 +158,7 @@ impl Run {
             reading.parts.push(part);
             return;
         }
-        let Reading {
-            id,
-            group,
-            then,
-            parts,
-        } = self.readings.swap_remove(chosen);
+        let Reading { id, group, then, parts } = self.readings.swap_remove(chosen);
         self.engine.release_snapshot(id);
         let (now, _) = self.engine.snapshot(group).unwrap();
         let engine = &mut self.engine;
@@ -186,10 +168,7 @@ impl Run {
         let taken = self.engine.install(group, &mut parts.into_iter()).unwrap();
         assert_eq!(taken, Ok(then.applied));
         then.check(&*self.engine, group);
-        let back = self
-            .engine
-            .install(group, &mut present.into_iter())
-            .unwrap();
+        let back = self.engine.install(group, &mut present.into_iter()).unwrap();
         assert_eq!(back, Ok(self.groups[&group].model.applied));
     }
 
@@ -207,10 +186,7 @@ impl Run {
     fn disk_step(&mut self, harness: &mut Harness) {
         if let Some(request) = self.engine.poll_disk() {
             let result = harness.disk.execute(&request.operation);
-            let completion = DiskCompletion {
-                id: request.id,
-                result,
-            };
+            let completion = DiskCompletion { id: request.id, result };
             self.engine.handle_disk(completion).expect("no sync fails");
         }
         while let Some(end) = self.engine.poll_flushed() {
@@ -221,10 +197,7 @@ impl Run {
     /// Plays the log: the generation counts from here on, and the one before may go.
     fn record(&mut self, flushed: Flushed) {
         let group = self.groups.get_mut(&flushed.group).expect("known");
-        assert_eq!(
-            group.flush.take(),
-            Some((flushed.generation, flushed.applied))
-        );
+        assert_eq!(group.flush.take(), Some((flushed.generation, flushed.applied)));
         let before = std::mem::replace(&mut group.generation, flushed.generation);
         group.log.retain(|batch| batch.applied > flushed.applied);
         self.engine.remove_generation(flushed.group, before);
@@ -249,23 +222,15 @@ impl Run {
         self.engine = harness.start();
         let mut live = Vec::new();
         for (id, group) in &mut self.groups {
-            let applied = self
-                .engine
-                .open(&mut *harness.disk, *id, group.generation)
-                .unwrap();
+            let applied = self.engine.open(&mut *harness.disk, *id, group.generation).unwrap();
             live.push((*id, group.generation));
             group.flush = None;
             for batch in group.log.iter().filter(|batch| batch.applied > applied) {
                 self.engine.write(*id, batch).unwrap();
             }
         }
-        self.engine
-            .remove_leftovers(&mut *harness.disk, &live)
-            .unwrap();
-        let left = self
-            .engine
-            .remove_leftovers(&mut *harness.disk, &live)
-            .unwrap();
+        self.engine.remove_leftovers(&mut *harness.disk, &live).unwrap();
+        let left = self.engine.remove_leftovers(&mut *harness.disk, &live).unwrap();
         assert_eq!(left, 0, "left-overs go at once");
         self.check_all();
     }

@@ -44,11 +44,7 @@ impl Disk for MemoryDisk {
             DiskOperation::Create(file) => {
                 self.files.insert(file.clone(), Vec::new());
             }
-            DiskOperation::WriteAt {
-                file,
-                offset,
-                bytes,
-            } => {
+            DiskOperation::WriteAt { file, offset, bytes } => {
                 let start = number(*offset)?;
                 let content = self.existing(file, operation)?;
                 let end = start + bytes.len();

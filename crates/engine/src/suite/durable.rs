@@ -11,36 +11,15 @@ use crate::store::{EngineError, Flushed, Generation, StorageEngine};
 const GROUP: GroupId = GroupId(3);
 
 pub(super) const CASES: &[Case] = &[
-    (
-        "a start comes back to the generation it is told",
-        flush_and_open,
-    ),
-    (
-        "a flush holds the store as it was when it began",
-        flush_beside_writers,
-    ),
+    ("a start comes back to the generation it is told", flush_and_open),
+    ("a flush holds the store as it was when it began", flush_beside_writers),
     ("generation 0 opens empty", generation_zero),
-    (
-        "a generation that does not exist is damage",
-        missing_generation,
-    ),
-    (
-        "one flush per store at a time, many stores at once",
-        flushes_at_once,
-    ),
-    (
-        "what was installed is durable after the next flush",
-        install_then_flush,
-    ),
+    ("a generation that does not exist is damage", missing_generation),
+    ("one flush per store at a time, many stores at once", flushes_at_once),
+    ("what was installed is durable after the next flush", install_then_flush),
     ("left-overs go, live generations stay", leftovers),
-    (
-        "a dropped store can be made anew and comes back empty",
-        dropped_stores,
-    ),
-    (
-        "a store dropped during its flush leaves nothing",
-        dropped_during_flush,
-    ),
+    ("a dropped store can be made anew and comes back empty", dropped_stores),
+    ("a store dropped during its flush leaves nothing", dropped_during_flush),
 ];
 
 /// A flush to its end.
@@ -55,10 +34,7 @@ pub(super) fn flush(
     let [Ok(flushed)] = ended[..] else {
         panic!("one flush ends well: {ended:?}");
     };
-    assert_eq!(
-        (flushed.group, flushed.generation),
-        (group, Generation(generation))
-    );
+    assert_eq!((flushed.group, flushed.generation), (group, Generation(generation)));
     flushed
 }
 
@@ -68,9 +44,7 @@ fn open(
     generation: u64,
 ) -> (Box<dyn StorageEngine>, Applied) {
     let mut engine = harness.start();
-    let applied = engine
-        .open(&mut *harness.disk, group, Generation(generation))
-        .unwrap();
+    let applied = engine.open(&mut *harness.disk, group, Generation(generation)).unwrap();
     (engine, applied)
 }
 
@@ -114,16 +88,11 @@ fn flush_beside_writers(harness: &mut Harness) {
     let mut index = 400;
     while let Some(request) = engine.poll_disk() {
         for _ in 0..50 {
-            engine
-                .write(GROUP, &random_batch(&mut random, index))
-                .unwrap();
+            engine.write(GROUP, &random_batch(&mut random, index)).unwrap();
             index += 1;
         }
         let result = harness.disk.execute(&request.operation);
-        let completion = ringfort_env::DiskCompletion {
-            id: request.id,
-            result,
-        };
+        let completion = ringfort_env::DiskCompletion { id: request.id, result };
         engine.handle_disk(completion).unwrap();
     }
     let ended = harness.settle(&mut *engine);
@@ -145,14 +114,8 @@ fn generation_zero(harness: &mut Harness) {
 fn missing_generation(harness: &mut Harness) {
     let mut engine = harness.start();
     let opened = engine.open(&mut *harness.disk, GROUP, Generation(5));
-    assert!(
-        matches!(opened, Err(EngineError::Damaged { .. })),
-        "{opened:?}"
-    );
-    assert!(matches!(
-        engine.applied(GROUP),
-        Err(EngineError::NoStore(_))
-    ));
+    assert!(matches!(opened, Err(EngineError::Damaged { .. })), "{opened:?}");
+    assert!(matches!(engine.applied(GROUP), Err(EngineError::NoStore(_))));
     engine.create(GROUP).unwrap();
 }
 
@@ -166,18 +129,14 @@ fn flushes_at_once(harness: &mut Harness) {
         engine.flush(group, Generation(1)).unwrap();
         let second = engine.flush(group, Generation(2));
         assert!(matches!(second, Err(EngineError::FlushUnderWay(_))));
-        engine
-            .write(group, &puts(2, &[("group", "later")]))
-            .unwrap();
+        engine.write(group, &puts(2, &[("group", "later")])).unwrap();
     }
     let ended = harness.settle(&mut *engine);
     assert_eq!(ended.iter().filter(|end| end.is_ok()).count(), 20);
     drop(engine);
     let mut engine = harness.start();
     for group in groups {
-        let at = engine
-            .open(&mut *harness.disk, group, Generation(1))
-            .unwrap();
+        let at = engine.open(&mut *harness.disk, group, Generation(1)).unwrap();
         assert_eq!(at, applied(1));
         let value = engine.get(group, b"group").unwrap().unwrap();
         assert_eq!(&value[..], group.to_string().as_bytes());
@@ -187,9 +146,7 @@ fn flushes_at_once(harness: &mut Harness) {
 fn install_then_flush(harness: &mut Harness) {
     let mut engine = harness.start();
     engine.create(GROUP).unwrap();
-    engine
-        .write(GROUP, &puts(50, &[("a", "1"), ("b", "2")]))
-        .unwrap();
+    engine.write(GROUP, &puts(50, &[("a", "1"), ("b", "2")])).unwrap();
     let (id, _) = engine.snapshot(GROUP).unwrap();
     let stream = read_on(&mut *engine, id, 1000);
     engine.release_snapshot(id);
@@ -197,10 +154,7 @@ fn install_then_flush(harness: &mut Harness) {
     engine.create(GROUP).unwrap();
     engine.write(GROUP, &puts(10, &[("old", "x")])).unwrap();
     flush(harness, &mut *engine, GROUP, 1);
-    engine
-        .install(GROUP, &mut stream.into_iter())
-        .unwrap()
-        .unwrap();
+    engine.install(GROUP, &mut stream.into_iter()).unwrap().unwrap();
     let flushed = flush(harness, &mut *engine, GROUP, 2);
     assert_eq!(flushed.applied, applied(50));
     drop(engine);
@@ -230,15 +184,8 @@ fn leftovers(harness: &mut Harness) {
     let live = [(GROUP, Generation(2))];
     let removed = engine.remove_leftovers(&mut *harness.disk, &live).unwrap();
     assert_eq!(removed, 2);
-    assert_eq!(
-        engine.remove_leftovers(&mut *harness.disk, &live).unwrap(),
-        0
-    );
-    assert!(
-        engine
-            .open(&mut *harness.disk, other, Generation(1))
-            .is_err()
-    );
+    assert_eq!(engine.remove_leftovers(&mut *harness.disk, &live).unwrap(), 0);
+    assert!(engine.open(&mut *harness.disk, other, Generation(1)).is_err());
     // The number of the generation that never counted may come again.
     engine.write(GROUP, &puts(2, &[("b", "2")])).unwrap();
     flush(harness, &mut *engine, GROUP, 3);
@@ -262,11 +209,7 @@ fn dropped_stores(harness: &mut Harness) {
     drop(engine);
     let mut engine = harness.start();
     assert_eq!(engine.remove_leftovers(&mut *harness.disk, &[]).unwrap(), 0);
-    assert!(
-        engine
-            .open(&mut *harness.disk, GROUP, Generation(1))
-            .is_err()
-    );
+    assert!(engine.open(&mut *harness.disk, GROUP, Generation(1)).is_err());
 }
 
 fn dropped_during_flush(harness: &mut Harness) {
@@ -285,10 +228,7 @@ fn dropped_during_flush(harness: &mut Harness) {
                 break;
             };
             let result = harness.disk.execute(&request.operation);
-            under_way = Some(ringfort_env::DiskCompletion {
-                id: request.id,
-                result,
-            });
+            under_way = Some(ringfort_env::DiskCompletion { id: request.id, result });
         }
         let told = engine.poll_flushed().is_some();
         engine.drop_store(GROUP);
@@ -299,21 +239,13 @@ fn dropped_during_flush(harness: &mut Harness) {
             engine.handle_disk(completion).unwrap();
         }
         let ended = harness.settle(&mut *engine);
-        assert!(
-            matches!(ended[..], [Ok(_)]),
-            "after {steps} steps, told {told}: {ended:?}"
-        );
+        assert!(matches!(ended[..], [Ok(_)]), "after {steps} steps, told {told}: {ended:?}");
         drop(engine);
         let mut engine = harness.start();
-        let at = engine
-            .open(&mut *harness.disk, GROUP, Generation(1))
-            .unwrap();
+        let at = engine.open(&mut *harness.disk, GROUP, Generation(1)).unwrap();
         assert_eq!(at, applied(2));
         let live = [(GROUP, Generation(1))];
-        assert_eq!(
-            engine.remove_leftovers(&mut *harness.disk, &live).unwrap(),
-            0
-        );
+        assert_eq!(engine.remove_leftovers(&mut *harness.disk, &live).unwrap(), 0);
         engine.remove_leftovers(&mut *harness.disk, &[]).unwrap();
     }
 }

@@ -37,14 +37,8 @@ impl Model {
     /// Its size.
     #[must_use]
     pub fn size(&self) -> StoreSize {
-        let bytes = self
-            .records
-            .iter()
-            .map(|(key, value)| key.len() + value.len());
-        StoreSize {
-            keys: self.records.len() as u64,
-            bytes: bytes.sum::<usize>() as u64,
-        }
+        let bytes = self.records.iter().map(|(key, value)| key.len() + value.len());
+        StoreSize { keys: self.records.len() as u64, bytes: bytes.sum::<usize>() as u64 }
     }
 
     /// That a store holds exactly this, by every way of reading it.
@@ -57,10 +51,7 @@ impl Model {
         let mut expected = self.records.iter();
         let mut visitor = |key: &[u8], value: &[u8]| {
             let (expected_key, expected_value) = expected.next().expect("no key too many");
-            assert_eq!(
-                key.escape_ascii().to_string(),
-                expected_key.escape_ascii().to_string()
-            );
+            assert_eq!(key.escape_ascii().to_string(), expected_key.escape_ascii().to_string());
             assert!(value == expected_value, "value of {}", key.escape_ascii());
             ScanControl::Continue
         };
@@ -78,11 +69,7 @@ impl Model {
     pub fn check_key(&self, engine: &dyn StorageEngine, group: GroupId, key: &[u8]) {
         let value = engine.get(group, key).unwrap();
         let expected = self.records.get(key).map(Vec::as_slice);
-        assert!(
-            value.as_deref() == expected,
-            "value of {}",
-            key.escape_ascii()
-        );
+        assert!(value.as_deref() == expected, "value of {}", key.escape_ascii());
     }
 
     /// That a store agrees about a range, read up to a number of items.
@@ -99,41 +86,26 @@ impl Model {
         let mut found = Vec::new();
         let mut visitor = |key: &[u8], value: &[u8]| {
             found.push((key.to_vec(), value.to_vec()));
-            if found.len() < limit {
-                ScanControl::Continue
-            } else {
-                ScanControl::Stop
-            }
+            if found.len() < limit { ScanControl::Continue } else { ScanControl::Stop }
         };
         engine.scan(group, range, &mut visitor).unwrap();
         let from = self.records.range(range.start.to_vec()..);
         let within = from.take_while(|(key, _)| range.end.is_none_or(|end| &key[..] < end));
-        let expected = within
-            .take(limit.max(1))
-            .map(|(key, value)| (key.clone(), value.clone()));
-        assert!(
-            found.iter().cloned().eq(expected),
-            "range {range:?}, limit {limit}"
-        );
+        let expected = within.take(limit.max(1)).map(|(key, value)| (key.clone(), value.clone()));
+        assert!(found.iter().cloned().eq(expected), "range {range:?}, limit {limit}");
     }
 }
 
 /// The position of an index.
 #[must_use]
 pub(super) fn applied(index: u64) -> Applied {
-    Applied {
-        index: Index(index),
-        term: Term(index / 100 + 1),
-    }
+    Applied { index: Index(index), term: Term(index / 100 + 1) }
 }
 
 /// A batch that puts these at a position.
 pub(super) fn puts(index: u64, records: &[(&str, &str)]) -> WriteBatch {
     let put = |(key, value): &(&str, &str)| put(key.as_bytes(), value.as_bytes());
-    WriteBatch {
-        operations: records.iter().map(put).collect(),
-        applied: applied(index),
-    }
+    WriteBatch { operations: records.iter().map(put).collect(), applied: applied(index) }
 }
 
 pub(super) fn put(key: &[u8], value: &[u8]) -> WriteOperation {
@@ -156,11 +128,7 @@ pub(super) fn random_key(random: &mut Random) -> Vec<u8> {
     let number = random.below(400);
     match number {
         0..20 => vec![u8::try_from(number * 13 % 256).unwrap_or(0); 1 + number % 3],
-        20..30 => [
-            vec![b'l'; 2000 + number * 100],
-            number.to_le_bytes().to_vec(),
-        ]
-        .concat(),
+        20..30 => [vec![b'l'; 2000 + number * 100], number.to_le_bytes().to_vec()].concat(),
         _ => format!("user:{:04}:{}", number * 7 % 400, number % 5).into_bytes(),
     }
 }
@@ -180,14 +148,7 @@ pub(super) fn random_value(random: &mut Random) -> Vec<u8> {
 pub(super) fn random_batch(random: &mut Random, index: u64) -> WriteBatch {
     let operations = (0..random.below(9)).map(|_| {
         let key = random_key(random);
-        if random.percent(30) {
-            delete(&key)
-        } else {
-            put(&key, &random_value(random))
-        }
+        if random.percent(30) { delete(&key) } else { put(&key, &random_value(random)) }
     });
-    WriteBatch {
-        operations: operations.collect(),
-        applied: applied(index),
-    }
+    WriteBatch { operations: operations.collect(), applied: applied(index) }
 }

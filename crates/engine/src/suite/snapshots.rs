@@ -12,30 +12,12 @@ const GROUP: GroupId = GroupId(3);
 
 pub(super) const CASES: &[Case] = &[
     ("an empty store has a snapshot too", empty_snapshot),
-    (
-        "a snapshot shows one moment, whatever is written while it is read",
-        one_moment,
-    ),
-    (
-        "snapshots of several moments are read side by side",
-        many_moments,
-    ),
-    (
-        "the parts of a stream keep to the size that is asked for",
-        part_sizes,
-    ),
-    (
-        "a snapshot ends with its store, or when it is released",
-        snapshots_end,
-    ),
-    (
-        "installing replaces everything, and snapshots of what was before go on",
-        install_replaces,
-    ),
-    (
-        "a damaged stream is refused and changes nothing",
-        damaged_streams,
-    ),
+    ("a snapshot shows one moment, whatever is written while it is read", one_moment),
+    ("snapshots of several moments are read side by side", many_moments),
+    ("the parts of a stream keep to the size that is asked for", part_sizes),
+    ("a snapshot ends with its store, or when it is released", snapshots_end),
+    ("installing replaces everything, and snapshots of what was before go on", install_replaces),
+    ("a damaged stream is refused and changes nothing", damaged_streams),
     ("a stream of another group is refused", foreign_stream),
 ];
 
@@ -66,19 +48,13 @@ pub(super) fn check_stream(engine: &mut dyn StorageEngine, stream: Vec<Bytes>, m
     let taken = engine.install(GROUP, &mut stream.into_iter()).unwrap();
     assert_eq!(taken, Ok(model.applied));
     model.check(engine, GROUP);
-    engine
-        .install(GROUP, &mut before.into_iter())
-        .unwrap()
-        .unwrap();
+    engine.install(GROUP, &mut before.into_iter()).unwrap().unwrap();
 }
 
 fn empty_snapshot(harness: &mut Harness) {
     let mut engine = harness.start();
     engine.create(GROUP).unwrap();
-    let batch = WriteBatch {
-        operations: vec![],
-        applied: applied(9),
-    };
+    let batch = WriteBatch { operations: vec![], applied: applied(9) };
     engine.write(GROUP, &batch).unwrap();
     let (id, at) = engine.snapshot(GROUP).unwrap();
     assert_eq!(at, applied(9));
@@ -164,10 +140,7 @@ fn many_moments(harness: &mut Harness) {
 
 fn part_sizes(harness: &mut Harness) {
     let (mut engine, model) = filled(harness, 6, 400);
-    let largest = model
-        .records
-        .iter()
-        .map(|(key, value)| key.len() + value.len());
+    let largest = model.records.iter().map(|(key, value)| key.len() + value.len());
     // Heads, lengths and checksums around one record.
     let around = 512;
     let largest = largest.max().unwrap_or(0) + around;
@@ -206,16 +179,8 @@ fn install_replaces(harness: &mut Harness) {
     let stream = read_on(&mut *engine, first, 10_000);
     engine.release_snapshot(first);
     let mut later = model.clone();
-    let keys: Vec<_> = model
-        .records
-        .keys()
-        .take(20)
-        .map(|key| delete(key))
-        .collect();
-    let batch = WriteBatch {
-        operations: keys,
-        applied: applied(101),
-    };
+    let keys: Vec<_> = model.records.keys().take(20).map(|key| delete(key)).collect();
+    let batch = WriteBatch { operations: keys, applied: applied(101) };
     let more = puts(102, &[("new", "value"), ("zz", "1")]);
     for batch in [batch, more] {
         engine.write(GROUP, &batch).unwrap();
@@ -263,10 +228,7 @@ fn damaged_streams(harness: &mut Harness) {
         doubled.insert(part, doubled[part].clone());
         refused(doubled, "a part twice");
     }
-    refused(
-        vec![whole.clone().into(), Bytes::from_static(b"\0")],
-        "a byte too many",
-    );
+    refused(vec![whole.clone().into(), Bytes::from_static(b"\0")], "a byte too many");
     refused(vec![[&whole[..], &whole].concat().into()], "a stream twice");
     refused(vec![random.bytes(100_000).into()], "noise");
     model.check(&*engine, GROUP);
@@ -281,9 +243,7 @@ fn foreign_stream(harness: &mut Harness) {
     let (mut engine, model) = filled(harness, 11, 20);
     let other = GroupId(4);
     engine.create(other).unwrap();
-    engine
-        .write(other, &puts(1, &[("other", "group")]))
-        .unwrap();
+    engine.write(other, &puts(1, &[("other", "group")])).unwrap();
     let (id, _) = engine.snapshot(other).unwrap();
     let stream = read_on(&mut *engine, id, 5000);
     engine.release_snapshot(id);

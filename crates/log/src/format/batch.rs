@@ -17,6 +17,8 @@ pub(crate) mod flags {
     pub(crate) const OPENING: u16 = 1;
     /// The opening goes on in the next batch. A segment counts only once its opening is complete.
     pub(crate) const MORE: u16 = 2;
+    /// Damage may have hidden groups once; every batch says so from then on.
+    pub(crate) const HIDDEN: u16 = 4;
 }
 
 /// What a batch says of itself.

@@ -26,8 +26,8 @@ pub(crate) use batch::{
 pub(crate) use checksum::Sealer;
 pub(crate) use record::{
     Body, DIRECTORY_ENTRY_BYTES, DirectoryEntry, ENTRY_HEADER_BYTES, RECORD_HEADER_BYTES, Record,
-    RecordRead, Target, kinds, may_begin_record, push_create, push_directory, push_drop, push_entry, push_hard_state,
-    push_rebase, push_state, read_record,
+    RecordRead, Target, kinds, may_begin_record, push_append, push_create, push_directory, push_drop, push_hard_state,
+    push_rebase, push_rewritten, push_state, read_record,
 };
 pub(crate) use state::{StateRecord, TermRun, state_bytes};
 

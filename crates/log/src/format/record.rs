@@ -4,10 +4,11 @@
 //! payload, which is where most bytes are, leaves no doubt about which entry it hit.
 
 use bytes::{Bytes, BytesMut};
-use ringfort_types::{Applied, GroupId, HardState, Index, ReplicaId, Term};
+use ringfort_types::{Applied, Entry, GroupId, HardState, Index, ReplicaId, Term};
 
 use super::{FORMAT_VERSION, Fields, Sealer, StateRecord, state};
 use crate::Base;
+use crate::opening::Rewrite;
 
 /// Bytes of every record before its body.
 pub(crate) const RECORD_HEADER_BYTES: usize = 22;
@@ -66,7 +67,7 @@ pub(crate) enum Body {
         /// `None` if its checksum does not hold.
         payload: Option<Bytes>,
     },
-    /// An entry that stands in an older segment too. It counts only where the group's log has this term at this index.
+    /// An entry that stands in an older segment too, under the number it has there. It counts only where the group's log has this term at this index.
     Rewritten {
         index: Index,
         term: Term,
@@ -261,16 +262,26 @@ impl Target<'_> {
     }
 }
 
-/// Writes an entry; `sequence` is `None` for one that is rewritten from an older segment.
-pub(crate) fn push_entry(
+/// Writes an entry.
+pub(crate) fn push_append(target: &mut Target<'_>, group: GroupId, sequence: u64, entry: &Entry) {
+    let at = (entry.index, entry.term);
+    push_entry(target, kind::APPEND, (group, sequence), at, &entry.payload);
+}
+
+/// Writes an entry of an older segment again; it keeps the number it had there.
+pub(crate) fn push_rewritten(target: &mut Target<'_>, entry: &Rewrite) {
+    let at = (entry.index, entry.term);
+    push_entry(target, kind::REWRITTEN, (entry.group, entry.sequence), at, &entry.payload);
+}
+
+fn push_entry(
     target: &mut Target<'_>,
-    group: GroupId,
-    sequence: Option<u64>,
+    kind: u8,
+    (group, sequence): (GroupId, u64),
     (index, term): (Index, Term),
     payload: &[u8],
 ) {
-    let kind = if sequence.is_some() { kind::APPEND } else { kind::REWRITTEN };
-    let start = target.begin(kind, group, sequence.unwrap_or(0));
+    let start = target.begin(kind, group, sequence);
     let mut body = [0; ENTRY_HEADER_BYTES - RECORD_HEADER_BYTES];
     body[..8].copy_from_slice(&index.0.to_le_bytes());
     body[8..16].copy_from_slice(&term.0.to_le_bytes());

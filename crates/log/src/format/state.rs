@@ -17,6 +17,8 @@ pub(crate) struct TermRun {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StateRecord {
     pub(crate) replica: ReplicaId,
+    /// Number of the record that founded the group: records of an earlier incarnation have smaller ones.
+    pub(crate) founded: u64,
     pub(crate) hard_state: HardState,
     pub(crate) base: Base,
     /// Last index of the log; the base's, where it is empty.
@@ -36,12 +38,13 @@ const DAMAGE_ENTRIES: u8 = 2;
 
 /// Bytes of the record of a state with so many runs.
 pub(crate) fn state_bytes(runs: usize) -> usize {
-    RECORD_HEADER_BYTES + 8 + 24 + 24 + 8 + 1 + 32 + 16 * runs
+    RECORD_HEADER_BYTES + 16 + 24 + 24 + 8 + 1 + 32 + 16 * runs
 }
 
 pub(super) fn write(target: &mut Target<'_>, state: &StateRecord) {
     let mut put = |field: u64| target.bytes.extend_from_slice(&field.to_le_bytes());
     put(state.replica.0);
+    put(state.founded);
     target.put_hard_state(&state.hard_state);
     target.put_base(&state.base);
     let (tag, file, offset, first, last) = encode_damage(state.damage.as_ref());
@@ -72,6 +75,7 @@ fn encode_damage(damage: Option<&Damage>) -> (u8, u64, u64, u64, u64) {
 
 pub(super) fn read(fields: &mut Fields<'_>) -> Option<StateRecord> {
     let replica = ReplicaId(fields.u64()?);
+    let founded = fields.u64()?;
     let hard_state = read_hard_state(fields)?;
     let base = read_base(fields)?;
     let last = Index(fields.u64()?);
@@ -82,7 +86,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<StateRecord> {
         let term = Term(fields.u64()?);
         terms.push(TermRun { first, term });
     }
-    let state = StateRecord { replica, hard_state, base, last, damage, terms };
+    let state = StateRecord { replica, founded, hard_state, base, last, damage, terms };
     consistent(&state).then_some(state)
 }
 

@@ -10,7 +10,7 @@ use super::replay::Replayed;
 use crate::builder::{BatchBuilder, Place};
 use crate::chain::Chain;
 use crate::file_log::Parts;
-use crate::format::{ENTRY_HEADER_BYTES, Sealer, SegmentId};
+use crate::format::{ENTRY_HEADER_BYTES, Sealer, SegmentId, flags};
 use crate::group::Group;
 use crate::live::LiveEntries;
 use crate::opening::{Opening, Rewrite};
@@ -34,7 +34,12 @@ pub(super) fn reopen(
         chain.push(link.id, link.length, link.end);
     }
     chain.push(fresh, options.segment_bytes, 0);
-    let mut recovered = RecoveredLog { findings: replay.findings, ..RecoveredLog::default() };
+    let hidden = replay.hidden;
+    let mut recovered = RecoveredLog {
+        findings: replay.findings,
+        groups_may_be_missing: hidden,
+        ..RecoveredLog::default()
+    };
     let mut groups = BTreeMap::new();
     let mut brought = Vec::new();
     for (id, replayed) in replay.groups {
@@ -54,6 +59,7 @@ pub(super) fn reopen(
         sealer: Sealer::new(options.salt, fresh),
         previous: previous.map_or(SegmentId::default(), |segment| segment.id),
         previous_end: previous.map_or(0, |segment| segment.end),
+        flags: if hidden { flags::HIDDEN } else { 0 },
     };
     let opening = Opening {
         builder: &mut BatchBuilder::new(place),
@@ -153,7 +159,8 @@ fn settle(
         let bytes = (ENTRY_HEADER_BYTES + payload.len()) as u64;
         live.append(chain, (index, term), home, bytes);
         if slot.home == UNPROVEN {
-            brought.push(Rewrite { group: id, index, term, payload: payload.clone() });
+            let (sequence, payload) = (slot.sequence, payload.clone());
+            brought.push(Rewrite { group: id, sequence, index, term, payload });
         }
         entries.push(Entry { term, index, payload });
     }
@@ -165,7 +172,8 @@ fn settle(
     let replica = replayed.replica;
     let outside = RecoveredGroup { replica, hard_state, base, entries, damage: damage.clone() };
     let sequence = replayed.sequence;
-    let group = Group { replica, hard_state, base, sequence, live, damage, listed: None };
+    let founded = replayed.founded;
+    let group = Group { replica, founded, hard_state, base, sequence, live, damage, listed: None };
     (group, outside)
 }
 

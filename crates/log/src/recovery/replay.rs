@@ -18,13 +18,14 @@ use ringfort_types::{GroupId, HardState, Index, ReplicaId};
 use super::Spot;
 use super::scan::{Region, is_numbered};
 use super::slots::{Slot, Slots};
-use crate::format::{BatchHeader, Body, DirectoryEntry, Record, SegmentId, StateRecord, kinds};
+use crate::format::{BatchHeader, Body, DirectoryEntry, Record, SegmentId, StateRecord, flags, kinds};
 use crate::{Base, Damage};
 
 /// One group while the log is read back.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Replayed {
     pub(super) replica: ReplicaId,
+    pub(super) founded: u64,
     pub(super) hard_state: HardState,
     pub(super) base: Base,
     pub(super) sequence: u64,
@@ -50,6 +51,10 @@ pub(super) struct Source {
 pub(super) struct Replay {
     pub(super) groups: BTreeMap<GroupId, Replayed>,
     pub(super) findings: Vec<String>,
+    /// Groups may have been founded of which nothing is known.
+    pub(super) hidden: bool,
+    /// The log itself says so of an earlier time.
+    hidden_before: bool,
     /// Where damage was found last.
     damaged: Option<Spot>,
     /// Groups that the opening being read names; `None` once something of it is damaged.
@@ -67,6 +72,8 @@ impl Replay {
         records: &mut Vec<Record>,
     ) {
         self.region_kinds = None;
+        self.hidden_before |= header.flags & flags::HIDDEN != 0;
+        self.hidden |= self.hidden_before;
         if header.is_opening() && header.offset == 0 {
             self.opening = Some(BTreeSet::new());
         }
@@ -82,6 +89,7 @@ impl Replay {
     fn end_opening(&mut self) {
         if let Some(named) = self.opening.take() {
             self.groups.retain(|id, _| named.contains(id));
+            self.hidden = self.hidden_before;
         }
     }
 
@@ -128,6 +136,7 @@ impl Replay {
     }
 
     fn doubt_all(&mut self, spot: Spot) {
+        self.hidden = true;
         for group in self.groups.values_mut() {
             group.doubt.get_or_insert(spot);
         }
@@ -147,8 +156,11 @@ impl Replay {
                 self.apply_state(record.group, record.sequence, *state, spot);
             }
             Body::Rewritten { index, term, payload: Some(payload) } => {
-                if let Some(group) = self.groups.get_mut(&record.group) {
-                    group.slots.fill(index, term, payload, source.home);
+                let group = self.groups.get_mut(&record.group);
+                if let Some(group) = group.filter(|group| record.sequence >= group.founded) {
+                    let sequence = record.sequence;
+                    let home = source.home;
+                    group.slots.fill(index, Slot { term, payload: Some(payload), home, sequence });
                 }
             }
             _ => {}
@@ -158,11 +170,12 @@ impl Replay {
     fn apply_state(&mut self, id: GroupId, sequence: u64, state: StateRecord, spot: Spot) {
         let spot = self.damaged.unwrap_or(spot);
         let group = self.groups.entry(id).or_default();
-        if group.replica != state.replica {
+        if group.replica != state.replica || group.founded != state.founded {
             *group = Replayed::default();
         }
         group.slots.adopt(&state, spot);
         group.replica = state.replica;
+        group.founded = state.founded;
         group.hard_state = state.hard_state;
         group.base = state.base;
         group.sequence = sequence;
@@ -184,7 +197,9 @@ impl Replay {
         }
         if let Body::Create(replica) = body {
             let slots = Slots::empty(Index(0));
-            self.groups.insert(id, Replayed { replica, sequence, slots, ..Replayed::default() });
+            let founded = sequence;
+            let group = Replayed { replica, founded, sequence, slots, ..Replayed::default() };
+            self.groups.insert(id, group);
             return;
         }
         let append = match body {
@@ -200,7 +215,7 @@ impl Replay {
         let group = self.groups.entry(id).or_default();
         let fits = match body {
             Body::Append { index, term, payload } => {
-                let slot = Slot { term, payload, home: source.home };
+                let slot = Slot { term, payload, home: source.home, sequence };
                 group.slots.append(index, slot, lost_at)
             }
             Body::HardState(hard_state) => {

@@ -22,6 +22,15 @@ pub(super) struct Slot {
     pub(super) payload: Option<Bytes>,
     /// The segment it stands in.
     pub(super) home: SegmentId,
+    /// Number of the record that wrote it first.
+    pub(super) sequence: u64,
+}
+
+impl Slot {
+    /// An entry of which at most the term is known.
+    fn lost(term: Term) -> Self {
+        Self { term, payload: None, home: SegmentId::default(), sequence: 0 }
+    }
 }
 
 /// Entries from the one after the base on, without gaps.
@@ -40,11 +49,6 @@ impl Slots {
 
     pub(super) fn last(&self) -> Index {
         Index(self.base.0 + self.slots.len() as u64)
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Index, &Slot)> {
-        let first = self.base.0 + 1;
-        self.slots.iter().enumerate().map(move |(at, slot)| (Index(first + at as u64), slot))
     }
 
     pub(super) fn into_entries(self) -> impl Iterator<Item = (Index, Slot)> {
@@ -74,7 +78,7 @@ impl Slots {
         while self.last().next() < index {
             let missing = self.last().next();
             self.spots.insert(missing, spot);
-            self.slots.push_back(Slot { term: TERM_UNKNOWN, payload: None, home: slot.home });
+            self.slots.push_back(Slot::lost(TERM_UNKNOWN));
         }
         if slot.payload.is_none() {
             self.spots.insert(index, spot);
@@ -84,11 +88,11 @@ impl Slots {
     }
 
     /// Fills in an entry that was rewritten, if it has this term here.
-    pub(super) fn fill(&mut self, index: Index, term: Term, payload: Bytes, home: SegmentId) {
+    pub(super) fn fill(&mut self, index: Index, slot: Slot) {
         if let Some(at) = self.at(index)
-            && self.slots[at].term == term
+            && self.slots[at].term == slot.term
         {
-            self.slots[at] = Slot { term, payload: Some(payload), home };
+            self.slots[at] = slot;
             self.spots.remove(&index);
         }
     }
@@ -109,8 +113,7 @@ impl Slots {
     pub(super) fn lose_behind(&mut self, entries: u64, spot: Spot) {
         for _ in 0..entries.min(GAP_MAX) {
             self.spots.insert(self.last().next(), spot);
-            let home = SegmentId::default();
-            self.slots.push_back(Slot { term: TERM_UNKNOWN, payload: None, home });
+            self.slots.push_back(Slot::lost(TERM_UNKNOWN));
         }
     }
 
@@ -153,7 +156,7 @@ impl Slots {
             let known = self.at(index).map(|at| &mut self.slots[at]);
             let slot = match known.filter(|slot| slot.term == term) {
                 Some(slot) => Slot { payload: slot.payload.take(), ..slot.clone() },
-                None => Slot { term, payload: None, home: SegmentId::default() },
+                None => Slot::lost(term),
             };
             if slot.payload.is_none() {
                 let found = self.spots.get(&index).copied().unwrap_or(spot);

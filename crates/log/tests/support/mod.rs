@@ -2,5 +2,6 @@
 
 pub(crate) mod campaign;
 pub(crate) mod host;
+pub(crate) mod layout;
 pub(crate) mod model;
 pub(crate) mod trace;

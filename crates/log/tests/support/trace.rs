@@ -106,12 +106,15 @@ impl Trace {
 
     fn append(&mut self, id: GroupId, group: &ModelGroup) -> GroupWrite {
         let newest = group.entries.last().map_or(group.base.applied.term, |entry| entry.term);
-        let overwrite = self.random.one_in(8) && !group.entries.is_empty();
+        // What is committed is never overwritten.
+        let committed = group.hard_state.commit.max(group.base.applied.index);
+        let open = group.entries.iter().filter(|entry| entry.index > committed).count();
+        let overwrite = self.random.one_in(8) && open > 0;
         let new_term = overwrite || self.random.one_in(10);
         let term = Term(newest.0.max(group.hard_state.term.0) + u64::from(new_term));
         let term = term.max(Term(1));
         let first = if overwrite {
-            group.entries[self.random.index(group.entries.len())].index
+            Index(group.last().0 - self.random.below(open as u64))
         } else {
             group.last().next()
         };
@@ -124,7 +127,7 @@ impl Trace {
         let hard_state = with_state.then(|| HardState {
             term,
             vote: self.random.one_in(2).then_some(ReplicaId(1 + self.random.below(5))),
-            commit: Index(self.random.between(0, last.0)),
+            commit: Index(self.random.between(committed.0.min(last.0), last.0)),
         });
         GroupWrite::Append { group: id, hard_state, entries }
     }

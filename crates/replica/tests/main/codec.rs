@@ -37,12 +37,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         key().prop_map(|key| Operation::Get { key }),
         (key(), bytes(500), ttl, condition()).prop_map(|(key, value, ttl, condition)| {
-            Operation::Put {
-                key,
-                value,
-                ttl,
-                condition,
-            }
+            Operation::Put { key, value, ttl, condition }
         }),
         (key(), condition()).prop_map(|(key, condition)| Operation::Delete { key, condition }),
     ]
@@ -52,18 +47,10 @@ fn identity() -> impl Strategy<Value = CommandIdentity> {
     prop_oneof![
         Just(CommandIdentity::None),
         (bytes(40), bytes(65), any::<u16>()).prop_map(|(principal, key, position)| {
-            CommandIdentity::Key {
-                principal,
-                key,
-                position,
-            }
+            CommandIdentity::Key { principal, key, position }
         }),
         (any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(session, sequence, lowest_open)| {
-            CommandIdentity::Session {
-                session: SessionId(session),
-                sequence,
-                lowest_open,
-            }
+            CommandIdentity::Session { session: SessionId(session), sequence, lowest_open }
         }),
     ]
 }

@@ -67,11 +67,7 @@ fn identity(number: u8) -> CommandIdentity {
         _ => {
             let sequence = u64::from(number % 9);
             let session = SessionId(u64::from(number % 3) + 1);
-            CommandIdentity::Session {
-                session,
-                sequence,
-                lowest_open: sequence.saturating_sub(3),
-            }
+            CommandIdentity::Session { session, sequence, lowest_open: sequence.saturating_sub(3) }
         }
     }
 }
@@ -81,14 +77,7 @@ fn entries(script: &[(Vec<Choice>, u16)]) -> Vec<Entry> {
     let mut entries = Vec::new();
     for (index, (choices, pause)) in (1..).zip(script) {
         // Now and then a pause after which remembered answers are due.
-        now = ShardTime(
-            now.0
-                + if *pause < 2000 {
-                    RETRY_MEMORY_MS
-                } else {
-                    u64::from(*pause)
-                },
-        );
+        now = ShardTime(now.0 + if *pause < 2000 { RETRY_MEMORY_MS } else { u64::from(*pause) });
         let mut payload = PayloadBuilder::new();
         let mut opened = false;
         for choice in choices {
@@ -114,16 +103,8 @@ fn entries(script: &[(Vec<Choice>, u16)]) -> Vec<Entry> {
                 }
             }
         }
-        let payload = if payload.is_empty() {
-            Bytes::new()
-        } else {
-            payload.finish(now)
-        };
-        entries.push(Entry {
-            term: Term(1),
-            index: Index(index),
-            payload,
-        });
+        let payload = if payload.is_empty() { Bytes::new() } else { payload.finish(now) };
+        entries.push(Entry { term: Term(1), index: Index(index), payload });
     }
     entries
 }
@@ -141,11 +122,7 @@ fn apply(entries: &[Entry], batch: usize, reopen: bool) -> (u128, Vec<Answer>, u
         machine.apply(&mut engine, batch, &mut out).unwrap();
         answers.extend(out.answers.into_iter().flat_map(|(_, answers)| answers));
     }
-    (
-        machine.state_hash(&engine).unwrap(),
-        answers,
-        machine.retry_bytes(),
-    )
+    (machine.state_hash(&engine).unwrap(), answers, machine.retry_bytes())
 }
 
 proptest! {

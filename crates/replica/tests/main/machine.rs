@@ -15,10 +15,7 @@ use crate::support::{Bench, delete, done_put, get, idempotent, key, put, put_if}
 fn versions_rise_over_deleted_incarnations_and_keys() {
     let mut bench = Bench::new();
     assert_eq!(bench.run(put("a", "1")), done_put(1));
-    assert_eq!(
-        bench.run(delete("a")),
-        Reply::Done(Done::Deleted(Some(Version(2))))
-    );
+    assert_eq!(bench.run(delete("a")), Reply::Done(Done::Deleted(Some(Version(2)))));
     assert_eq!(
         bench.run(delete("a")),
         Reply::Done(Done::Deleted(None)),
@@ -26,10 +23,7 @@ fn versions_rise_over_deleted_incarnations_and_keys() {
     );
     assert_eq!(bench.run(put("b", "1")), done_put(3));
     assert_eq!(bench.run(put("a", "2")), done_put(4));
-    assert_eq!(
-        bench.value("a"),
-        Some((Version(4), Bytes::from_static(b"2")))
-    );
+    assert_eq!(bench.value("a"), Some((Version(4), Bytes::from_static(b"2"))));
 }
 
 #[test]
@@ -60,10 +54,7 @@ fn every_condition_holds_where_it_should_and_nowhere_else() {
             let expected = if holds {
                 done_put(current.0 + 1)
             } else {
-                Reply::PreconditionFailed {
-                    current,
-                    operation: 0,
-                }
+                Reply::PreconditionFailed { current, operation: 0 }
             };
             assert_eq!(
                 bench.run(put_if("a", "new", condition.clone())),
@@ -71,11 +62,7 @@ fn every_condition_holds_where_it_should_and_nowhere_else() {
                 "{condition:?}, present: {present}"
             );
             let after = bench.value("a").map(|(_, value)| value);
-            let expected = if holds {
-                Some("new")
-            } else {
-                present.then_some("old")
-            };
+            let expected = if holds { Some("new") } else { present.then_some("old") };
             assert_eq!(after.as_deref(), expected.map(str::as_bytes));
         }
     }
@@ -92,12 +79,7 @@ fn operations_of_one_entry_see_each_other() {
             delete("a"),
             get("a"),
         ] {
-            payload.operations(
-                Default::default(),
-                &CommandIdentity::None,
-                false,
-                &[operation],
-            );
+            payload.operations(Default::default(), &CommandIdentity::None, false, &[operation]);
         }
     });
     let replies: Vec<_> = answers.into_iter().map(|answer| answer.reply).collect();
@@ -107,10 +89,7 @@ fn operations_of_one_entry_see_each_other() {
     );
     assert_eq!(
         replies[3..],
-        [
-            Reply::Done(Done::Deleted(Some(Version(3)))),
-            Reply::Done(Done::Got(None))
-        ]
+        [Reply::Done(Done::Deleted(Some(Version(3)))), Reply::Done(Done::Got(None))]
     );
 }
 
@@ -121,12 +100,7 @@ fn a_failed_atomic_batch_leaves_no_trace() {
     let effects = bench.effects.len();
     // In one entry with a command before it, so that there is something staged to fall back to.
     let answers = bench.entry(|payload| {
-        payload.operations(
-            Default::default(),
-            &CommandIdentity::None,
-            false,
-            &[put("{t}a", "2")],
-        );
+        payload.operations(Default::default(), &CommandIdentity::None, false, &[put("{t}a", "2")]);
         let batch = [
             put("{t}a", "3"),
             put("{t}b", "3"),
@@ -134,60 +108,29 @@ fn a_failed_atomic_batch_leaves_no_trace() {
             put_if("{t}c", "3", Condition::Exists),
         ];
         payload.operations(Default::default(), &CommandIdentity::None, true, &batch);
-        payload.operations(
-            Default::default(),
-            &CommandIdentity::None,
-            false,
-            &[get("{t}a")],
-        );
+        payload.operations(Default::default(), &CommandIdentity::None, false, &[get("{t}a")]);
     });
-    assert_eq!(
-        answers[1].reply,
-        Reply::PreconditionFailed {
-            current: Version(0),
-            operation: 3
-        }
-    );
+    assert_eq!(answers[1].reply, Reply::PreconditionFailed { current: Version(0), operation: 3 });
     assert!(matches!(&answers[2].reply, Reply::Done(Done::Got(Some(found))) if found.value == "2"));
     assert_eq!(bench.value("{t}b"), None);
-    assert_eq!(
-        bench.effects.len(),
-        effects + 1,
-        "only the put that came before"
-    );
-    assert_eq!(
-        bench.run(put("{t}d", "4")),
-        done_put(3),
-        "the batch used no version"
-    );
+    assert_eq!(bench.effects.len(), effects + 1, "only the put that came before");
+    assert_eq!(bench.run(put("{t}d", "4")), done_put(3), "the batch used no version");
 }
 
 #[test]
 fn an_atomic_batch_takes_effect_as_a_whole() {
     let mut bench = Bench::new();
-    let batch = [
-        put("{t}a", "1"),
-        get("{t}a"),
-        put("{t}b", "2"),
-        delete("{t}a"),
-    ];
+    let batch = [put("{t}a", "1"), get("{t}a"), put("{t}b", "2"), delete("{t}a")];
     let Reply::All(all) = bench.command(&CommandIdentity::None, true, &batch).reply else {
         panic!()
     };
     assert_eq!(
         (&all[0], &all[2], &all[3]),
-        (
-            &Done::Put(Version(1)),
-            &Done::Put(Version(2)),
-            &Done::Deleted(Some(Version(3)))
-        )
+        (&Done::Put(Version(1)), &Done::Put(Version(2)), &Done::Deleted(Some(Version(3))))
     );
     assert!(matches!(&all[1], Done::Got(Some(found)) if found.value == "1"));
     assert_eq!(
-        (
-            bench.value("{t}a"),
-            bench.value("{t}b").map(|(_, value)| value)
-        ),
+        (bench.value("{t}a"), bench.value("{t}b").map(|(_, value)| value)),
         (None, Some(Bytes::from_static(b"2")))
     );
 }
@@ -206,10 +149,7 @@ fn a_keyed_write_happens_once_and_its_answer_is_repeated() {
 #[test]
 fn a_failed_condition_is_remembered() {
     let mut bench = Bench::new();
-    let failed = Reply::PreconditionFailed {
-        current: Version(0),
-        operation: 0,
-    };
+    let failed = Reply::PreconditionFailed { current: Version(0), operation: 0 };
     let write = [put_if("a", "1", Condition::Exists)];
     assert_eq!(bench.command(&idempotent("k"), false, &write).reply, failed);
     bench.run(put("a", "0"));
@@ -225,42 +165,18 @@ fn a_failed_condition_is_remembered() {
 fn an_idempotency_key_is_no_good_for_another_request() {
     let mut bench = Bench::new();
     bench.command(&idempotent("k"), false, &[put("a", "1")]);
-    for other in [
-        put("a", "2"),
-        delete("a"),
-        put_if("a", "1", Condition::Exists),
-    ] {
+    for other in [put("a", "2"), delete("a"), put_if("a", "1", Condition::Exists)] {
         let answer = bench.command(&idempotent("k"), false, &[other]);
         assert_eq!((answer.reply, answer.replayed), (Reply::Mismatch, false));
     }
     // Another data key, principal, or position is another scope.
-    assert_eq!(
-        bench
-            .command(&idempotent("k"), false, &[put("b", "1")])
-            .reply,
-        done_put(2)
-    );
-    let CommandIdentity::Key { key, position, .. } = idempotent("k") else {
-        panic!()
-    };
-    let bob = CommandIdentity::Key {
-        principal: Bytes::from_static(b"bob"),
-        key: key.clone(),
-        position,
-    };
-    assert_eq!(
-        bench.command(&bob, false, &[put("a", "1")]).reply,
-        done_put(3)
-    );
-    let in_batch = CommandIdentity::Key {
-        principal: Bytes::from_static(b"ann"),
-        key,
-        position: 0,
-    };
-    assert_eq!(
-        bench.command(&in_batch, false, &[put("a", "1")]).reply,
-        done_put(4)
-    );
+    assert_eq!(bench.command(&idempotent("k"), false, &[put("b", "1")]).reply, done_put(2));
+    let CommandIdentity::Key { key, position, .. } = idempotent("k") else { panic!() };
+    let bob =
+        CommandIdentity::Key { principal: Bytes::from_static(b"bob"), key: key.clone(), position };
+    assert_eq!(bench.command(&bob, false, &[put("a", "1")]).reply, done_put(3));
+    let in_batch = CommandIdentity::Key { principal: Bytes::from_static(b"ann"), key, position: 0 };
+    assert_eq!(bench.command(&in_batch, false, &[put("a", "1")]).reply, done_put(4));
 }
 
 #[test]
@@ -273,19 +189,13 @@ fn remembered_answers_are_kept_for_ten_minutes_and_then_given_back() {
     assert!(bench.machine.retry_bytes() > empty);
     bench.now = ShardTime(bench.now.0 + RETRY_MEMORY_MS);
     assert!(
-        bench
-            .command(&idempotent("k2"), false, &[put("a", "k2")])
-            .replayed,
+        bench.command(&idempotent("k2"), false, &[put("a", "k2")]).replayed,
         "ten minutes are not over"
     );
     bench.now = ShardTime(bench.now.0 + 1);
     bench.run(put("b", "1"));
     assert_eq!(bench.machine.retry_bytes(), empty);
-    assert!(
-        !bench
-            .command(&idempotent("k2"), false, &[put("a", "k2")])
-            .replayed
-    );
+    assert!(!bench.command(&idempotent("k2"), false, &[put("a", "k2")]).replayed);
 }
 
 #[test]
@@ -312,22 +222,14 @@ fn forgetting_goes_on_where_one_entry_could_not_finish() {
 }
 
 fn open_session(bench: &mut Bench) -> SessionId {
-    match bench
-        .entry(|payload| payload.open_session())
-        .remove(0)
-        .reply
-    {
+    match bench.entry(|payload| payload.open_session()).remove(0).reply {
         Reply::SessionOpened(session) => session,
         other => panic!("{other:?}"),
     }
 }
 
 fn sequence(session: SessionId, sequence: u64, lowest_open: u64) -> CommandIdentity {
-    CommandIdentity::Session {
-        session,
-        sequence,
-        lowest_open,
-    }
+    CommandIdentity::Session { session, sequence, lowest_open }
 }
 
 #[test]
@@ -336,18 +238,8 @@ fn a_session_is_the_index_of_its_entry_and_answers_each_sequence_once() {
     bench.run(put("x", "0"));
     let session = open_session(&mut bench);
     assert_eq!(session, SessionId(2));
-    assert_eq!(
-        bench
-            .command(&sequence(session, 1, 1), false, &[put("a", "1")])
-            .reply,
-        done_put(2)
-    );
-    assert_eq!(
-        bench
-            .command(&sequence(session, 2, 1), false, &[put("a", "2")])
-            .reply,
-        done_put(3)
-    );
+    assert_eq!(bench.command(&sequence(session, 1, 1), false, &[put("a", "1")]).reply, done_put(2));
+    assert_eq!(bench.command(&sequence(session, 2, 1), false, &[put("a", "2")]).reply, done_put(3));
     let again = bench.command(&sequence(session, 1, 1), false, &[put("a", "1")]);
     assert_eq!((again.reply, again.replayed), (done_put(2), true));
     let other = bench.command(&sequence(session, 1, 1), false, &[put("a", "other")]);
@@ -363,9 +255,7 @@ fn an_unknown_session_and_a_closed_sequence_are_never_executed() {
     bench.command(&sequence(session, 1, 1), false, &[put("a", "1")]);
     bench.command(&sequence(session, 2, 2), false, &[put("a", "2")]);
     assert_eq!(
-        bench
-            .command(&sequence(session, 1, 1), false, &[put("a", "1")])
-            .reply,
+        bench.command(&sequence(session, 1, 1), false, &[put("a", "1")]).reply,
         Reply::SessionExpired
     );
     assert_eq!(bench.value("a").unwrap().1, "2");
@@ -376,29 +266,13 @@ fn a_session_has_a_bounded_number_of_writes_open() {
     let mut bench = Bench::new();
     let session = open_session(&mut bench);
     assert_eq!(
-        bench
-            .command(
-                &sequence(session, SESSION_OPEN_MAX, 1),
-                false,
-                &[put("a", "1")]
-            )
-            .reply,
+        bench.command(&sequence(session, SESSION_OPEN_MAX, 1), false, &[put("a", "1")]).reply,
         done_put(1)
     );
-    let full = bench.command(
-        &sequence(session, SESSION_OPEN_MAX + 1, 1),
-        false,
-        &[put("a", "2")],
-    );
+    let full = bench.command(&sequence(session, SESSION_OPEN_MAX + 1, 1), false, &[put("a", "2")]);
     assert_eq!(full.reply, Reply::SessionFull);
     assert_eq!(
-        bench
-            .command(
-                &sequence(session, SESSION_OPEN_MAX + 1, 2),
-                false,
-                &[put("a", "2")]
-            )
-            .reply,
+        bench.command(&sequence(session, SESSION_OPEN_MAX + 1, 2), false, &[put("a", "2")]).reply,
         done_put(2)
     );
 }
@@ -414,9 +288,7 @@ fn a_session_lives_ten_minutes_after_its_last_use() {
     }
     bench.now = ShardTime(bench.now.0 + RETRY_MEMORY_MS + 1);
     assert_eq!(
-        bench
-            .command(&sequence(session, 9, 9), false, &[put("a", "2")])
-            .reply,
+        bench.command(&sequence(session, 9, 9), false, &[put("a", "2")]).reply,
         Reply::SessionExpired
     );
     assert_eq!(bench.machine.retry_bytes(), 0);
@@ -439,33 +311,18 @@ fn a_key_lives_until_an_expire_names_its_version() {
     assert_eq!(bench.machine.next_due(), Some(ShardTime(1051)));
     bench.now = ShardTime(5000);
     assert!(bench.value("a").is_some(), "no clock is compared");
-    let due = bench
-        .machine
-        .due_keys(&bench.engine, bench.now, 10)
-        .unwrap();
+    let due = bench.machine.due_keys(&bench.engine, bench.now, 10).unwrap();
     assert_eq!(due.len(), 1);
     bench.run(put_ttl("a", 50));
     bench.entry(|payload| payload.expire(&due));
     assert!(bench.value("a").is_some(), "it names an older version");
-    let due = bench
-        .machine
-        .due_keys(&bench.engine, ShardTime(5050), 10)
-        .unwrap();
+    let due = bench.machine.due_keys(&bench.engine, ShardTime(5050), 10).unwrap();
     assert_eq!(due, [], "not before its time has passed in full");
-    let due = bench
-        .machine
-        .due_keys(&bench.engine, ShardTime(5051), 10)
-        .unwrap();
+    let due = bench.machine.due_keys(&bench.engine, ShardTime(5051), 10).unwrap();
     bench.entry(|payload| payload.expire(&due));
     assert_eq!(bench.value("a"), None);
     assert_eq!(bench.effects.last().unwrap().kind, EffectKind::Expire);
-    assert_eq!(
-        bench
-            .machine
-            .due_keys(&bench.engine, ShardTime(u64::MAX - 1), 10)
-            .unwrap(),
-        []
-    );
+    assert_eq!(bench.machine.due_keys(&bench.engine, ShardTime(u64::MAX - 1), 10).unwrap(), []);
     assert_eq!(bench.machine.next_due(), None);
 }
 
@@ -474,22 +331,10 @@ fn a_put_without_a_time_to_live_clears_one() {
     let mut bench = Bench::new();
     bench.run(put_ttl("a", 50));
     bench.run(put("a", "for good"));
-    assert_eq!(
-        bench
-            .machine
-            .due_keys(&bench.engine, ShardTime(1 << 40), 10)
-            .unwrap(),
-        []
-    );
+    assert_eq!(bench.machine.due_keys(&bench.engine, ShardTime(1 << 40), 10).unwrap(), []);
     bench.run(put_ttl("b", 50));
     bench.run(delete("b"));
-    assert_eq!(
-        bench
-            .machine
-            .due_keys(&bench.engine, ShardTime(1 << 40), 10)
-            .unwrap(),
-        []
-    );
+    assert_eq!(bench.machine.due_keys(&bench.engine, ShardTime(1 << 40), 10).unwrap(), []);
 }
 
 #[test]
@@ -511,10 +356,5 @@ fn effects_tell_what_happened_in_order() {
             (EffectKind::Delete, 3, Some(&b"2"[..]), None),
         ]
     );
-    assert!(
-        bench
-            .effects
-            .iter()
-            .all(|effect| effect.key[..] == *b"\0\0\0\0a")
-    );
+    assert!(bench.effects.iter().all(|effect| effect.key[..] == *b"\0\0\0\0a"));
 }

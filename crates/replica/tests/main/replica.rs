@@ -32,16 +32,10 @@ impl Host {
             entries: entries.clone(),
             tick: Duration::from_millis(100),
             hash_seed: 1,
+            payload_bytes_target: 1 << 20,
         };
         let replica = Replica::new(config, &engine, now).unwrap();
-        let mut host = Self {
-            engine,
-            replica,
-            now,
-            hard_state,
-            entries,
-            answers: Vec::new(),
-        };
+        let mut host = Self { engine, replica, now, hard_state, entries, answers: Vec::new() };
         host.settle();
         host
     }
@@ -50,21 +44,14 @@ impl Host {
     fn settle(&mut self) {
         loop {
             let mut out = Output::default();
-            self.replica
-                .poll(&mut self.engine, self.now, &mut out)
-                .unwrap();
+            self.replica.poll(&mut self.engine, self.now, &mut out).unwrap();
             assert!(out.lost.is_empty());
             self.answers.append(&mut out.answers);
             if out.writes.is_empty() {
                 return;
             }
             for write in out.writes {
-                let GroupWrite::Append {
-                    hard_state,
-                    entries,
-                    ..
-                } = write
-                else {
+                let GroupWrite::Append { hard_state, entries, .. } = write else {
                     panic!("{write:?}")
                 };
                 self.hard_state = hard_state.unwrap_or(self.hard_state);
@@ -100,11 +87,7 @@ impl Host {
     }
 
     fn reads(&self, name: &str) -> Option<Bytes> {
-        match self
-            .replica
-            .get(&self.engine, self.now, &key(name))
-            .unwrap()
-        {
+        match self.replica.get(&self.engine, self.now, &key(name)).unwrap() {
             Reading::Found(found) => found.map(|found| found.value),
             Reading::Due(..) => None,
         }
@@ -133,28 +116,18 @@ fn what_is_queued_in_one_turn_becomes_one_entry_answered_in_order() {
     }
     host.settle();
     assert_eq!(host.entries.len(), before + 1);
-    let replies: Vec<_> = host
-        .answers
-        .iter()
-        .map(|(ticket, answer)| (ticket.0, answer.reply.clone()))
-        .collect();
-    assert_eq!(
-        replies,
-        (0..10).map(|n| (n, done_put(n + 1))).collect::<Vec<_>>()
-    );
+    let replies: Vec<_> =
+        host.answers.iter().map(|(ticket, answer)| (ticket.0, answer.reply.clone())).collect();
+    assert_eq!(replies, (0..10).map(|n| (n, done_put(n + 1))).collect::<Vec<_>>());
 }
 
 #[test]
 fn a_restart_replays_to_the_same_state() {
     let mut host = fresh();
-    for (ticket, operation) in [
-        put("a", "1"),
-        put("b", "2"),
-        delete("a"),
-        put_ttl("c", Duration::from_secs(9)),
-    ]
-    .into_iter()
-    .enumerate()
+    for (ticket, operation) in
+        [put("a", "1"), put("b", "2"), delete("a"), put_ttl("c", Duration::from_secs(9))]
+            .into_iter()
+            .enumerate()
     {
         host.write(ticket as u64, operation);
         host.settle();
@@ -190,20 +163,13 @@ fn shard_time_survives_a_restart_up_to_half_a_second() {
         host.pass(Duration::from_millis(100));
     }
     let mut host = host.restart(Duration::from_secs(3600));
-    assert!(
-        host.reads("a").is_some(),
-        "the time it was down does not count"
-    );
+    assert!(host.reads("a").is_some(), "the time it was down does not count");
     host.pass(Duration::from_millis(1400));
     assert!(host.reads("a").is_some());
     for _ in 0..12 {
         host.pass(Duration::from_millis(100));
     }
-    assert_eq!(
-        host.reads("a"),
-        None,
-        "of 8 s before the restart at most half a second was lost"
-    );
+    assert_eq!(host.reads("a"), None, "of 8 s before the restart at most half a second was lost");
 }
 
 #[test]
@@ -233,11 +199,7 @@ fn a_command_on_a_due_key_finds_it_expired() {
     };
     host.write(2, absent);
     host.settle();
-    assert_eq!(
-        host.answers.last().unwrap().1.reply,
-        done_put(3),
-        "2 was its expiry"
-    );
+    assert_eq!(host.answers.last().unwrap().1.reply, done_put(3), "2 was its expiry");
 }
 
 #[test]
@@ -266,48 +228,17 @@ fn a_listing_is_bounded_and_in_order() {
         bytes_max: 1000,
         keys_only: false,
     };
+    assert_eq!(list(&all), ["a", "aa", "ab", "b", "c", "\u{ff}"], "what is due is left out");
+    assert_eq!(list(&ListQuery { prefix: "a".into(), ..all.clone() }), ["a", "aa", "ab"]);
     assert_eq!(
-        list(&all),
-        ["a", "aa", "ab", "b", "c", "\u{ff}"],
-        "what is due is left out"
-    );
-    assert_eq!(
-        list(&ListQuery {
-            prefix: "a".into(),
-            ..all.clone()
-        }),
-        ["a", "aa", "ab"]
-    );
-    assert_eq!(
-        list(&ListQuery {
-            prefix: "a".into(),
-            after: Some(key("a")),
-            ..all.clone()
-        }),
+        list(&ListQuery { prefix: "a".into(), after: Some(key("a")), ..all.clone() }),
         ["aa", "ab"]
     );
     assert_eq!(
-        list(&ListQuery {
-            start: "aa".into(),
-            end: Some("b".into()),
-            ..all.clone()
-        }),
+        list(&ListQuery { start: "aa".into(), end: Some("b".into()), ..all.clone() }),
         ["aa", "ab"]
     );
-    assert_eq!(
-        list(&ListQuery {
-            limit: 2,
-            ..all.clone()
-        }),
-        ["a", "aa"]
-    );
-    assert_eq!(
-        list(&ListQuery {
-            bytes_max: 1,
-            ..all
-        }),
-        ["a"],
-        "one item at least"
-    );
+    assert_eq!(list(&ListQuery { limit: 2, ..all.clone() }), ["a", "aa"]);
+    assert_eq!(list(&ListQuery { bytes_max: 1, ..all }), ["a"], "one item at least");
     assert_eq!(host.engine.blocks(), false);
 }

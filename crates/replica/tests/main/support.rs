@@ -27,13 +27,7 @@ impl Bench {
     pub fn new() -> Self {
         let engine = engine();
         let machine = Machine::open(&engine, GROUP, 1).unwrap();
-        Self {
-            engine,
-            machine,
-            now: ShardTime(1000),
-            effects: Vec::new(),
-            index: 0,
-        }
+        Self { engine, machine, now: ShardTime(1000), effects: Vec::new(), index: 0 }
     }
 
     /// Applies one entry with everything that `fill` puts into it.
@@ -41,22 +35,11 @@ impl Bench {
         let mut payload = PayloadBuilder::new();
         fill(&mut payload);
         self.index += 1;
-        let entry = Entry {
-            term: Term(1),
-            index: Index(self.index),
-            payload: payload.finish(self.now),
-        };
-        let mut out = Applying {
-            effects: Some(Vec::new()),
-            ..Applying::default()
-        };
-        self.machine
-            .apply(&mut self.engine, &[entry], &mut out)
-            .unwrap();
-        let position = Applied {
-            index: Index(self.index),
-            term: Term(1),
-        };
+        let entry =
+            Entry { term: Term(1), index: Index(self.index), payload: payload.finish(self.now) };
+        let mut out = Applying { effects: Some(Vec::new()), ..Applying::default() };
+        self.machine.apply(&mut self.engine, &[entry], &mut out).unwrap();
+        let position = Applied { index: Index(self.index), term: Term(1) };
         assert_eq!(self.engine.applied(GROUP).unwrap(), position);
         self.effects.extend(out.effects.take().unwrap());
         let (applied, answers) = out.answers.pop().unwrap();
@@ -80,14 +63,11 @@ impl Bench {
 
     /// Applies one operation without identity.
     pub fn run(&mut self, operation: Operation) -> Reply {
-        self.command(&CommandIdentity::None, false, &[operation])
-            .reply
+        self.command(&CommandIdentity::None, false, &[operation]).reply
     }
 
     pub fn value(&mut self, key: &str) -> Option<(Version, Bytes)> {
-        match self.run(Operation::Get {
-            key: self::key(key),
-        }) {
+        match self.run(Operation::Get { key: self::key(key) }) {
             Reply::Done(Done::Got(found)) => found.map(|found| (found.version, found.value)),
             other => panic!("{other:?}"),
         }
@@ -103,19 +83,11 @@ pub fn put(name: &str, value: &str) -> Operation {
 }
 
 pub fn put_if(name: &str, value: &str, condition: Condition) -> Operation {
-    Operation::Put {
-        key: key(name),
-        value: Bytes::from(value.to_owned()),
-        ttl: None,
-        condition,
-    }
+    Operation::Put { key: key(name), value: Bytes::from(value.to_owned()), ttl: None, condition }
 }
 
 pub fn delete(name: &str) -> Operation {
-    Operation::Delete {
-        key: key(name),
-        condition: Condition::Always,
-    }
+    Operation::Delete { key: key(name), condition: Condition::Always }
 }
 
 pub fn get(name: &str) -> Operation {

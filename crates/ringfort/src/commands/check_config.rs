@@ -38,9 +38,7 @@ fn text(effective: &Effective) -> String {
             lines.push(String::new());
         }
         lines.push(format!("[{section}]"));
-        let rows = effective
-            .rows()
-            .filter(|(key, ..)| table::section_of(key) == section);
+        let rows = effective.rows().filter(|(key, ..)| table::section_of(key) == section);
         lines.extend(rows.map(|(key, value, origin)| {
             let name = key.split_once('.').map_or(key, |(_, name)| name);
             // JSON's strings, numbers, booleans and lists are TOML's too.

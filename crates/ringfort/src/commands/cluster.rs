@@ -61,10 +61,7 @@ fn shard_states(cluster: &Cluster) -> BTreeMap<&str, usize> {
 
 fn totals(cluster: &Cluster) -> (u64, u64) {
     let add = |(keys, bytes): (u64, u64), shard: &ShardStatus| {
-        (
-            keys.saturating_add(shard.keys),
-            bytes.saturating_add(shard.bytes),
-        )
+        (keys.saturating_add(shard.keys), bytes.saturating_add(shard.bytes))
     };
     cluster.shards.iter().fold((0, 0), add)
 }
@@ -88,71 +85,33 @@ fn status_document(cluster: &Cluster, readiness: &Readiness) -> serde_json::Valu
 
 fn status_text(cluster: &Cluster, readiness: &Readiness) -> String {
     let mut rows: Vec<(&str, String)> = Vec::new();
-    rows.push((
-        "cluster",
-        format!("{} (epoch {})", cluster.cluster_id, cluster.epoch),
-    ));
+    rows.push(("cluster", format!("{} (epoch {})", cluster.cluster_id, cluster.epoch)));
     rows.push(("node", answering_node(cluster)));
     rows.push(("ready", ready_text(readiness)));
-    let active = cluster
-        .nodes
-        .iter()
-        .filter(|node| node.state == "active")
-        .count();
-    rows.push((
-        "nodes",
-        format!("{active} active of {}", cluster.nodes.len()),
-    ));
-    let states: Vec<_> = shard_states(cluster)
-        .into_iter()
-        .map(|(state, n)| format!("{n} {state}"))
-        .collect();
-    rows.push((
-        "shards",
-        format!("{} of {}", states.join(", "), cluster.shards.len()),
-    ));
+    let active = cluster.nodes.iter().filter(|node| node.state == "active").count();
+    rows.push(("nodes", format!("{active} active of {}", cluster.nodes.len())));
+    let states: Vec<_> =
+        shard_states(cluster).into_iter().map(|(state, n)| format!("{n} {state}")).collect();
+    rows.push(("shards", format!("{} of {}", states.join(", "), cluster.shards.len())));
     let wanted = usize::try_from(cluster.replication_factor).unwrap_or(usize::MAX);
-    let fewest = cluster
-        .shards
-        .iter()
-        .map(|shard| shard.replicas.len())
-        .min()
-        .unwrap_or(0);
-    let short = if fewest < wanted {
-        " (under-replicated)"
-    } else {
-        ""
-    };
+    let fewest = cluster.shards.iter().map(|shard| shard.replicas.len()).min().unwrap_or(0);
+    let short = if fewest < wanted { " (under-replicated)" } else { "" };
     rows.push(("replicas", format!("{fewest} of {wanted} wanted{short}")));
     let (keys, bytes) = totals(cluster);
     rows.push(("keys", output::grouped(keys)));
     rows.push(("data", output::human_size(bytes)));
-    for shard in cluster
-        .shards
-        .iter()
-        .filter(|shard| !shard.reason.is_empty())
-    {
+    for shard in cluster.shards.iter().filter(|shard| !shard.reason.is_empty()) {
         rows.push((
             "warning",
             format!("shard {} is {}: {}", shard.shard, shard.state, shard.reason),
         ));
     }
-    rows.extend(
-        cluster
-            .warnings
-            .iter()
-            .map(|warning| ("warning", warning.clone())),
-    );
-    rows.into_iter()
-        .map(|(name, text)| format!("{name:<10}{text}\n"))
-        .collect()
+    rows.extend(cluster.warnings.iter().map(|warning| ("warning", warning.clone())));
+    rows.into_iter().map(|(name, text)| format!("{name:<10}{text}\n")).collect()
 }
 
 fn answering_node(cluster: &Cluster) -> String {
-    let node = cluster
-        .nodes
-        .iter()
-        .find(|node| node.id == cluster.answered_by);
+    let node = cluster.nodes.iter().find(|node| node.id == cluster.answered_by);
     match node {
         Some(node) if node.version.is_empty() => format!("{} at {}", node.id, node.client),
         Some(node) => format!("{} at {}, version {}", node.id, node.client, node.version),
@@ -165,25 +124,20 @@ fn ready_text(readiness: &Readiness) -> String {
         return "yes".into();
     }
     let failed = readiness.checks.iter().filter(|check| !check.ok);
-    let failed: Vec<_> = failed
-        .map(|check| format!("{}: {}", check.name, check.detail))
-        .collect();
+    let failed: Vec<_> = failed.map(|check| format!("{}: {}", check.name, check.detail)).collect();
     format!("no ({})", failed.join("; "))
 }
 
 async fn nodes(arguments: &ClusterArguments) -> Result<Exit, Failure> {
     if arguments.connection.output == Format::Json {
-        let document = ask(arguments, async |client| {
-            client.json("/v1/cluster/nodes").await
-        })
-        .await?;
+        let document =
+            ask(arguments, async |client| client.json("/v1/cluster/nodes").await).await?;
         output::print_json(&document)?;
         return Ok(Exit::Done);
     }
     let cluster = ask(arguments, Client::cluster).await?;
-    let mut table = output::table([
-        "NODE", "STATE", "CLIENT", "PEER", "ZONE", "CAPACITY", "SHARDS", "VERSION",
-    ]);
+    let mut table =
+        output::table(["NODE", "STATE", "CLIENT", "PEER", "ZONE", "CAPACITY", "SHARDS", "VERSION"]);
     for node in &cluster.nodes {
         let holds =
             |shard: &&ShardStatus| shard.replicas.iter().any(|replica| replica.node == node.id);
@@ -215,9 +169,8 @@ async fn shards(node: Option<&str>, arguments: &ClusterArguments) -> Result<Exit
     let here = |shard: &&ShardStatus| {
         node.is_none_or(|node| shard.replicas.iter().any(|replica| replica.node == node))
     };
-    let mut table = output::table([
-        "SHARD", "TOKENS", "STATE", "LEADER", "REPLICAS", "KEYS", "DATA",
-    ]);
+    let mut table =
+        output::table(["SHARD", "TOKENS", "STATE", "LEADER", "REPLICAS", "KEYS", "DATA"]);
     for shard in cluster.shards.iter().filter(here) {
         table.add_row([
             shard.shard.to_string(),
@@ -234,10 +187,8 @@ async fn shards(node: Option<&str>, arguments: &ClusterArguments) -> Result<Exit
 }
 
 fn replicas_text(replicas: &[ReplicaStatus]) -> String {
-    let texts: Vec<_> = replicas
-        .iter()
-        .map(|replica| format!("{} ({})", replica.node, replica.role))
-        .collect();
+    let texts: Vec<_> =
+        replicas.iter().map(|replica| format!("{} ({})", replica.node, replica.role)).collect();
     texts.join(", ")
 }
 
@@ -250,16 +201,14 @@ async fn route(key: &OsString, arguments: &ClusterArguments) -> Result<Exit, Fai
     let rows = [
         ("key", output::escape(key.as_bytes())),
         ("token", route.token),
-        ("shard", route.shard.to_string()),
-        ("state", route.state),
-        ("reason", route.reason),
-        ("leader", route.leader.unwrap_or_else(|| "none".into())),
-        ("replicas", replicas_text(&route.replicas)),
+        ("shard", route.shard.shard.to_string()),
+        ("state", route.shard.state),
+        ("reason", route.shard.reason),
+        ("leader", route.shard.leader.unwrap_or_else(|| "none".into())),
+        ("replicas", replicas_text(&route.shard.replicas)),
     ];
     let known = rows.into_iter().filter(|(_, text)| !text.is_empty());
-    let text: String = known
-        .map(|(name, text)| format!("{name:<10}{text}\n"))
-        .collect();
+    let text: String = known.map(|(name, text)| format!("{name:<10}{text}\n")).collect();
     output::print(text.as_bytes())?;
     Ok(Exit::Done)
 }
@@ -288,14 +237,12 @@ async fn change(change: Change, node: &str, arguments: &ChangeArguments) -> Resu
         return Err(unknown_node(&cluster, node));
     }
     let what = match change {
-        Change::Drain => format!(
-            "move every replica off node {node} of cluster {}",
-            cluster.cluster_id
-        ),
-        Change::Remove => format!(
-            "remove node {node} from cluster {} for ever",
-            cluster.cluster_id
-        ),
+        Change::Drain => {
+            format!("move every replica off node {node} of cluster {}", cluster.cluster_id)
+        }
+        Change::Remove => {
+            format!("remove node {node} from cluster {} for ever", cluster.cluster_id)
+        }
     };
     if let Decision::Stop(exit) = decide(&what, arguments)? {
         return Ok(exit);
@@ -324,11 +271,8 @@ async fn needs_cluster(arguments: &ChangeArguments, what: &str) -> Result<Exit, 
 }
 
 async fn init(arguments: &ChangeArguments) -> Result<Exit, Failure> {
-    needs_cluster(
-        arguments,
-        "the node has a cluster already: it forms its own at its first start",
-    )
-    .await
+    needs_cluster(arguments, "the node has a cluster already: it forms its own at its first start")
+        .await
 }
 
 async fn set(setting: &str, arguments: &ChangeArguments) -> Result<Exit, Failure> {

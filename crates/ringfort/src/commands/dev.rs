@@ -131,33 +131,33 @@ async fn run_nodes(nodes: &[NodeOptions]) -> Result<Exit, Failure> {
         .map_err(|error| Failure::not_done(format_args!("signals cannot be watched: {error}")))?;
     let (stop, stopped) = watch::channel(false);
     let mut running = JoinSet::new();
-    for node in nodes {
-        say(&format!(
-            "node {}: http://127.0.0.1:{}, data in {}",
-            node.id,
-            node.client_port,
-            node.data_dir.display()
-        ));
-        running.spawn(node_process::watch(
-            node.id.clone(),
-            node.spawn()?,
-            stopped.clone(),
-        ));
-    }
-    let exit = tokio::select! {
-        () = signals.recv() => Exit::Done,
-        exit = watch_nodes(nodes, &mut running) => exit?,
+    let ended = tokio::select! {
+        () = signals.recv() => Ok(Exit::Done),
+        ended = start_and_watch(nodes, &mut running, &stopped) => ended,
     };
     stop.send_replace(true);
     let mut clean = true;
     while let Some(ended) = running.join_next().await {
         clean &= ended.is_ok_and(|ended| stopped_well(&ended));
     }
-    Ok(if exit == Exit::Done && !clean {
-        Exit::NotDone
-    } else {
-        exit
-    })
+    match ended? {
+        Exit::Done if !clean => Ok(Exit::NotDone),
+        exit => Ok(exit),
+    }
+}
+
+/// Starts the nodes, and watches them until none is left.
+async fn start_and_watch(
+    nodes: &[NodeOptions],
+    running: &mut JoinSet<Ended>,
+    stopped: &watch::Receiver<bool>,
+) -> Result<Exit, Failure> {
+    for node in nodes {
+        let (id, port, data_dir) = (&node.id, node.client_port, node.data_dir.display());
+        say(&format!("node {id}: http://127.0.0.1:{port}, data in {data_dir}"));
+        running.spawn(node_process::watch(id.clone(), node.spawn()?, stopped.clone()));
+    }
+    watch_nodes(nodes, running).await
 }
 
 /// Waits until all are ready, says so, and goes on until none is left.
@@ -180,16 +180,8 @@ async fn watch_nodes(nodes: &[NodeOptions], running: &mut JoinSet<Ended>) -> Res
 
 /// A node that refuses its configuration has said what is wrong with it.
 fn exit_before_ready(ended: &Ended) -> Exit {
-    let code = ended
-        .status
-        .as_ref()
-        .ok()
-        .and_then(std::process::ExitStatus::code);
-    if code == Some(Exit::Usage as i32) {
-        Exit::Usage
-    } else {
-        Exit::NotDone
-    }
+    let code = ended.status.as_ref().ok().and_then(std::process::ExitStatus::code);
+    if code == Some(Exit::Usage as i32) { Exit::Usage } else { Exit::NotDone }
 }
 
 async fn await_ready(nodes: &[NodeOptions]) -> Result<(), Failure> {
@@ -213,11 +205,7 @@ fn report(ended: &Ended) {
 
 /// Whether a node that was asked to stop did so; one that did not is reported.
 fn stopped_well(ended: &Ended) -> bool {
-    let well = ended.asked
-        && ended
-            .status
-            .as_ref()
-            .is_ok_and(std::process::ExitStatus::success);
+    let well = ended.asked && ended.status.as_ref().is_ok_and(std::process::ExitStatus::success);
     if !well {
         report(ended);
     }

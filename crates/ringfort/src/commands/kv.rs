@@ -39,8 +39,7 @@ fn key(text: OsString) -> Result<Key, Failure> {
 /// Lets the client try again without writing twice.
 fn identity() -> Result<Option<String>, Failure> {
     let key = random_idempotency_key();
-    key.map(Some)
-        .ok_or_else(|| Failure::not_done("the system gives no random numbers"))
+    key.map(Some).ok_or_else(|| Failure::not_done("the system gives no random numbers"))
 }
 
 async fn put(arguments: PutArguments) -> Result<Exit, Failure> {
@@ -56,15 +55,9 @@ async fn put(arguments: PutArguments) -> Result<Exit, Failure> {
         (_, Some(version)) => Condition::version(Version(version)),
         _ => Condition::Always,
     };
-    let options = PutOptions {
-        ttl: arguments.ttl,
-        condition,
-        idempotency_key: identity()?,
-    };
+    let options = PutOptions { ttl: arguments.ttl, condition, idempotency_key: identity()? };
     let written = client.put(&key, value, &options).await;
-    let version = written
-        .map_err(|error| Failure::of_call(&error, format))?
-        .version;
+    let version = written.map_err(|error| Failure::of_call(&error, format))?.version;
     match format {
         Format::Table => output::say(&format!("version {version}")),
         Format::Json => output::print_json(&json!({ "version": version.0 }))?,
@@ -78,10 +71,7 @@ fn value(argument: OsString) -> Result<Bytes, Failure> {
         return Ok(argument.into_vec().into());
     }
     let mut value = Vec::new();
-    let read = std::io::stdin()
-        .lock()
-        .take(INPUT_BYTES_MAX + 1)
-        .read_to_end(&mut value);
+    let read = std::io::stdin().lock().take(INPUT_BYTES_MAX + 1).read_to_end(&mut value);
     read.map_err(|error| Failure::not_done(format_args!("standard input: {error}")))?;
     if value.len() as u64 > INPUT_BYTES_MAX {
         return Err(Failure::usage(
@@ -104,10 +94,7 @@ async fn get(arguments: GetArguments) -> Result<Exit, Failure> {
         output::put_bytes(&mut document, "key", key.as_bytes());
         output::put_bytes(&mut document, "value", &found.value);
         document.insert("version".into(), found.version.0.into());
-        for (name, number) in [
-            ("ttl_ms", found.ttl_ms),
-            ("staleness_ms", found.staleness_ms),
-        ] {
+        for (name, number) in [("ttl_ms", found.ttl_ms), ("staleness_ms", found.staleness_ms)] {
             if let Some(number) = number {
                 document.insert(name.into(), number.into());
             }
@@ -123,20 +110,15 @@ async fn get(arguments: GetArguments) -> Result<Exit, Failure> {
 }
 
 fn consistency(stale: bool) -> Consistency {
-    if stale {
-        Consistency::Stale
-    } else {
-        Consistency::Linearizable
-    }
+    if stale { Consistency::Stale } else { Consistency::Linearizable }
 }
 
 /// Says that a key is not there.
 fn absent(key: &Key, format: Format) -> Result<Exit, Failure> {
     match format {
-        Format::Table => output::say(&format!(
-            "ringfort: no such key: {}",
-            output::escape(key.as_bytes())
-        )),
+        Format::Table => {
+            output::say(&format!("ringfort: no such key: {}", output::escape(key.as_bytes())))
+        }
         Format::Json => {
             output::say(&json!({ "error": "no such key", "code": "key_not_found" }).to_string());
         }
@@ -148,17 +130,11 @@ async fn delete(arguments: DelArguments) -> Result<Exit, Failure> {
     let key = key(arguments.key)?;
     let format = arguments.connection.output;
     let client = arguments.connection.client()?;
-    let condition = arguments
-        .if_version
-        .map(|version| Condition::version(Version(version)));
-    let options = DeleteOptions {
-        condition: condition.unwrap_or_default(),
-        idempotency_key: identity()?,
-    };
+    let condition = arguments.if_version.map(|version| Condition::version(Version(version)));
+    let options =
+        DeleteOptions { condition: condition.unwrap_or_default(), idempotency_key: identity()? };
     let deleted = client.delete(&key, &options).await;
-    let version = deleted
-        .map_err(|error| Failure::of_call(&error, format))?
-        .version;
+    let version = deleted.map_err(|error| Failure::of_call(&error, format))?.version;
     match (version, format) {
         (None, Format::Table) => return absent(&key, format),
         (Some(version), Format::Table) => output::say(&format!("deleted, version {version}")),
@@ -167,11 +143,7 @@ async fn delete(arguments: DelArguments) -> Result<Exit, Failure> {
             output::print_json(&json!({ "deleted": true, "version": version.0 }))?;
         }
     }
-    Ok(if version.is_some() {
-        Exit::Done
-    } else {
-        Exit::No
-    })
+    Ok(if version.is_some() { Exit::Done } else { Exit::No })
 }
 
 async fn scan(arguments: ScanArguments) -> Result<Exit, Failure> {
@@ -190,9 +162,7 @@ async fn scan(arguments: ScanArguments) -> Result<Exit, Failure> {
     loop {
         let page = next_page(&client, &query).await;
         let page = page.map_err(|error| Failure::of_call(&error, format))?;
-        let take = usize::try_from(left)
-            .unwrap_or(usize::MAX)
-            .min(page.items.len());
+        let take = usize::try_from(left).unwrap_or(usize::MAX).min(page.items.len());
         left -= take as u64;
         let more = page.next_cursor.filter(|_| left > 0);
         printer.page(&page.items[..take], more.is_none())?;
@@ -221,12 +191,7 @@ struct ItemPrinter {
 
 impl ItemPrinter {
     fn new(format: Format, keys_only: bool) -> Self {
-        Self {
-            format,
-            keys_only,
-            terminal: output::is_terminal(),
-            printed: false,
-        }
+        Self { format, keys_only, terminal: output::is_terminal(), printed: false }
     }
 
     fn page(&mut self, items: &[Item], last: bool) -> Result<(), Failure> {
@@ -265,27 +230,15 @@ impl ItemPrinter {
 
     fn line(&self, item: &Item) -> String {
         let key = output::escape(item.key.as_bytes());
-        if self.keys_only {
-            key
-        } else {
-            format!("{key}\t{}", output::escape(&item.value))
-        }
+        if self.keys_only { key } else { format!("{key}\t{}", output::escape(&item.value)) }
     }
 
     fn table(&self, items: &[Item]) -> comfy_table::Table {
-        let mut table = output::table([
-            "KEY",
-            "VERSION",
-            "TTL",
-            if self.keys_only { "" } else { "VALUE" },
-        ]);
+        let mut table =
+            output::table(["KEY", "VERSION", "TTL", if self.keys_only { "" } else { "VALUE" }]);
         for item in items {
             let ttl = item.ttl_ms.map_or("-".into(), human_ttl);
-            let value = if self.keys_only {
-                String::new()
-            } else {
-                shortened(&item.value)
-            };
+            let value = if self.keys_only { String::new() } else { shortened(&item.value) };
             table.add_row([
                 output::escape(item.key.as_bytes()),
                 item.version.to_string(),
@@ -299,11 +252,7 @@ impl ItemPrinter {
 
 /// What is left to live, in seconds from a second on.
 fn human_ttl(ms: u64) -> String {
-    if ms < 1000 {
-        format!("{ms}ms")
-    } else {
-        format!("{}s", ms / 1000)
-    }
+    if ms < 1000 { format!("{ms}ms") } else { format!("{}s", ms / 1000) }
 }
 
 /// The beginning of a value, and how much there is of it.

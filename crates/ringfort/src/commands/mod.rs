@@ -35,8 +35,6 @@ fn block_on<F: Future>(future: F) -> Result<F::Output, Failure> {
 
 /// A runtime of this thread alone: a command waits for one thing, or for few.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| Failure::not_done(format_args!("no runtime: {error}")))
 }

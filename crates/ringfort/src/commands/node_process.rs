@@ -55,11 +55,7 @@ impl NodeOptions {
         data_dir.push(&self.data_dir);
         command.arg("--set").arg(data_dir);
         // Its own group: Ctrl-C on the terminal comes to us alone, and we stop it once.
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .process_group(0)
-            .kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0).kill_on_drop(true);
         command
     }
 
@@ -81,11 +77,7 @@ pub(super) async fn watch(id: String, mut child: Child, mut stop: watch::Receive
         _ = stop.wait_for(|stop| *stop) => None,
     };
     if let Some(status) = by_itself {
-        return Ended {
-            id,
-            status,
-            asked: false,
-        };
+        return Ended { id, status, asked: false };
     }
     terminate(&child);
     let status = match tokio::time::timeout(STOP_PATIENCE, child.wait()).await {
@@ -99,20 +91,13 @@ pub(super) async fn watch(id: String, mut child: Child, mut stop: watch::Receive
         }
     };
     drop(input);
-    Ended {
-        id,
-        status,
-        asked: true,
-    }
+    Ended { id, status, asked: true }
 }
 
 /// Sends SIGTERM. A process that has ended meanwhile needs none: it is not reaped before `wait` says so, and its id
 /// cannot have been given to another.
 fn terminate(child: &Child) {
-    let pid = child
-        .id()
-        .and_then(|id| i32::try_from(id).ok())
-        .and_then(Pid::from_raw);
+    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     if let Some(pid) = pid {
         kill_process(pid, Signal::TERM).unwrap_or_default();
     }

@@ -47,11 +47,7 @@ fn start_log(effective: &Effective) -> Result<Logging, Problems> {
     let settings = &effective.settings.logging;
     logging::install(&settings.level, settings.format, &settings.output).map_err(|error| {
         let mut problems = Problems::default();
-        problems.add(
-            effective.origin("logging.output"),
-            "logging.output",
-            error.to_string(),
-        );
+        problems.add(effective.origin("logging.output"), "logging.output", error.to_string());
         problems
     })
 }
@@ -97,9 +93,7 @@ fn serve(
 }
 
 fn next(events: &Receiver<Event>) -> Result<Event, Failure> {
-    events
-        .recv()
-        .map_err(|_| Failure::not_done("nobody watches for signals any more"))
+    events.recv().map_err(|_| Failure::not_done("nobody watches for signals any more"))
 }
 
 /// What kept the node from starting, on standard error and in the log, once where they are the same.
@@ -149,9 +143,7 @@ fn send(events: &Sender<Event>, event: Event) {
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
     let spawned = std::thread::Builder::new().name(name.into()).spawn(work);
-    spawned
-        .map(drop)
-        .map_err(|error| Failure::not_done(format_args!("no thread: {error}")))
+    spawned.map(drop).map_err(|error| Failure::not_done(format_args!("no thread: {error}")))
 }
 
 /// Takes over the signals before anything is started: none is lost.

@@ -32,11 +32,8 @@ pub(crate) fn check(effective: &Effective, problems: &mut Problems) {
         let said = std::iter::once(&rule.key).chain(rule.with);
         let origin = said.map(|key| effective.origin(key)).max();
         let own = effective.origin(rule.key);
-        let origin = if own == super::origin::Origin::Default {
-            origin.unwrap_or(own)
-        } else {
-            own
-        };
+        let origin =
+            if own == super::origin::Origin::Default { origin.unwrap_or(own) } else { own };
         problems.add(origin, rule.key, what);
     }
 }
@@ -47,11 +44,7 @@ static RULES: &[Rule] = &[
         with: &["security.insecure"],
         what: |s| exposed(s, s.listen.client),
     },
-    Rule {
-        key: "listen.peer",
-        with: &["security.insecure"],
-        what: |s| exposed(s, s.listen.peer),
-    },
+    Rule { key: "listen.peer", with: &["security.insecure"], what: |s| exposed(s, s.listen.peer) },
     Rule {
         key: "listen.health",
         with: &["security.insecure"],
@@ -60,13 +53,7 @@ static RULES: &[Rule] = &[
     Rule {
         key: "listen.client",
         with: &["listen.advertise_client"],
-        what: |s| {
-            unnamed(
-                s.listen.client,
-                s.listen.advertise_client.as_deref(),
-                "client",
-            )
-        },
+        what: |s| unnamed(s.listen.client, s.listen.advertise_client.as_deref(), "client"),
     },
     Rule {
         key: "listen.peer",
@@ -91,23 +78,13 @@ static RULES: &[Rule] = &[
     Rule {
         key: "cluster.seeds",
         with: &[],
-        what: |s| {
-            later(
-                !s.cluster.seeds.is_empty(),
-                "a cluster of several nodes",
-                "leave it out",
-            )
-        },
+        what: |s| later(!s.cluster.seeds.is_empty(), "a cluster of several nodes", "leave it out"),
     },
     Rule {
         key: "cluster.bootstrap_expect",
         with: &[],
         what: |s| {
-            later(
-                s.cluster.expected() > 1,
-                "a cluster of several nodes",
-                "1 is what there is",
-            )
+            later(s.cluster.expected() > 1, "a cluster of several nodes", "1 is what there is")
         },
     },
     Rule {
@@ -122,11 +99,7 @@ static RULES: &[Rule] = &[
         key: "storage.engine",
         with: &[],
         what: |s| {
-            later(
-                s.storage.engine != Engine::Memory,
-                "this engine",
-                "\"memory\" is what there is",
-            )
+            later(s.storage.engine != Engine::Memory, "this engine", "\"memory\" is what there is")
         },
     },
     Rule {
@@ -177,20 +150,28 @@ static RULES: &[Rule] = &[
         key: "limits.max_request_bytes",
         with: &["storage.segment_bytes"],
         what: |s| {
-            let half = s.storage.segment_bytes / 2;
-            let over = s.limits.max_request_bytes as u64 > half;
+            let quarter = s.storage.segment_bytes / 4;
+            let over = s.limits.max_request_bytes as u64 > quarter;
             over.then(|| {
-                let half = format_size(half);
-                format!("must not be above half of storage.segment_bytes ({half}): no record spans segments of the log")
+                let quarter = format_size(quarter);
+                format!("must not be above a quarter of storage.segment_bytes ({quarter}): no record of the log spans segments")
             })
+        },
+    },
+    Rule {
+        key: "storage.segment_bytes",
+        with: &[],
+        what: |s| {
+            let odd = !s.storage.segment_bytes.is_multiple_of(4096);
+            odd.then(|| "must be a multiple of 4096 bytes, the size of a page".into())
         },
     },
     Rule {
         key: "storage.log_bytes",
         with: &["storage.segment_bytes"],
         what: |s| {
-            let short = s.storage.log_bytes < 4 * s.storage.segment_bytes;
-            short.then(|| "must be at least four times storage.segment_bytes".into())
+            let short = s.storage.log_bytes < 2 * s.storage.segment_bytes;
+            short.then(|| "must be at least twice storage.segment_bytes".into())
         },
     },
 ];

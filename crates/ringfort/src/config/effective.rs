@@ -24,10 +24,7 @@ impl Effective {
     pub(crate) fn load(sources: &Sources) -> Result<Self, Problems> {
         let mut problems = Problems::default();
         let assignments = sources.assignments(&mut problems);
-        let mut effective = Self {
-            settings: Settings::default(),
-            origins: BTreeMap::new(),
-        };
+        let mut effective = Self { settings: Settings::default(), origins: BTreeMap::new() };
         for assignment in assignments {
             effective.assign(assignment, &mut problems);
         }
@@ -77,10 +74,7 @@ fn nearest(key: &str) -> Option<&'static str> {
         }
         edits(key, known)
     };
-    let best = SETTINGS
-        .iter()
-        .map(|setting| (distance(setting.key), setting.key))
-        .min()?;
+    let best = SETTINGS.iter().map(|setting| (distance(setting.key), setting.key)).min()?;
     (best.0 <= key.chars().count() / 3).then_some(best.1)
 }
 

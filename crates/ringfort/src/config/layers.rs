@@ -27,11 +27,7 @@ pub(crate) struct Sources {
 impl Sources {
     /// These, with the environment of this process.
     pub(crate) fn with_environment(file: Option<PathBuf>, flags: Vec<String>) -> Self {
-        Self {
-            file,
-            environment: std::env::vars_os().collect(),
-            flags,
-        }
+        Self { file, environment: std::env::vars_os().collect(), flags }
     }
 
     /// What all layers assign, the weakest first.
@@ -78,32 +74,23 @@ fn assign_variable(
     problems: &mut Problems,
 ) {
     let name = name.to_string_lossy();
-    let Some((section, key)) = name
-        .strip_prefix(PREFIX)
-        .and_then(|rest| rest.split_once("__"))
+    let Some((section, key)) = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once("__"))
     else {
         return;
     };
     let key = format!("{section}.{key}").to_ascii_lowercase();
-    let origin = Origin::Environment {
-        variable: name.into_owned(),
-    };
+    let origin = Origin::Environment { variable: name.into_owned() };
     match value.to_str() {
-        Some(text) => assignments.push(Assignment {
-            key,
-            value: Value::Text(text.to_owned()),
-            origin,
-        }),
+        Some(text) => {
+            assignments.push(Assignment { key, value: Value::Text(text.to_owned()), origin })
+        }
         None => problems.add(origin, key, "is not valid UTF-8"),
     }
 }
 
 fn read_file(path: &Path, assignments: &mut Vec<Assignment>, problems: &mut Problems) {
     let whole = |what: String, line| Problem {
-        origin: Origin::File {
-            path: path.to_owned(),
-            line,
-        },
+        origin: Origin::File { path: path.to_owned(), line },
         key: None,
         what,
     };
@@ -112,15 +99,12 @@ fn read_file(path: &Path, assignments: &mut Vec<Assignment>, problems: &mut Prob
         .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
     match read {
         Err(error) => {
-            return problems
-                .0
-                .push(whole(format!("cannot be read: {error}"), 0));
+            return problems.0.push(whole(format!("cannot be read: {error}"), 0));
         }
         Ok(_) if bytes.len() as u64 > FILE_BYTES_MAX => {
-            return problems.0.push(whole(
-                "is larger than 1 MiB: is this a configuration?".into(),
-                0,
-            ));
+            return problems
+                .0
+                .push(whole("is larger than 1 MiB: is this a configuration?".into(), 0));
         }
         Ok(_) => {}
     }
@@ -134,9 +118,7 @@ fn read_file(path: &Path, assignments: &mut Vec<Assignment>, problems: &mut Prob
     let (root, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let line = error.span().map_or(0, |span| line_at(&bytes, span.start));
-        problems
-            .0
-            .push(whole(error.message().trim().to_owned(), line));
+        problems.0.push(whole(error.message().trim().to_owned(), line));
     }
     if errors.is_empty() {
         assign_sections(path, text, root.get_ref(), assignments, problems);
@@ -155,10 +137,8 @@ fn assign_sections(
     assignments: &mut Vec<Assignment>,
     problems: &mut Problems,
 ) {
-    let origin = |offset| Origin::File {
-        path: path.to_owned(),
-        line: line_at(text.as_bytes(), offset),
-    };
+    let origin =
+        |offset| Origin::File { path: path.to_owned(), line: line_at(text.as_bytes(), offset) };
     for (section, content) in root {
         let at = origin(section.span().start);
         let section: &str = section.get_ref();

@@ -53,18 +53,12 @@ pub(crate) struct Problems(pub(crate) Vec<Problem>);
 
 impl Problems {
     pub(crate) fn add(&mut self, origin: Origin, key: impl Into<String>, what: impl Into<String>) {
-        self.0.push(Problem {
-            origin,
-            key: Some(key.into()),
-            what: what.into(),
-        });
+        self.0.push(Problem { origin, key: Some(key.into()), what: what.into() });
     }
 
     /// Whether this setting was found wrong.
     pub(crate) fn concern(&self, key: &str) -> bool {
-        self.0
-            .iter()
-            .any(|problem| problem.key.as_deref() == Some(key))
+        self.0.iter().any(|problem| problem.key.as_deref() == Some(key))
     }
 
     /// The value, if nothing is wrong.

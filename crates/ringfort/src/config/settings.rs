@@ -101,8 +101,7 @@ impl Default for Cluster {
 impl Cluster {
     /// `bootstrap_expect`, or the default that the seeds give it.
     pub(crate) fn expected(&self) -> u32 {
-        self.bootstrap_expect
-            .unwrap_or(u32::from(self.seeds.is_empty()))
+        self.bootstrap_expect.unwrap_or(u32::from(self.seeds.is_empty()))
     }
 }
 
@@ -115,11 +114,8 @@ pub(crate) enum Engine {
 }
 
 impl Engine {
-    pub(crate) const ALL: [(&'static str, Self); 3] = [
-        ("memory", Self::Memory),
-        ("lsm", Self::Lsm),
-        ("rocksdb", Self::RocksDb),
-    ];
+    pub(crate) const ALL: [(&'static str, Self); 3] =
+        [("memory", Self::Memory), ("lsm", Self::Lsm), ("rocksdb", Self::RocksDb)];
 }
 
 /// How data is kept.
@@ -158,10 +154,7 @@ pub(crate) struct Server {
 
 impl Default for Server {
     fn default() -> Self {
-        Self {
-            workers: 0,
-            stop_timeout: Duration::from_secs(10),
-        }
+        Self { workers: 0, stop_timeout: Duration::from_secs(10) }
     }
 }
 

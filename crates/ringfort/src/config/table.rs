@@ -31,10 +31,7 @@ pub(crate) fn find(key: &str) -> Option<&'static Setting> {
 
 /// The sections, in order, each once.
 pub(crate) fn sections() -> Vec<&'static str> {
-    let mut sections: Vec<_> = SETTINGS
-        .iter()
-        .map(|setting| section_of(setting.key))
-        .collect();
+    let mut sections: Vec<_> = SETTINGS.iter().map(|setting| section_of(setting.key)).collect();
     sections.dedup();
     sections
 }
@@ -91,13 +88,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
             Ok("off") => None,
             _ => Some(value.address()?),
         }),
-        show: |s| {
-            json!(
-                s.listen
-                    .health
-                    .map_or("off".into(), |address| address.to_string())
-            )
-        },
+        show: |s| json!(s.listen.health.map_or("off".into(), |address| address.to_string())),
     },
     Setting {
         key: "listen.advertise_client",
@@ -116,9 +107,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "cluster.bootstrap_expect",
-        set: set!(cluster.bootstrap_expect, |value| Some(
-            value.whole(0..=100)?
-        )),
+        set: set!(cluster.bootstrap_expect, |value| Some(value.whole(0..=100)?)),
         show: |s| json!(s.cluster.expected()),
     },
     Setting {
@@ -128,8 +117,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "cluster.shards",
-        set: set!(cluster.shards, |value| value
-            .whole(1..=i128::from(limits::SHARDS_MAX))?),
+        set: set!(cluster.shards, |value| value.whole(1..=i128::from(limits::SHARDS_MAX))?),
         show: |s| json!(s.cluster.shards),
     },
     Setting {
@@ -139,19 +127,17 @@ pub(crate) static SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "storage.segment_bytes",
-        set: set!(storage.segment_bytes, |value| value.size(MIB..=GIB)?),
+        set: set!(storage.segment_bytes, |value| value.size(256 * KIB..=GIB)?),
         show: |s| json!(format_size(s.storage.segment_bytes)),
     },
     Setting {
         key: "storage.log_bytes",
-        set: set!(storage.log_bytes, |value| value
-            .size(4 * MIB..=1024 * GIB)?),
+        set: set!(storage.log_bytes, |value| value.size(4 * MIB..=1024 * GIB)?),
         show: |s| json!(format_size(s.storage.log_bytes)),
     },
     Setting {
         key: "storage.sync_delay_max_us",
-        set: set!(storage.sync_delay_max_us, |value| value
-            .whole(0..=100_000)?),
+        set: set!(storage.sync_delay_max_us, |value| value.whole(0..=100_000)?),
         show: |s| json!(s.storage.sync_delay_max_us),
     },
     Setting {
@@ -173,26 +159,22 @@ pub(crate) static SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "limits.max_request_bytes",
-        set: set!(limits.max_request_bytes, |value| value
-            .size(KIB..=512 * MIB)?),
+        set: set!(limits.max_request_bytes, |value| value.size(KIB..=512 * MIB)?),
         show: |s| json!(format_size(s.limits.max_request_bytes as u64)),
     },
     Setting {
         key: "limits.idempotency_bytes",
-        set: set!(limits.idempotency_bytes, |value| value
-            .size(KIB..=16 * GIB)?),
+        set: set!(limits.idempotency_bytes, |value| value.size(KIB..=16 * GIB)?),
         show: |s| json!(format_size(s.limits.idempotency_bytes as u64)),
     },
     Setting {
         key: "limits.inflight_bytes",
-        set: set!(limits.inflight_bytes, |value| value
-            .size(MIB..=1024 * GIB)?),
+        set: set!(limits.inflight_bytes, |value| value.size(MIB..=1024 * GIB)?),
         show: |s| json!(format_size(s.limits.inflight_bytes as u64)),
     },
     Setting {
         key: "limits.inflight_requests",
-        set: set!(limits.inflight_requests, |value| value
-            .whole(1..=10_000_000)?),
+        set: set!(limits.inflight_requests, |value| value.whole(1..=10_000_000)?),
         show: |s| json!(s.limits.inflight_requests),
     },
     Setting {
@@ -265,18 +247,12 @@ fn choice<T: Copy>(value: &Value, known: &[(&str, T)]) -> Result<T, Wrong> {
     let names: Vec<_> = known.iter().map(|(name, _)| format!("{name:?}")).collect();
     let expected = format!("must be one of {}", names.join(", "));
     value.parsed(&expected, |text| {
-        known
-            .iter()
-            .find(|(name, _)| *name == text)
-            .map(|(_, value)| *value)
+        known.iter().find(|(name, _)| *name == text).map(|(_, value)| *value)
     })
 }
 
 fn name_of<T: Copy + PartialEq>(value: T, known: &[(&'static str, T)]) -> &'static str {
-    known
-        .iter()
-        .find(|(_, known)| *known == value)
-        .map_or("", |(name, _)| name)
+    known.iter().find(|(_, known)| *known == value).map_or("", |(name, _)| name)
 }
 
 fn node_id(value: &Value) -> Result<NodeId, Wrong> {
@@ -286,11 +262,7 @@ fn node_id(value: &Value) -> Result<NodeId, Wrong> {
 fn zone(value: &Value) -> Result<String, Wrong> {
     let expected =
         "must be 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit";
-    value.parsed(expected, |text| {
-        NodeId::parse(text)
-            .ok()
-            .map(|zone| zone.as_str().to_owned())
-    })
+    value.parsed(expected, |text| NodeId::parse(text).ok().map(|zone| zone.as_str().to_owned()))
 }
 
 fn seeds(value: &Value) -> Result<Vec<String>, Wrong> {
@@ -306,8 +278,8 @@ fn seeds(value: &Value) -> Result<Vec<String>, Wrong> {
     });
     match bad {
         None => Ok(seeds),
-        Some(seed) => Err(format!(
-            "a seed is host:port, dns+a://name:port or dns+srv://name; got {seed:?}"
-        )),
+        Some(seed) => {
+            Err(format!("a seed is host:port, dns+a://name:port or dns+srv://name; got {seed:?}"))
+        }
     }
 }

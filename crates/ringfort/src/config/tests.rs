@@ -12,10 +12,7 @@ fn load(file: &str, variables: &[(&str, &str)], flags: &[&str]) -> Result<Effect
     std::fs::write(&path, file).unwrap();
     let sources = Sources {
         file: Some(path),
-        environment: variables
-            .iter()
-            .map(|(k, v)| (k.into(), v.into()))
-            .collect(),
+        environment: variables.iter().map(|(k, v)| (k.into(), v.into())).collect(),
         flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
     };
     let shorten = |text: String| text.replace(&format!("{}/", dir.path().display()), "");
@@ -98,28 +95,13 @@ fn the_full_file_is_the_default() {
 #[test]
 fn the_later_layer_wins_value_by_value() {
     let file = "[node]\nzone = \"file\"\ncapacity = 2\n[logging]\nlevel = \"warn\"\n";
-    let variables = [
-        ("RINGFORT_NODE__ZONE", "environment"),
-        ("RINGFORT_LOGGING__LEVEL", "debug"),
-    ];
-    let effective = load(
-        file,
-        &variables,
-        &["logging.level=trace", "node.id=x", "node.id=y"],
-    )
-    .unwrap();
+    let variables = [("RINGFORT_NODE__ZONE", "environment"), ("RINGFORT_LOGGING__LEVEL", "debug")];
+    let effective =
+        load(file, &variables, &["logging.level=trace", "node.id=x", "node.id=y"]).unwrap();
     let (zone, origin) = shown(&effective, "node.zone");
     assert_eq!(zone, "environment");
-    assert_eq!(
-        origin,
-        Origin::Environment {
-            variable: "RINGFORT_NODE__ZONE".into()
-        }
-    );
-    assert_eq!(
-        shown(&effective, "logging.level"),
-        ("trace".into(), Origin::Flag)
-    );
+    assert_eq!(origin, Origin::Environment { variable: "RINGFORT_NODE__ZONE".into() });
+    assert_eq!(shown(&effective, "logging.level"), ("trace".into(), Origin::Flag));
     assert_eq!(shown(&effective, "node.id").0, "y");
     let (capacity, origin) = shown(&effective, "node.capacity");
     assert_eq!(capacity, 2.0);
@@ -129,11 +111,7 @@ fn the_later_layer_wins_value_by_value() {
 
 #[test]
 fn what_is_no_setting_is_left_alone() {
-    let variables = [
-        ("RINGFORT_ENDPOINT", "http://x"),
-        ("OTHER__X", "1"),
-        ("RINGFORT", "1"),
-    ];
+    let variables = [("RINGFORT_ENDPOINT", "http://x"), ("OTHER__X", "1"), ("RINGFORT", "1")];
     assert!(load("", &variables, &[]).is_ok());
 }
 
@@ -144,82 +122,31 @@ fn a_file_that_is_wrong_is_told_line_and_key() {
             "[listen]\n\nclient = \"x\"\n",
             "r.toml:3: listen.client: must be an IP address and a port",
         ),
-        (
-            "[node]\nid = 5\n",
-            "r.toml:2: node.id: must be a string; got 5",
-        ),
-        (
-            "[node]\nid = \"a b\"\n",
-            "r.toml:2: node.id: a node id is 1 to 64",
-        ),
-        (
-            "[node]\nname = \"a\"\n",
-            "r.toml:2: node.name: is no setting",
-        ),
+        ("[node]\nid = 5\n", "r.toml:2: node.id: must be a string; got 5"),
+        ("[node]\nid = \"a b\"\n", "r.toml:2: node.id: a node id is 1 to 64"),
+        ("[node]\nname = \"a\"\n", "r.toml:2: node.name: is no setting"),
         ("[node]\ndatadir = \"a\"\n", "did you mean node.data_dir?"),
-        (
-            "[cluster]\nclient = \"127.0.0.1:1\"\n",
-            "did you mean listen.client?",
-        ),
-        (
-            "[nodes]\nid = \"a\"\n",
-            "r.toml:1: nodes: is no section; there are node, listen",
-        ),
-        (
-            "id = \"a\"\n",
-            "r.toml:1: id: stands outside of any section",
-        ),
-        (
-            "node = \"a\"\n",
-            "r.toml:1: node: is a section: write [node]",
-        ),
+        ("[cluster]\nclient = \"127.0.0.1:1\"\n", "did you mean listen.client?"),
+        ("[nodes]\nid = \"a\"\n", "r.toml:1: nodes: is no section; there are node, listen"),
+        ("id = \"a\"\n", "r.toml:1: id: stands outside of any section"),
+        ("node = \"a\"\n", "r.toml:1: node: is a section: write [node]"),
         ("[node.x]\ny = 1\n", "r.toml:1: node.x: is no setting"),
-        (
-            "[node]\nid = \"a\"\nid = \"b\"\n",
-            "r.toml:3: duplicate key",
-        ),
+        ("[node]\nid = \"a\"\nid = \"b\"\n", "r.toml:3: duplicate key"),
         ("[node]\n\nid = \n", "r.toml:3: "),
-        (
-            "[node]\ncapacity = 0\n",
-            "node.capacity: must be a number from 0.01 to 1000; got 0",
-        ),
-        (
-            "[node]\ncapacity = nan\n",
-            "node.capacity: must be a number",
-        ),
+        ("[node]\ncapacity = 0\n", "node.capacity: must be a number from 0.01 to 1000; got 0"),
+        ("[node]\ncapacity = nan\n", "node.capacity: must be a number"),
         (
             "[cluster]\nshards = 5000\n",
             "cluster.shards: must be a whole number from 1 to 4096; got 5000",
         ),
-        (
-            "[cluster]\nshards = \"64\"\n",
-            "cluster.shards: must be a whole number",
-        ),
-        (
-            "[cluster]\nshards = 99999999999999999999\n",
-            "cluster.shards: must be a whole number",
-        ),
-        (
-            "[cluster]\nseeds = \"a:1\"\n",
-            "cluster.seeds: must be a list of strings",
-        ),
-        (
-            "[cluster]\nseeds = [1]\n",
-            "cluster.seeds: must be a list of strings; got 1",
-        ),
-        (
-            "[cluster]\nseeds = [\"a\"]\n",
-            "cluster.seeds: a seed is host:port",
-        ),
-        (
-            "[limits]\nmax_value_bytes = \"8 MiBs\"\n",
-            "must be a size from 1B to 256MiB",
-        ),
+        ("[cluster]\nshards = \"64\"\n", "cluster.shards: must be a whole number"),
+        ("[cluster]\nshards = 99999999999999999999\n", "cluster.shards: must be a whole number"),
+        ("[cluster]\nseeds = \"a:1\"\n", "cluster.seeds: must be a list of strings"),
+        ("[cluster]\nseeds = [1]\n", "cluster.seeds: must be a list of strings; got 1"),
+        ("[cluster]\nseeds = [\"a\"]\n", "cluster.seeds: a seed is host:port"),
+        ("[limits]\nmax_value_bytes = \"8 MiBs\"\n", "must be a size from 1B to 256MiB"),
         ("[limits]\nmax_value_bytes = \"1GiB\"\n", "got \"1GiB\""),
-        (
-            "[raft]\nheartbeat = \"1\"\n",
-            "raft.heartbeat: must be a duration from 10ms to 10s",
-        ),
+        ("[raft]\nheartbeat = \"1\"\n", "raft.heartbeat: must be a duration from 10ms to 10s"),
         (
             "[raft]\nreads = \"fast\"\n",
             "raft.reads: must be one of \"lease\", \"read_index\"; got \"fast\"",
@@ -228,10 +155,7 @@ fn a_file_that_is_wrong_is_told_line_and_key() {
             "[security]\ninsecure = \"yes\"\n",
             "security.insecure: must be true or false; got \"yes\"",
         ),
-        (
-            "[logging]\nlevel = \"inof\"\n",
-            "logging.level: must be one of off, error",
-        ),
+        ("[logging]\nlevel = \"inof\"\n", "logging.level: must be one of off, error"),
         (
             "[logging]\noutput = \"stdout\"\n",
             "logging.output: must be \"stderr\", \"journald\" or a path",
@@ -261,21 +185,9 @@ fn a_variable_or_flag_that_is_wrong_is_named() {
             &["server.workers=-1"],
             "--set: server.workers: must be a whole number from 0 to 256; got \"-1\"",
         ),
-        (
-            &[],
-            &["workers"],
-            "--set: workers: has no value: write --set section.key=value",
-        ),
-        (
-            &[],
-            &["node.data_dir="],
-            "--set: node.data_dir: must not be empty",
-        ),
-        (
-            &[],
-            &["cluster.seeds=a:1,b"],
-            "--set: cluster.seeds: a seed is host:port",
-        ),
+        (&[], &["workers"], "--set: workers: has no value: write --set section.key=value"),
+        (&[], &["node.data_dir="], "--set: node.data_dir: must not be empty"),
+        (&[], &["cluster.seeds=a:1,b"], "--set: cluster.seeds: a seed is host:port"),
     ] {
         let problems = load("", variables, flags).unwrap_err();
         assert_eq!(problems.lines().count(), 1, "{problems}");
@@ -290,26 +202,14 @@ fn settings_must_agree() {
             &["listen.client=192.0.2.1:7400"][..],
             "listen.client: 192.0.2.1:7400 can be reached from outside",
         ),
-        (
-            &["listen.peer=192.0.2.1:7401"],
-            "security.insecure = true allows it",
-        ),
-        (
-            &["listen.health=[2001:db8::1]:7402"],
-            "listen.health: [2001:db8::1]:7402 can be reached",
-        ),
+        (&["listen.peer=192.0.2.1:7401"], "security.insecure = true allows it"),
+        (&["listen.health=[2001:db8::1]:7402"], "listen.health: [2001:db8::1]:7402 can be reached"),
         (
             &["listen.client=0.0.0.0:7400", "security.insecure=true"],
             "listen.client: 0.0.0.0:7400 is a wildcard that nobody can dial: set listen.advertise_client too",
         ),
-        (
-            &["listen.peer=[::]:7401", "security.insecure=true"],
-            "set listen.advertise_peer too",
-        ),
-        (
-            &["listen.client=127.0.0.1:7401"],
-            "listen.peer: is the same address as listen.client",
-        ),
+        (&["listen.peer=[::]:7401", "security.insecure=true"], "set listen.advertise_peer too"),
+        (&["listen.client=127.0.0.1:7401"], "listen.peer: is the same address as listen.client"),
         (
             &["cluster.seeds=a:1,dns+srv://b"],
             "cluster.seeds: a cluster of several nodes is not available",
@@ -318,38 +218,21 @@ fn settings_must_agree() {
             &["cluster.bootstrap_expect=3"],
             "cluster.bootstrap_expect: a cluster of several nodes is not",
         ),
-        (
-            &["cluster.bootstrap_expect=0"],
-            "cluster.bootstrap_expect: 0 means to join a cluster",
-        ),
-        (
-            &["storage.engine=lsm"],
-            "storage.engine: this engine is not available",
-        ),
-        (
-            &["storage.engine=rocksdb"],
-            "storage.engine: this engine is not available",
-        ),
-        (
-            &["security.peer_ca=/x"],
-            "security.peer_ca: TLS is not available",
-        ),
-        (
-            &["raft.election_timeout=200ms"],
-            "raft.election_timeout: must be at least three times",
-        ),
+        (&["cluster.bootstrap_expect=0"], "cluster.bootstrap_expect: 0 means to join a cluster"),
+        (&["storage.engine=lsm"], "storage.engine: this engine is not available"),
+        (&["storage.engine=rocksdb"], "storage.engine: this engine is not available"),
+        (&["security.peer_ca=/x"], "security.peer_ca: TLS is not available"),
+        (&["raft.election_timeout=200ms"], "raft.election_timeout: must be at least three times"),
         (
             &["limits.max_value_bytes=17MiB"],
             "limits.max_value_bytes: must not be above limits.max_request_bytes",
         ),
         (
             &["storage.segment_bytes=16MiB"],
-            "limits.max_request_bytes: must not be above half of storage.segment_bytes (8MiB)",
+            "limits.max_request_bytes: must not be above a quarter of storage.segment_bytes (4MiB)",
         ),
-        (
-            &["storage.log_bytes=128MiB"],
-            "storage.log_bytes: must be at least four times",
-        ),
+        (&["storage.segment_bytes=67108865"], "storage.segment_bytes: must be a multiple of 4096"),
+        (&["storage.log_bytes=127MiB"], "storage.log_bytes: must be at least twice"),
     ] {
         let problems = load("", &[], flags).unwrap_err();
         assert!(problems.starts_with("--set: "), "{problems}");
@@ -360,15 +243,8 @@ fn settings_must_agree() {
         &["listen.client=[::1]:7400"][..],
         &["listen.client=127.0.0.1:0", "listen.peer=127.0.0.1:0"],
         &["listen.client=192.0.2.1:7400", "security.insecure=true"],
-        &[
-            "listen.client=0.0.0.0:7400",
-            "listen.advertise_client=a:7400",
-            "security.insecure=true",
-        ],
-        &[
-            "limits.max_value_bytes=1000",
-            "limits.max_request_bytes=1 KiB",
-        ],
+        &["listen.client=0.0.0.0:7400", "listen.advertise_client=a:7400", "security.insecure=true"],
+        &["limits.max_value_bytes=1000", "limits.max_request_bytes=1 KiB"],
         &["listen.health=off", "cluster.seeds="],
     ] {
         load("", &[], flags).unwrap();
@@ -379,49 +255,26 @@ fn settings_must_agree() {
 fn all_problems_come_at_once_and_each_once() {
     let file = "[node]\nidd = \"a\"\n[listen]\nclient = \"x\"\npeer = 7\n";
     let problems = load(file, &[("RINGFORT_X__Y", "1")], &["cluster.shards=0"]).unwrap_err();
-    let places: Vec<_> = problems
-        .lines()
-        .map(|line| line.split(": ").next().unwrap())
-        .collect();
-    assert_eq!(
-        places,
-        ["r.toml:2", "r.toml:4", "r.toml:5", "RINGFORT_X__Y", "--set"]
-    );
+    let places: Vec<_> = problems.lines().map(|line| line.split(": ").next().unwrap()).collect();
+    assert_eq!(places, ["r.toml:2", "r.toml:4", "r.toml:5", "RINGFORT_X__Y", "--set"]);
 }
 
 #[test]
 fn files_that_cannot_be_used_are_named() {
-    let missing = Sources {
-        file: Some("/nonexistent/r.toml".into()),
-        ..Sources::default()
-    };
+    let missing = Sources { file: Some("/nonexistent/r.toml".into()), ..Sources::default() };
     let problems = Effective::load(&missing).unwrap_err().to_string();
     assert!(
         problems.starts_with("/nonexistent/r.toml: cannot be read: No such file"),
         "{problems}"
     );
-    let endless = Sources {
-        file: Some("/dev/zero".into()),
-        ..Sources::default()
-    };
-    assert!(
-        Effective::load(&endless)
-            .unwrap_err()
-            .to_string()
-            .contains("larger than 1 MiB")
-    );
+    let endless = Sources { file: Some("/dev/zero".into()), ..Sources::default() };
+    assert!(Effective::load(&endless).unwrap_err().to_string().contains("larger than 1 MiB"));
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("bytes.toml");
     std::fs::write(&path, b"[node]\nid = \"\xff\"\n").unwrap();
-    let binary = Sources {
-        file: Some(path),
-        ..Sources::default()
-    };
+    let binary = Sources { file: Some(path), ..Sources::default() };
     let problems = Effective::load(&binary).unwrap_err().to_string();
-    assert!(
-        problems.ends_with("bytes.toml:2: is not valid UTF-8"),
-        "{problems}"
-    );
+    assert!(problems.ends_with("bytes.toml:2: is not valid UTF-8"), "{problems}");
 }
 
 #[test]

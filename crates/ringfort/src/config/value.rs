@@ -83,20 +83,14 @@ impl Value {
     }
 
     pub(crate) fn whole<T: TryFrom<i128>>(&self, range: RangeInclusive<i128>) -> Result<T, Wrong> {
-        let expected = format!(
-            "must be a whole number from {} to {}",
-            range.start(),
-            range.end()
-        );
+        let expected = format!("must be a whole number from {} to {}", range.start(), range.end());
         let number = match self {
             Self::Integer(number) => Some(*number),
             Self::Text(text) => text.parse().ok(),
             _ => None,
         };
         let inside = number.filter(|number| range.contains(number));
-        inside
-            .and_then(|number| T::try_from(number).ok())
-            .ok_or_else(|| self.wrong(&expected))
+        inside.and_then(|number| T::try_from(number).ok()).ok_or_else(|| self.wrong(&expected))
     }
 
     pub(crate) fn float(&self, range: RangeInclusive<f64>) -> Result<f64, Wrong> {
@@ -107,9 +101,7 @@ impl Value {
             Self::Text(text) => text.parse().ok(),
             _ => None,
         };
-        number
-            .filter(|number| range.contains(number))
-            .ok_or_else(|| self.wrong(&expected))
+        number.filter(|number| range.contains(number)).ok_or_else(|| self.wrong(&expected))
     }
 
     /// Bytes: a whole number, or a string such as `8MiB`.
@@ -125,9 +117,7 @@ impl Value {
             _ => None,
         };
         let inside = bytes.filter(|bytes| range.contains(bytes));
-        inside
-            .and_then(|bytes| T::try_from(bytes).ok())
-            .ok_or_else(|| self.wrong(&expected))
+        inside.and_then(|bytes| T::try_from(bytes).ok()).ok_or_else(|| self.wrong(&expected))
     }
 
     pub(crate) fn duration(&self, range: RangeInclusive<Duration>) -> Result<Duration, Wrong> {
@@ -136,9 +126,7 @@ impl Value {
             ringfort_types::format_duration(*range.start()),
             ringfort_types::format_duration(*range.end())
         );
-        self.parsed(&expected, |text| {
-            parse_duration(text).ok().filter(|d| range.contains(d))
-        })
+        self.parsed(&expected, |text| parse_duration(text).ok().filter(|d| range.contains(d)))
     }
 
     /// An address to listen on.
@@ -151,9 +139,7 @@ impl Value {
     /// A name or address and a port, for others to dial.
     pub(crate) fn dialled(&self) -> Result<String, Wrong> {
         let expected = "must be a host and a port, such as \"db1.example.org:7400\"";
-        self.parsed(expected, |text| {
-            is_host_and_port(text).then(|| text.to_owned())
-        })
+        self.parsed(expected, |text| is_host_and_port(text).then(|| text.to_owned()))
     }
 
     /// A list of strings; in text, separated by commas.
@@ -179,10 +165,7 @@ pub(crate) fn is_host_and_port(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else {
         return false;
     };
-    let host_is_good = match host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-    {
+    let host_is_good = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
         None => is_host(host),
     };

@@ -33,10 +33,7 @@ impl Filter {
                 Some((target, _)) => return Err(format!("{target:?} is no target of events")),
             };
         }
-        Ok(Self {
-            text: text.to_owned(),
-            targets,
-        })
+        Ok(Self { text: text.to_owned(), targets })
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -50,10 +47,7 @@ impl Filter {
 
 impl Default for Filter {
     fn default() -> Self {
-        Self {
-            text: "info".into(),
-            targets: Targets::new().with_default(LevelFilter::INFO),
-        }
+        Self { text: "info".into(), targets: Targets::new().with_default(LevelFilter::INFO) }
     }
 }
 
@@ -69,10 +63,7 @@ fn level(name: &str) -> Result<LevelFilter, String> {
 }
 
 fn is_target(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b':'))
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b':'))
 }
 
 /// How an event is written.
@@ -125,11 +116,7 @@ mod tests {
 
     #[test]
     fn a_mistyped_level_is_no_target() {
-        for text in [
-            "info",
-            "warn,ringfort_log=debug",
-            "ringfort::raft=trace,off",
-        ] {
+        for text in ["info", "warn,ringfort_log=debug", "ringfort::raft=trace,off"] {
             assert!(Filter::parse(text).is_ok(), "{text}");
         }
         for text in ["", "inof", "INFO", "info,", "a=b", "=info", "a b=info", "3"] {

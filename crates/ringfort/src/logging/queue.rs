@@ -118,10 +118,7 @@ impl Queue {
                 self.lost.swap(0, Ordering::Relaxed)
             };
             if lost > 0 {
-                tracing::warn!(
-                    lost,
-                    "log lines were lost: their output failed or was too slow"
-                );
+                tracing::warn!(lost, "log lines were lost: their output failed or was too slow");
             }
             self.done();
         }
@@ -130,10 +127,7 @@ impl Queue {
     fn next_work(&self) -> (VecDeque<Line>, bool) {
         let mut state = self.lock();
         while state.lines.is_empty() && !state.reopen {
-            state = self
-                .work
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.bytes = 0;
         state.writing = true;
@@ -161,10 +155,7 @@ pub(super) struct LineWriter<'a> {
 
 impl io::Write for LineWriter<'_> {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        self.queue.push(Line {
-            level: self.level,
-            text: text.to_vec(),
-        });
+        self.queue.push(Line { level: self.level, text: text.to_vec() });
         if self.last {
             self.queue.flush(PATIENCE);
         }
@@ -180,11 +171,7 @@ impl<'a> MakeWriter<'a> for QueueWriter {
     type Writer = LineWriter<'a>;
 
     fn make_writer(&'a self) -> LineWriter<'a> {
-        LineWriter {
-            queue: &self.0,
-            level: Level::INFO,
-            last: false,
-        }
+        LineWriter { queue: &self.0, level: Level::INFO, last: false }
     }
 
     fn make_writer_for(&'a self, event: &Metadata<'_>) -> LineWriter<'a> {
@@ -202,10 +189,7 @@ mod tests {
     use crate::logging::sink::tests::{Gate, gated};
 
     fn line(text: &str) -> Line {
-        Line {
-            level: Level::INFO,
-            text: text.as_bytes().to_vec(),
-        }
+        Line { level: Level::INFO, text: text.as_bytes().to_vec() }
     }
 
     #[test]

@@ -24,9 +24,7 @@ pub(super) enum Sink {
         path: PathBuf,
         file: File,
     },
-    Journal {
-        socket: UnixDatagram,
-    },
+    Journal(Journal),
     #[cfg(test)]
     Gated(std::sync::Arc<tests::Gate>),
 }
@@ -39,13 +37,10 @@ impl Sink {
     pub(super) fn open(output: &Output) -> io::Result<Self> {
         Ok(match output {
             Output::Stderr => Self::Stderr,
-            Output::Journald => Self::Journal {
-                socket: named(Path::new(JOURNAL), open_journal())?,
-            },
-            Output::File(path) => Self::File {
-                file: named(path, open_file(path))?,
-                path: path.clone(),
-            },
+            Output::Journald => Self::Journal(Journal::connect(Path::new(JOURNAL))?),
+            Output::File(path) => {
+                Self::File { file: named(path, open_file(path))?, path: path.clone() }
+            }
         })
     }
 
@@ -59,11 +54,9 @@ impl Sink {
 
     /// Writes lines; says how many failed.
     pub(super) fn write(&mut self, lines: &VecDeque<Line>) -> u64 {
-        if let Self::Journal { socket } = self {
-            return lines
-                .iter()
-                .map(|line| u64::from(send_to_journal(socket, line).is_err()))
-                .sum();
+        if let Self::Journal(journal) = self {
+            let failed = |line| u64::from(journal.send(line).is_err());
+            return lines.iter().map(failed).sum();
         }
         let mut failed = 0;
         let mut waiting = 0;
@@ -72,11 +65,7 @@ impl Sink {
             buffer.extend_from_slice(&line.text);
             waiting += 1;
             if buffer.len() >= WRITE_BYTES {
-                failed += if self.write_bytes(&buffer).is_err() {
-                    waiting
-                } else {
-                    0
-                };
+                failed += if self.write_bytes(&buffer).is_err() { waiting } else { 0 };
                 buffer.clear();
                 waiting = 0;
             }
@@ -91,7 +80,7 @@ impl Sink {
         match self {
             Self::Stderr => io::stderr().write_all(bytes),
             Self::File { file, .. } => file.write_all(bytes),
-            Self::Journal { .. } => Ok(()),
+            Self::Journal(_) => Ok(()),
             #[cfg(test)]
             Self::Gated(gate) => gate.pass(bytes),
         }
@@ -103,35 +92,42 @@ fn named<T>(path: &Path, result: io::Result<T>) -> io::Result<T> {
 }
 
 fn open_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o640)
-        .open(path)
+    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
 }
 
-fn open_journal() -> io::Result<UnixDatagram> {
+/// A connection to the journal that never waits: what it does not take at once is lost.
+pub(super) struct Journal {
+    path: PathBuf,
+    socket: UnixDatagram,
+}
+
+impl Journal {
+    fn connect(path: &Path) -> io::Result<Self> {
+        let socket = named(path, connect_datagram(path))?;
+        Ok(Self { path: path.to_owned(), socket })
+    }
+
+    /// Sends one line; a journal that was restarted is connected to once more.
+    fn send(&mut self, line: &Line) -> io::Result<()> {
+        let datagram = journal_entry(line);
+        let error = match self.socket.send(&datagram) {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        let gone = [io::ErrorKind::ConnectionRefused, io::ErrorKind::NotConnected];
+        if !gone.contains(&error.kind()) {
+            return Err(error);
+        }
+        self.socket = connect_datagram(&self.path)?;
+        self.socket.send(&datagram).map(drop)
+    }
+}
+
+fn connect_datagram(path: &Path) -> io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
-    socket.connect(JOURNAL)?;
+    socket.connect(path)?;
     Ok(socket)
-}
-
-/// Sends one line; a journal that was restarted is connected to once more.
-fn send_to_journal(socket: &mut UnixDatagram, line: &Line) -> io::Result<()> {
-    let datagram = journal_entry(line);
-    match socket.send(&datagram) {
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotConnected
-            ) =>
-        {
-            *socket = open_journal()?;
-            socket.send(&datagram).map(drop)
-        }
-        result => result.map(drop),
-    }
 }
 
 /// An entry in the journal's native protocol: `NAME=value` lines; the message, which may hold newlines, with its length
@@ -208,10 +204,7 @@ pub(super) mod tests {
         let path = dir.path().join("node.log");
         std::fs::write(&path, "before\n").unwrap();
         let lines = |text: &str| {
-            VecDeque::from([Line {
-                level: Level::INFO,
-                text: text.as_bytes().to_vec(),
-            }])
+            VecDeque::from([Line { level: Level::INFO, text: text.as_bytes().to_vec() }])
         };
         let mut sink = Sink::open(&Output::File(path.clone())).unwrap();
         assert_eq!(sink.write(&lines("one\n")), 0);
@@ -226,20 +219,36 @@ pub(super) mod tests {
     #[test]
     fn a_full_disk_costs_lines() {
         let mut sink = Sink::open(&Output::File("/dev/full".into())).unwrap();
-        let line = || Line {
-            level: Level::WARN,
-            text: b"x\n".to_vec(),
-        };
+        let line = || Line { level: Level::WARN, text: b"x\n".to_vec() };
         assert_eq!(sink.write(&VecDeque::from([line(), line()])), 2);
     }
 
     #[test]
     fn a_journal_entry_may_hold_newlines() {
-        let line = Line {
-            level: Level::ERROR,
-            text: b"a\nb\n".to_vec(),
-        };
+        let line = Line { level: Level::ERROR, text: b"a\nb\n".to_vec() };
         let expected = b"PRIORITY=3\nSYSLOG_IDENTIFIER=ringfort\nMESSAGE\n\x03\0\0\0\0\0\0\0a\nb\n";
         assert_eq!(journal_entry(&line), expected);
+    }
+
+    #[test]
+    fn a_journal_is_never_waited_for_and_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let journal = UnixDatagram::bind(&path).unwrap();
+        let mut sink = Sink::Journal(Journal::connect(&path).unwrap());
+        let lines = |count: usize| {
+            let line = |_| Line { level: Level::INFO, text: b"x\n".to_vec() };
+            (0..count).map(line).collect::<VecDeque<_>>()
+        };
+        assert_eq!(sink.write(&lines(1)), 0);
+        let mut buffer = [0; 256];
+        let length = journal.recv(&mut buffer).unwrap();
+        assert!(buffer[..length].ends_with(b"\nMESSAGE\n\x01\0\0\0\0\0\0\0x\n"));
+        assert!(sink.write(&lines(10_000)) > 0, "nobody reads them");
+        drop(journal);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(sink.write(&lines(1)), 1);
+        let _journal = UnixDatagram::bind(&path).unwrap();
+        assert_eq!(sink.write(&lines(1)), 0);
     }
 }

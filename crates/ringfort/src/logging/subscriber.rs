@@ -48,10 +48,7 @@ pub(crate) fn install(filter: &Filter, format: Format, output: &Output) -> io::R
     let subscriber = tracing_subscriber::registry().with(level).with(lines);
     tracing::subscriber::set_global_default(subscriber).map_err(io::Error::other)?;
     log_panics();
-    Ok(Logging {
-        filter: handle,
-        queue,
-    })
+    Ok(Logging { filter: handle, queue })
 }
 
 type Subscriber = tracing_subscriber::layer::Layered<reload::Layer<Targets, Registry>, Registry>;
@@ -65,10 +62,7 @@ fn formatter(
         && io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     // A line that cannot be formatted must not end up as a panic of `eprintln!` on a closed standard error.
-    let lines = fmt::layer()
-        .with_writer(writer)
-        .with_ansi(colours)
-        .log_internal_errors(false);
+    let lines = fmt::layer().with_writer(writer).with_ansi(colours).log_internal_errors(false);
     match (format, output) {
         (Format::Json, _) => lines.json().flatten_event(true).boxed(),
         // The journal has time and priority of its own.

@@ -23,10 +23,7 @@ impl Process {
         let fields: Vec<u64> = stat
             .rsplit_once(')')
             .map(|(_, rest)| {
-                rest.split_whitespace()
-                    .skip(1)
-                    .map(|field| field.parse().unwrap_or(0))
-                    .collect()
+                rest.split_whitespace().skip(1).map(|field| field.parse().unwrap_or(0)).collect()
             })
             .unwrap_or_default();
         let field = |number: usize| fields.get(number - 4).copied().unwrap_or(0);
@@ -88,12 +85,8 @@ fn context_switches() -> u64 {
     };
     let of_task = |path: std::path::PathBuf| {
         let status = std::fs::read_to_string(path.join("status")).unwrap_or_default();
-        let lines = status
-            .lines()
-            .filter(|line| line.contains("ctxt_switches:"));
-        lines
-            .filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok())
-            .sum::<u64>()
+        let lines = status.lines().filter(|line| line.contains("ctxt_switches:"));
+        lines.filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok()).sum::<u64>()
     };
     tasks.flatten().map(|task| of_task(task.path())).sum()
 }

@@ -1,5 +1,7 @@
 //! The cycles of a crash test.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::PathBuf;
@@ -21,8 +23,9 @@ pub(crate) struct Plan {
     pub(crate) binary: PathBuf,
     pub(crate) cycles: u64,
     pub(crate) seed: u64,
-    /// A cycle in which the shim saw no sync fails.
-    pub(crate) expect_syncs: bool,
+    /// The server is the mutant that skips syncs: the shim is to see none, and nothing leaks early, since a part that
+    /// survives would let the log find out by itself what is missing.
+    pub(crate) skips_syncs: bool,
 }
 
 pub(crate) struct Crashes {
@@ -32,15 +35,14 @@ pub(crate) struct Crashes {
     load: LoadOptions,
     shim: ShimStats,
     kills: u64,
+    /// Names that a kill ever left: new ones mean that segments rolled and stores were flushed.
+    files: BTreeSet<OsString>,
 }
 
 impl Crashes {
     pub(crate) fn new(plan: Plan) -> Result<Self> {
         let options = ServerOptions::new().binary(plan.binary.clone());
-        let load = LoadOptions {
-            seed: plan.seed,
-            ..LoadOptions::default()
-        };
+        let load = LoadOptions { seed: plan.seed, ..LoadOptions::default() };
         Ok(Self {
             plan,
             server: options.prepare()?,
@@ -48,6 +50,7 @@ impl Crashes {
             load,
             shim: ShimStats::default(),
             kills: 0,
+            files: BTreeSet::new(),
         })
     }
 
@@ -64,7 +67,10 @@ impl Crashes {
     pub(crate) fn cycle(&mut self, cycle: u64) -> Result<()> {
         let mut random = Random::new(self.plan.seed).fork(cycle);
         let shim = ShimOptions {
-            leak_percent: [0, 10, 50][usize::try_from(random.below(3))?],
+            leak_percent: match self.plan.skips_syncs {
+                true => 0,
+                false => [0, 10, 50][usize::try_from(random.below(3))?],
+            },
             sync_delay_us: [0, 0, 400, 2_000][usize::try_from(random.below(4))?],
             seed: random.next(),
             ..ShimOptions::default()
@@ -73,14 +79,16 @@ impl Crashes {
         let binary = self.plan.binary.clone();
         self.server.restart_with(|_| {
             let options = ServerOptions::new().binary(binary).shim(shim);
-            if small {
-                with_small_segments(options)
-            } else {
-                options
-            }
+            if small { with_small_segments(options) } else { options }
         })?;
         self.read_all_while_running()?;
-        let load = self.recorder.start_load(self.server.port(), &self.load);
+        // Large values fill segments, so that they roll, are recycled, and stores are flushed.
+        let load = if random.percent(50) {
+            LoadOptions { value_bytes: 12_000, large_value_bytes: 120_000, ..self.load.clone() }
+        } else {
+            self.load.clone()
+        };
+        let load = self.recorder.start_load(self.server.port(), &load);
         let target = 1 + random.below(WRITES_MAX);
         let awaited = load.await_acknowledged(target, LOAD_DEADLINE);
         // The moment of the kill is the one thing here that is meant to be a matter of time.
@@ -89,8 +97,11 @@ impl Crashes {
         self.recorder.stop_load(load)?;
         killed?;
         awaited?;
+        for entry in self.server.data_dir().read_dir()? {
+            self.files.insert(entry?.file_name());
+        }
         let stats = self.server.shim_stats()?;
-        stats.require_work(self.plan.expect_syncs)?;
+        stats.require_work(!self.plan.skips_syncs)?;
         self.shim.add(&stats);
         self.kills += 1;
         Ok(())
@@ -110,8 +121,7 @@ impl Crashes {
     /// Reads every key, stops the server as an administrator does, starts it, and reads again; all without the shim.
     pub(crate) fn read_after_clean_stop(&mut self) -> Result<()> {
         let binary = self.plan.binary.clone();
-        self.server
-            .restart_with(|_| ServerOptions::new().binary(binary))?;
+        self.server.restart_with(|_| ServerOptions::new().binary(binary))?;
         self.read_all_while_running()?;
         let status = self.server.terminate()?;
         ensure!(status.success(), "SIGTERM: {status}");
@@ -121,6 +131,10 @@ impl Crashes {
 
     pub(crate) fn check(&self) -> Report {
         check(&self.recorder.history())
+    }
+
+    pub(crate) fn files_seen(&self) -> usize {
+        self.files.len()
     }
 
     pub(crate) fn shim_stats(&self) -> &ShimStats {
@@ -136,27 +150,18 @@ impl Crashes {
         let path = binary::target_dir()?.join(format!("crash-{}.jsonl", self.plan.seed));
         let file = BufWriter::new(File::create(&path)?);
         write_history(file, &self.recorder.history())?;
-        bail!(
-            "{}\nhistory: {}\n{report}",
-            self.summary(&report),
-            path.display()
-        )
+        bail!("{}\nhistory: {}\n{report}", self.summary(&report), path.display())
     }
 
     pub(crate) fn summary(&self, report: &Report) -> String {
-        let Report {
-            acknowledged,
-            unknown,
-            unknown_seen,
-            reads,
-            ..
-        } = report;
+        let Report { acknowledged, unknown, unknown_seen, reads, .. } = report;
         format!(
-            "seed {}: {} kills; {acknowledged} acknowledged writes, {unknown} of unknown outcome ({unknown_seen} of them \
-             seen), {reads} reads; shim: {} writes, {} bytes, {} syncs, {} directory syncs, {} bytes taken by kills, {} \
-             bytes leaked early",
+            "seed {}: {} kills; {acknowledged} acknowledged writes, {unknown} of unknown outcome \
+             ({unknown_seen} of them seen), {reads} reads; {} files of the server's; shim: {} writes, \
+             {} bytes, {} syncs, {} directory syncs, {} bytes taken by kills, {} bytes leaked early",
             self.plan.seed,
             self.kills,
+            self.files.len(),
             self.shim.writes,
             self.shim.written_bytes,
             self.shim.syncs,

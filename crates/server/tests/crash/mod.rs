@@ -23,7 +23,7 @@ fn no_acknowledged_write_is_lost_to_kill_9() -> Result<()> {
         binary: binary::ringfort()?,
         cycles: cycles_from_environment()?,
         seed: seed_from_environment()?,
-        expect_syncs: true,
+        skips_syncs: false,
     };
     let Plan { cycles, seed, .. } = plan;
     println!("RINGFORT_SEED={seed} RINGFORT_CRASH_CYCLES={cycles} makes the same choices again");
@@ -37,14 +37,10 @@ fn no_acknowledged_write_is_lost_to_kill_9() -> Result<()> {
     crashes.read_after_clean_stop()?;
     let report = crashes.require_clean()?;
     println!("{}", crashes.summary(&report));
-    ensure!(
-        report.acknowledged as u64 > cycles * 20,
-        "too little load to prove anything"
-    );
-    ensure!(
-        crashes.shim_stats().held_bytes > 0,
-        "no kill took anything with it"
-    );
+    ensure!(report.acknowledged as u64 > cycles * 20, "too little load to prove anything");
+    ensure!(crashes.shim_stats().held_bytes > 0, "no kill took anything with it");
+    // Every start that finds something to replay leaves new segments; the rest are rolls and flushes.
+    ensure!(crashes.files_seen() as u64 > 2 * cycles, "hardly a segment rolled");
     Ok(())
 }
 
@@ -56,7 +52,7 @@ fn a_server_that_skips_syncs_is_found_out() -> Result<()> {
         binary: binary::ringfort_that_skips_syncs()?,
         cycles: CYCLES_MAX,
         seed: seed_from_environment()?,
-        expect_syncs: false,
+        skips_syncs: true,
     };
     println!("RINGFORT_SEED={}", plan.seed);
     let mut crashes = Crashes::new(plan)?;

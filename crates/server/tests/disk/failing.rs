@@ -17,10 +17,7 @@ const EXIT_DISK_FAILED: i32 = 3;
 
 /// Fails one operation of a server under load, and returns whether that was before it was ready.
 fn fail(shim: ShimOptions, load_seed: u64) -> Result<bool> {
-    let load = LoadOptions {
-        seed: load_seed,
-        ..LoadOptions::default()
-    };
+    let load = LoadOptions { seed: load_seed, ..LoadOptions::default() };
     let mut recorder = Recorder::default();
     let mut server = with_small_segments(ServerOptions::new()).prepare()?;
     // A cluster is founded and some data written before anything fails.
@@ -36,16 +33,8 @@ fn fail(shim: ShimOptions, load_seed: u64) -> Result<bool> {
     ensure!(server.terminate()?.success());
 
     let injected = ShimOptions {
-        fail_sync: if shim.fail_sync > 0 {
-            syncs_at_start + shim.fail_sync
-        } else {
-            0
-        },
-        fail_write: if shim.fail_write > 0 {
-            writes_at_start + shim.fail_write
-        } else {
-            0
-        },
+        fail_sync: if shim.fail_sync > 0 { syncs_at_start + shim.fail_sync } else { 0 },
+        fail_write: if shim.fail_write > 0 { writes_at_start + shim.fail_write } else { 0 },
         ..shim
     };
     let started = server.restart_with(|options| options.shim(injected));
@@ -61,10 +50,7 @@ fn fail(shim: ShimOptions, load_seed: u64) -> Result<bool> {
     let stats = server.shim_stats()?;
     ensure!(stats.failures_injected == 1, "{stats:?}");
     let log = server.log_text();
-    ensure!(
-        log.contains("Input/output error"),
-        "the log does not say why:\n{log}"
-    );
+    ensure!(log.contains("Input/output error"), "the log does not say why:\n{log}");
 
     server.restart_with(|_| with_small_segments(ServerOptions::new()))?;
     recorder.read_all(server.port(), &load)?;
@@ -80,10 +66,7 @@ fn a_failed_sync_ends_the_process_without_another_acknowledgement() -> Result<()
     println!("RINGFORT_SEED={seed}");
     let mut under_load = 0;
     for fail_sync in [3, 20, 150] {
-        let shim = ShimOptions {
-            fail_sync,
-            ..ShimOptions::default()
-        };
+        let shim = ShimOptions { fail_sync, ..ShimOptions::default() };
         let early =
             fail(shim, seed).with_context(|| format!("sync {fail_sync} after the start"))?;
         under_load += u32::from(!early);
@@ -96,10 +79,7 @@ fn a_failed_sync_ends_the_process_without_another_acknowledgement() -> Result<()
 fn a_failed_write_ends_the_process_without_another_acknowledgement() -> Result<()> {
     let seed = seed_from_environment()?;
     println!("RINGFORT_SEED={seed}");
-    let shim = ShimOptions {
-        fail_write: 100,
-        ..ShimOptions::default()
-    };
+    let shim = ShimOptions { fail_write: 100, ..ShimOptions::default() };
     let early = fail(shim, seed)?;
     ensure!(!early, "the failure came before there was load");
     Ok(())

@@ -64,12 +64,7 @@ fn expect_value(client: &mut HttpClient, number: u32) -> Result<()> {
 
 fn delete(client: &mut HttpClient, number: u32) -> Result<()> {
     let response = client.call("DELETE", &format!("/v1/kv/{}", key(number)))?;
-    ensure!(
-        response.status == 200,
-        "{} {}",
-        response.status,
-        response.text()
-    );
+    ensure!(response.status == 200, "{} {}", response.status, response.text());
     ensure!(response.json()["deleted"] == true, "{}", response.text());
     Ok(())
 }

@@ -14,10 +14,8 @@ const CLIENTS: u32 = 4;
 const PUTS: u32 = 50;
 
 fn can_trace() -> bool {
-    let status = Command::new("strace")
-        .args(["-o", "/dev/null", "true"])
-        .stderr(Stdio::null())
-        .status();
+    let status =
+        Command::new("strace").args(["-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
 }
 
@@ -30,12 +28,7 @@ fn put_all(server: &Server) -> Result<Vec<String>> {
             for number in 0..PUTS {
                 let value = format!("traced-value-{client}-{number}-end");
                 let response = http.put(&format!("traced/{client}/{number}"), value.as_bytes())?;
-                ensure!(
-                    response.status == 200,
-                    "{} {}",
-                    response.status,
-                    response.text()
-                );
+                ensure!(response.status == 200, "{} {}", response.status, response.text());
                 values.push(value);
             }
             Ok(values)
@@ -52,10 +45,7 @@ fn put_all(server: &Server) -> Result<Vec<String>> {
 #[test]
 fn no_answer_leaves_before_the_sync_that_covers_it() -> Result<()> {
     if !can_trace() {
-        skip(
-            "the order of syncs and answers",
-            "strace is not there or may not trace",
-        );
+        skip("the order of syncs and answers", "strace is not there or may not trace");
         return Ok(());
     }
     let home = tempfile::tempdir()?;
@@ -63,9 +53,7 @@ fn no_answer_leaves_before_the_sync_that_covers_it() -> Result<()> {
     let mut wrapper: Vec<OsString> = vec!["strace".into()];
     wrapper.extend(ARGUMENTS.map(OsString::from));
     wrapper.extend(["-o".into(), trace.clone().into()]);
-    let mut server = with_small_segments(ServerOptions::new())
-        .under(&wrapper)
-        .start()?;
+    let mut server = with_small_segments(ServerOptions::new()).under(&wrapper).start()?;
     let values = put_all(&server)?;
     ensure!(server.terminate()?.success());
 

@@ -12,17 +12,11 @@ use std::os::unix::fs::FileExt;
 
 fn open<'a>(files: &'a mut BTreeMap<String, File>, name: &str) -> io::Result<&'a mut File> {
     if !files.contains_key(name) {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(name)?;
+        let file =
+            File::options().read(true).write(true).create(true).truncate(false).open(name)?;
         files.insert(name.to_owned(), file);
     }
-    files
-        .get_mut(name)
-        .ok_or_else(|| io::ErrorKind::NotFound.into())
+    files.get_mut(name).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 fn number<T: std::str::FromStr>(text: &str) -> io::Result<T> {

@@ -12,6 +12,9 @@ use super::{LoadOptions, Pending, Shared, micros, wire};
 use crate::Random;
 use crate::http::{HttpClient, HttpError, Response};
 
+/// All keys of a load begin so.
+pub(super) const KEY_PREFIX: &str = "crash/";
+
 /// The keys of single writes, and those of atomic batches. Some hold what a path must encode.
 fn single_key(number: u64) -> String {
     match number % 4 {
@@ -22,18 +25,13 @@ fn single_key(number: u64) -> String {
 }
 
 fn pair_keys(number: u64) -> [String; 2] {
-    [
-        format!("crash/{{pair{number}}}/left"),
-        format!("crash/{{pair{number}}}/right"),
-    ]
+    [format!("crash/{{pair{number}}}/left"), format!("crash/{{pair{number}}}/right")]
 }
 
 /// Every key that a load may write.
 pub(super) fn all_keys(options: &LoadOptions) -> Vec<String> {
     let single = (0..options.keys).map(single_key);
-    single
-        .chain((0..options.pairs).flat_map(pair_keys))
-        .collect()
+    single.chain((0..options.pairs).flat_map(pair_keys)).collect()
 }
 
 pub(super) struct Setup {
@@ -67,12 +65,7 @@ struct Gone;
 
 impl Client {
     pub(super) fn new(setup: Setup) -> Self {
-        Self {
-            setup,
-            sequence: 0,
-            known: HashMap::new(),
-            recorded: Recorded::default(),
-        }
+        Self { setup, sequence: 0, known: HashMap::new(), recorded: Recorded::default() }
     }
 
     pub(super) fn run(mut self) -> Result<Recorded> {
@@ -126,10 +119,7 @@ impl Client {
             _ => Condition::Always,
         };
         let operation = match (self.setup.random.below(100), condition) {
-            (0..72, _) => Operation::Put {
-                value: self.new_value(),
-                condition,
-            },
+            (0..72, _) => Operation::Put { value: self.new_value(), condition },
             (72..86, Condition::Always | Condition::Version(_)) => Operation::Delete { condition },
             _ => Operation::Get,
         };
@@ -161,10 +151,8 @@ impl Client {
         pair_keys(number)
             .into_iter()
             .map(|key| {
-                let operation = Operation::Put {
-                    value: self.new_value(),
-                    condition: Condition::Always,
-                };
+                let operation =
+                    Operation::Put { value: self.new_value(), condition: Condition::Always };
                 (key, operation)
             })
             .collect()
@@ -182,13 +170,7 @@ impl Client {
             self.recorded.pending.push(pending);
             return Ok(Ok(()));
         }
-        self.record(
-            key.clone(),
-            operation.clone(),
-            pending.invoked_us,
-            outcome,
-            None,
-        );
+        self.record(key.clone(), operation.clone(), pending.invoked_us, outcome, None);
         Ok(Ok(()))
     }
 
@@ -207,18 +189,8 @@ impl Client {
         self.sequence += 1;
         let number = (self.setup.load << 40) | (u64::from(self.setup.number) << 30) | self.sequence;
         for ((position, (key, operation)), outcome) in (0..).zip(operations).zip(outcomes) {
-            let member = Member {
-                batch: number,
-                position,
-                atomic,
-            };
-            self.record(
-                key.clone(),
-                operation.clone(),
-                invoked_us,
-                outcome,
-                Some(member),
-            );
+            let member = Member { batch: number, position, atomic };
+            self.record(key.clone(), operation.clone(), invoked_us, outcome, Some(member));
         }
         Ok(Ok(()))
     }
@@ -233,10 +205,7 @@ impl Client {
     ) {
         match outcome {
             Outcome::Written { version } => {
-                self.setup
-                    .shared
-                    .acknowledged
-                    .fetch_add(1, Ordering::Relaxed);
+                self.setup.shared.acknowledged.fetch_add(1, Ordering::Relaxed);
                 self.known.insert(key.clone(), version);
             }
             Outcome::Found { version, .. } => {
@@ -262,9 +231,7 @@ fn batch_outcomes(operations: &[(String, Operation)], response: &Response) -> Re
     let body = response.json();
     if response.status != 200 {
         // One answer for all: refused, or unknown, as a whole.
-        let whole = Operation::Delete {
-            condition: Condition::Always,
-        };
+        let whole = Operation::Delete { condition: Condition::Always };
         let outcome = wire::outcome(&whole, response)?;
         return Ok(vec![outcome; operations.len()]);
     }
@@ -276,6 +243,5 @@ fn batch_outcomes(operations: &[(String, Operation)], response: &Response) -> Re
         operations.len()
     );
     let each = operations.iter().zip(&results);
-    each.map(|((_, operation), result)| wire::outcome_in_batch(operation, result))
-        .collect()
+    each.map(|((_, operation), result)| wire::outcome_in_batch(operation, result)).collect()
 }

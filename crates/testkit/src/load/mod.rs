@@ -11,12 +11,13 @@
 mod client;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail, ensure};
 use ringfort_check::{Event, Operation, Outcome};
 
 use crate::http::HttpClient;
@@ -73,12 +74,7 @@ pub struct Recorder {
 
 impl Default for Recorder {
     fn default() -> Self {
-        Self {
-            start: Instant::now(),
-            events: Vec::new(),
-            pending: Vec::new(),
-            loads: 0,
-        }
+        Self { start: Instant::now(), events: Vec::new(), pending: Vec::new(), loads: 0 }
     }
 }
 
@@ -106,9 +102,7 @@ impl Recorder {
         let shared = Arc::new(Shared::default());
         let mut pending = std::mem::take(&mut self.pending);
         let threads = (0..options.clients).map(|number| {
-            let (own, others) = pending
-                .drain(..)
-                .partition(|pending| pending.client == number);
+            let (own, others) = pending.drain(..).partition(|pending| pending.client == number);
             pending = others;
             let client = client::Client::new(client::Setup {
                 number,
@@ -141,22 +135,24 @@ impl Recorder {
         Ok(())
     }
 
-    /// Reads every key of the load once and records what is there.
+    /// Reads every key of the load once and records what is there; then lists them all and compares. Nothing else may
+    /// write meanwhile.
     ///
     /// # Errors
-    /// A read was not served.
+    /// A read was not served, or the listing shows something else than the reads.
     pub fn read_all(&mut self, port: u16, options: &LoadOptions) -> Result<()> {
         let mut http = HttpClient::new(port);
+        let mut found = BTreeMap::new();
         for key in client::all_keys(options) {
             let invoked_us = micros(self.start);
             let response = http.get(&format!("/v1/kv/{}", wire::encode(&key)))?;
             let outcome = wire::outcome_of_get(&response);
-            if outcome == Outcome::NotApplied {
-                return Err(anyhow!(
-                    "GET {key}: {} {}",
-                    response.status,
-                    response.text()
-                ));
+            match &outcome {
+                Outcome::NotApplied => bail!("GET {key}: {} {}", response.status, response.text()),
+                Outcome::Found { value, version } => {
+                    found.insert(key.clone(), (value.clone(), *version));
+                }
+                _ => {}
             }
             self.events.push(Event {
                 client: options.clients,
@@ -168,6 +164,10 @@ impl Recorder {
                 batch: None,
             });
         }
+        let listed = wire::list(&mut http, client::KEY_PREFIX)?;
+        ensure!(listed.is_sorted(), "a listing out of order: {listed:?}");
+        let found: Vec<_> = found.into_iter().collect();
+        ensure!(listed == found, "listed: {listed:?}\nread: {found:?}");
         Ok(())
     }
 }
@@ -207,10 +207,7 @@ impl Load {
             if self.acknowledged() >= count {
                 Ok(Some(()))
             } else if over {
-                Err(anyhow!(
-                    "all clients ended after {} writes",
-                    self.acknowledged()
-                ))
+                Err(anyhow!("all clients ended after {} writes", self.acknowledged()))
             } else {
                 Ok(None)
             }

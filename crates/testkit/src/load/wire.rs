@@ -1,6 +1,6 @@
 //! Values by name, requests as bytes, answers as outcomes.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use ringfort_check::{Condition, Operation, Outcome};
 use serde_json::{Value, json};
 
@@ -15,9 +15,9 @@ pub(super) fn value_name(load: u64, client: u32, sequence: u64, len: u64) -> Str
 pub(super) fn value_bytes(name: &str) -> Vec<u8> {
     let len = name.rsplit('.').next().and_then(|len| len.parse().ok());
     let mut bytes = format!("{name}|").into_bytes();
-    let salt = name.bytes().fold(7_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let salt = name
+        .bytes()
+        .fold(7_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let mut random = crate::Random::new(salt);
     let letters = b"abcdefghijklmnopqrstuvwxyz0123456789";
     while bytes.len() < len.unwrap_or(0) {
@@ -88,10 +88,7 @@ pub(super) fn send_batch(
     operations: &[(String, Operation)],
     atomic: bool,
 ) -> Result<Response, HttpError> {
-    let ops: Vec<_> = operations
-        .iter()
-        .map(|(key, op)| batch_json(key, op))
-        .collect();
+    let ops: Vec<_> = operations.iter().map(|(key, op)| batch_json(key, op)).collect();
     let body = json!({"ops": ops, "atomic": atomic}).to_string();
     http.send(&Request {
         method: "POST",
@@ -122,10 +119,7 @@ fn batch_json(key: &str, operation: &Operation) -> Value {
 pub(super) fn outcome_of_get(response: &Response) -> Outcome {
     let tag = response.header("etag").map(|tag| tag.trim_matches('"'));
     match (response.status, tag.and_then(|tag| tag.parse().ok())) {
-        (200, Some(version)) => Outcome::Found {
-            value: name_of(&response.body),
-            version,
-        },
+        (200, Some(version)) => Outcome::Found { value: name_of(&response.body), version },
         (404, _) => Outcome::Absent,
         _ => Outcome::NotApplied,
     }
@@ -147,37 +141,62 @@ pub(super) fn outcome(operation: &Operation, response: &Response) -> Result<Outc
 /// # Errors
 /// As [`outcome`].
 pub(super) fn outcome_in_batch(operation: &Operation, result: &Value) -> Result<Outcome> {
-    let status = result["status"]
-        .as_u64()
-        .and_then(|status| u16::try_from(status).ok());
+    let status = result["status"].as_u64().and_then(|status| u16::try_from(status).ok());
     let status = status.unwrap_or(0);
     if *operation != Operation::Get {
         return outcome_of_write(status, result);
     }
     match (status, result["value"].as_str(), result["version"].as_u64()) {
-        (200, Some(value), Some(version)) => Ok(Outcome::Found {
-            value: name_of(value.as_bytes()),
-            version,
-        }),
+        (200, Some(value), Some(version)) => {
+            Ok(Outcome::Found { value: name_of(value.as_bytes()), version })
+        }
         (404, ..) => Ok(Outcome::Absent),
         _ => Ok(Outcome::NotApplied),
+    }
+}
+
+/// Every key that begins so with name and version of its value, page by page; pages are short, so that there are many.
+///
+/// # Errors
+/// A page is not served, or is none.
+pub(super) fn list(http: &mut HttpClient, prefix: &str) -> Result<Vec<(String, (String, u64))>> {
+    let mut listed = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let target = format!("/v1/kv?prefix={}&limit=7{cursor}", encode(prefix));
+        let response = http.get(&target)?;
+        let page = response.json();
+        let items = page["items"].as_array();
+        let items = items.with_context(|| format!("{target}: {}", response.text()))?;
+        for item in items {
+            let parts = (item["key"].as_str(), item["value"].as_str(), item["version"].as_u64());
+            let (Some(key), Some(value), Some(version)) = parts else {
+                bail!("an item of a listing: {item}");
+            };
+            listed.push((key.to_owned(), (name_of(value.as_bytes()), version)));
+        }
+        match &page["next_cursor"] {
+            Value::Null => return Ok(listed),
+            next => {
+                let next = next.as_str().context("a cursor that is no text")?;
+                cursor = format!("&cursor={}", encode(next));
+            }
+        }
     }
 }
 
 fn outcome_of_write(status: u16, body: &Value) -> Result<Outcome> {
     let version = body["version"].as_u64();
     let current_version = body["current_version"].as_u64();
-    Ok(
-        match (status, version, current_version, body["outcome"].as_str()) {
-            (200, Some(version), ..) => Outcome::Written { version },
-            (200, None, ..) if body["deleted"] == json!(false) => Outcome::Absent,
-            (412, _, Some(current_version), _) => Outcome::Refused { current_version },
-            (412, None, None, _) if body["failed_op"].is_u64() => Outcome::NotApplied,
-            (429 | 503 | 504 | 507, _, _, Some("not_applied")) => Outcome::NotApplied,
-            (500 | 503 | 504, _, _, Some("unknown")) => Outcome::Unknown,
-            _ => bail!("a write was answered with {status} {body}"),
-        },
-    )
+    Ok(match (status, version, current_version, body["outcome"].as_str()) {
+        (200, Some(version), ..) => Outcome::Written { version },
+        (200, None, ..) if body["deleted"] == json!(false) => Outcome::Absent,
+        (412, _, Some(current_version), _) => Outcome::Refused { current_version },
+        (412, None, None, _) if body["failed_op"].is_u64() => Outcome::NotApplied,
+        (429 | 503 | 504 | 507, _, _, Some("not_applied")) => Outcome::NotApplied,
+        (500 | 503 | 504, _, _, Some("unknown")) => Outcome::Unknown,
+        _ => bail!("a write was answered with {status} {body}"),
+    })
 }
 
 #[cfg(test)]
@@ -205,26 +224,14 @@ mod tests {
     fn an_answer_that_is_none_is_an_error() {
         let answer =
             |status, body: &str| outcome_of_write(status, &serde_json::from_str(body).unwrap());
-        assert_eq!(
-            answer(200, r#"{"version":3}"#).unwrap(),
-            Outcome::Written { version: 3 }
-        );
-        assert_eq!(
-            answer(200, r#"{"deleted":false}"#).unwrap(),
-            Outcome::Absent
-        );
+        assert_eq!(answer(200, r#"{"version":3}"#).unwrap(), Outcome::Written { version: 3 });
+        assert_eq!(answer(200, r#"{"deleted":false}"#).unwrap(), Outcome::Absent);
         let refused = answer(412, r#"{"current_version":0}"#).unwrap();
         assert_eq!(refused, Outcome::Refused { current_version: 0 });
-        assert_eq!(
-            answer(503, r#"{"outcome":"unknown"}"#).unwrap(),
-            Outcome::Unknown
-        );
-        for (status, body) in [
-            (200, "{}"),
-            (404, "{}"),
-            (503, "{}"),
-            (400, r#"{"outcome":"not_applied"}"#),
-        ] {
+        assert_eq!(answer(503, r#"{"outcome":"unknown"}"#).unwrap(), Outcome::Unknown);
+        for (status, body) in
+            [(200, "{}"), (404, "{}"), (503, "{}"), (400, r#"{"outcome":"not_applied"}"#)]
+        {
             assert!(answer(status, body).is_err(), "{status} {body}");
         }
     }

@@ -25,10 +25,7 @@ impl Probe {
         fs::create_dir(&dir).unwrap();
         let shim = Shim::new(&dir, &home.path().join("stats")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_shim_probe"));
-        command
-            .current_dir(&dir)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
+        command.current_dir(&dir).stdin(Stdio::piped()).stdout(Stdio::piped());
         shim.apply(&mut command, options).unwrap();
         let mut child = command.spawn().unwrap();
         Self {
@@ -64,10 +61,7 @@ impl Probe {
 
     /// What really is in the file, seen without the shim.
     fn left(&self, name: &str) -> String {
-        fs::read(self.dir.join(name))
-            .unwrap()
-            .escape_ascii()
-            .to_string()
+        fs::read(self.dir.join(name)).unwrap().escape_ascii().to_string()
     }
 
     fn stats(&self) -> ShimStats {
@@ -157,25 +151,15 @@ fn writes_over_many_pages_keep_what_they_do_not_touch() {
     probe.kill();
     let left = fs::read(probe.dir.join("f")).unwrap();
     assert_eq!(left.len(), 20_000);
-    assert_eq!(
-        &left[5_000..15_000],
-        format!("A{}Z", "m".repeat(9_998)).as_bytes()
-    );
-    assert!(
-        left[..5_000]
-            .iter()
-            .chain(&left[15_000..])
-            .all(|byte| *byte == 0)
-    );
+    assert_eq!(&left[5_000..15_000], format!("A{}Z", "m".repeat(9_998)).as_bytes());
+    assert!(left[..5_000].iter().chain(&left[15_000..]).all(|byte| *byte == 0));
 }
 
 #[test]
 fn a_prewritten_segment_is_held_and_synced_whole() {
     let mut probe = plain();
     let len = 64 << 20;
-    probe.script(&format!(
-        "fill f {len}\n write f 100 x\n read f 99 3 => \\x00x\\x00"
-    ));
+    probe.script(&format!("fill f {len}\n write f 100 x\n read f 99 3 => \\x00x\\x00"));
     assert_eq!(probe.stats().held_bytes, len);
     probe.script(&format!("sync f\n size f => {len}"));
     assert_eq!(probe.stats().held_bytes, 0);
@@ -240,10 +224,7 @@ fn a_copy_reads_what_is_held() {
 
 #[test]
 fn a_failed_sync_loses_its_pages_and_a_later_one_does_not_bring_them_back() {
-    let mut probe = Probe::start(&ShimOptions {
-        fail_sync: 2,
-        ..ShimOptions::default()
-    });
+    let mut probe = Probe::start(&ShimOptions { fail_sync: 2, ..ShimOptions::default() });
     probe.script(
         "write f 0 first
          sync f
@@ -262,10 +243,7 @@ fn a_failed_sync_loses_its_pages_and_a_later_one_does_not_bring_them_back() {
 
 #[test]
 fn a_write_can_fail() {
-    let mut probe = Probe::start(&ShimOptions {
-        fail_write: 2,
-        ..ShimOptions::default()
-    });
+    let mut probe = Probe::start(&ShimOptions { fail_write: 2, ..ShimOptions::default() });
     probe.script(
         "write f 0 a
          write f 0 b => error: Input/output error (os error 5)
@@ -275,21 +253,13 @@ fn a_write_can_fail() {
 
 #[test]
 fn sectors_may_leak_before_their_sync() {
-    let mut probe = Probe::start(&ShimOptions {
-        leak_percent: 50,
-        seed: 7,
-        ..ShimOptions::default()
-    });
+    let mut probe =
+        Probe::start(&ShimOptions { leak_percent: 50, seed: 7, ..ShimOptions::default() });
     let text = "x".repeat(64 * 512);
-    probe.script(&format!(
-        "fill f {}\n sync f\n write f 0 {text}",
-        text.len()
-    ));
+    probe.script(&format!("fill f {}\n sync f\n write f 0 {text}", text.len()));
     probe.kill();
     let left = fs::read(probe.dir.join("f")).unwrap();
-    let torn = left
-        .chunks(512)
-        .filter(|sector| sector.iter().all(|byte| *byte == b'x'));
+    let torn = left.chunks(512).filter(|sector| sector.iter().all(|byte| *byte == b'x'));
     let torn = torn.count();
     assert!((10..55).contains(&torn), "{torn} of 64 sectors leaked");
     assert!(left.iter().all(|byte| matches!(byte, 0 | b'x')));

@@ -29,12 +29,7 @@ fn changed(from: &str, to: &str) -> Result<Covered, String> {
 
 #[test]
 fn an_honest_trace_passes() {
-    let covered = Covered {
-        written: 4,
-        sync_entered: 5,
-        sync_returned: 7,
-        answered: 8,
-    };
+    let covered = Covered { written: 4, sync_entered: 5, sync_returned: 7, answered: 8 };
     assert_eq!(check(HONEST), Ok(covered));
 }
 
@@ -42,11 +37,7 @@ fn an_honest_trace_passes() {
 fn an_answer_before_the_sync_returned_is_found() {
     // The answer takes the place of another connection's, between the two halves of the sync.
     let early = changed("10<socket:[78]>", "9<socket:[77]>");
-    assert!(
-        early
-            .unwrap_err()
-            .starts_with("the answer of line 6 left before a sync")
-    );
+    assert!(early.unwrap_err().starts_with("the answer of line 6 left before a sync"));
 }
 
 #[test]
@@ -56,19 +47,15 @@ fn a_sync_that_began_before_the_write_returned_covers_nothing() {
     // Another thread's sync, begun while the write was still under way.
     order[3] = lines[4];
     order[4] = lines[3];
-    let trace = order
-        .join("\n")
-        .replace("12 1700000000.000005", "13 1700000000.000005");
+    let trace = order.join("\n").replace("12 1700000000.000005", "13 1700000000.000005");
     let trace = trace.replace("12 1700000000.000007", "13 1700000000.000007");
     assert!(check(&trace).unwrap_err().contains("left before a sync"));
 }
 
 #[test]
 fn a_failed_sync_and_one_of_another_file_cover_nothing() {
-    let failed = changed(
-        "fdatasync resumed>) = 0",
-        "fdatasync resumed>) = -1 EIO (Input/output error)",
-    );
+    let failed =
+        changed("fdatasync resumed>) = 0", "fdatasync resumed>) = -1 EIO (Input/output error)");
     assert!(failed.unwrap_err().contains("left before a sync"));
     let other = changed("fdatasync(7</data/log-1>", "fdatasync(8</data/log-2>");
     assert!(other.unwrap_err().contains("left before a sync"));
@@ -77,33 +64,17 @@ fn a_failed_sync_and_one_of_another_file_cover_nothing() {
 #[test]
 fn a_value_that_was_never_written_is_found() {
     let never = changed("\\1\\0\\0value-a\\0", "\\1\\0\\0");
-    assert!(
-        never
-            .unwrap_err()
-            .contains("left before the value was written")
-    );
-    let failed = changed(
-        "pwrite64 resumed>) = 4096",
-        "pwrite64 resumed>) = -1 EIO (Input/output error)",
-    );
-    assert!(
-        failed
-            .unwrap_err()
-            .contains("left before the value was written")
-    );
+    assert!(never.unwrap_err().contains("left before the value was written"));
+    let failed =
+        changed("pwrite64 resumed>) = 4096", "pwrite64 resumed>) = -1 EIO (Input/output error)");
+    assert!(failed.unwrap_err().contains("left before the value was written"));
 }
 
 #[test]
 fn a_put_that_the_trace_does_not_show_is_no_proof() {
     let unread = changed("\\r\\n\\r\\nvalue-a", "\\r\\n\\r\\n");
-    assert_eq!(
-        unread,
-        Err("no request with this value was read".to_owned())
-    );
-    let silent = changed(
-        "9<socket:[77]>, \"HTTP/1.1 200 OK (x)\"",
-        "3<socket:[1]>, \"x\"",
-    );
+    assert_eq!(unread, Err("no request with this value was read".to_owned()));
+    let silent = changed("9<socket:[77]>, \"HTTP/1.1 200 OK (x)\"", "3<socket:[1]>, \"x\"");
     assert_eq!(silent, Err("no answer was sent".to_owned()));
 }
 
@@ -117,12 +88,9 @@ fn a_value_that_looks_like_a_result_does_not_confuse() {
 
 #[test]
 fn what_is_no_trace_is_an_error() {
-    for trace in [
-        "hello",
-        "1 1.0 nothing",
-        "1 1.0 write(7, \"x\", 1)",
-        "1 1.0 <... write resumed>) = 1",
-    ] {
+    for trace in
+        ["hello", "1 1.0 nothing", "1 1.0 write(7, \"x\", 1)", "1 1.0 <... write resumed>) = 1"]
+    {
         assert!(parse(trace).is_err(), "{trace}");
     }
 }

@@ -24,26 +24,16 @@ fn file() -> Vec<u8> {
             head: Bytes::from_static(b"head"),
             body: random.bytes(len).into(),
         };
-        let applied = Applied {
-            index: ringfort_types::Index(index),
-            term: ringfort_types::Term(2),
-        };
-        let batch = WriteBatch {
-            operations: vec![operation],
-            applied,
-        };
+        let applied =
+            Applied { index: ringfort_types::Index(index), term: ringfort_types::Term(2) };
+        let batch = WriteBatch { operations: vec![operation], applied };
         engine.write(GROUP, &batch).unwrap();
     }
     engine.flush(GROUP, GENERATION).unwrap();
     let mut disk = MemoryDisk::default();
     while let Some(request) = engine.poll_disk() {
         let result = disk.execute(&request.operation);
-        engine
-            .handle_disk(DiskCompletion {
-                id: request.id,
-                result,
-            })
-            .unwrap();
+        engine.handle_disk(DiskCompletion { id: request.id, result }).unwrap();
     }
     disk.file_mut(&name()).unwrap().clone()
 }
@@ -72,12 +62,8 @@ fn every_flipped_bit_is_found() {
     // Every bit of the heads and the tail, and thousands in between.
     let heads = 0..32 + 64 + 20 + 40;
     let tail = file.len() - 60..file.len();
-    let ends = heads
-        .chain(tail)
-        .flat_map(|byte| (0..8).map(move |bit| (byte, bit)));
-    let between: Vec<_> = (0..4000)
-        .map(|_| (random.below(file.len()), random.below(8)))
-        .collect();
+    let ends = heads.chain(tail).flat_map(|byte| (0..8).map(move |bit| (byte, bit)));
+    let between: Vec<_> = (0..4000).map(|_| (random.below(file.len()), random.below(8))).collect();
     let mut flips = 0;
     for (byte, bit) in ends.chain(between) {
         let mut flipped = file.clone();
@@ -130,10 +116,7 @@ fn files_too_short_too_long_or_of_another_name_are_found() {
         let mut disk = MemoryDisk::default();
         disk.put(files::whole(group, generation), file.clone());
         let opened = engine().open(&mut disk, group, generation);
-        assert!(
-            matches!(opened, Err(EngineError::Damaged { offset: 16, .. })),
-            "{opened:?}"
-        );
+        assert!(matches!(opened, Err(EngineError::Damaged { offset: 16, .. })), "{opened:?}");
     }
 }
 
@@ -175,25 +158,14 @@ fn frames_of_other_places_and_streams_are_found() {
     let mut disk = MemoryDisk::default();
     disk.put(name(), file.clone());
     engine.open(&mut disk, GROUP, GENERATION).unwrap();
-    let applied = Applied {
-        index: ringfort_types::Index(9999),
-        ..Applied::default()
-    };
-    let batch = WriteBatch {
-        operations: vec![],
-        applied,
-    };
+    let applied = Applied { index: ringfort_types::Index(9999), ..Applied::default() };
+    let batch = WriteBatch { operations: vec![], applied };
     engine.write(GROUP, &batch).unwrap();
     engine.remove_generation(GROUP, GENERATION);
     engine.flush(GROUP, GENERATION).unwrap();
     while let Some(request) = engine.poll_disk() {
         let result = disk.execute(&request.operation);
-        engine
-            .handle_disk(DiskCompletion {
-                id: request.id,
-                result,
-            })
-            .unwrap();
+        engine.handle_disk(DiskCompletion { id: request.id, result }).unwrap();
     }
     let other = disk.file_mut(&name()).unwrap().clone();
     assert_eq!(other.len(), file.len());
@@ -213,10 +185,7 @@ fn a_newer_format_is_named_and_not_called_damage() {
     let mut disk = MemoryDisk::default();
     disk.put(name(), newer);
     let opened = engine().open(&mut disk, GROUP, GENERATION);
-    let Err(EngineError::NewerFormat {
-        found: 2, known: 1, ..
-    }) = opened
-    else {
+    let Err(EngineError::NewerFormat { found: 2, known: 1, .. }) = opened else {
         panic!("{opened:?}");
     };
 }

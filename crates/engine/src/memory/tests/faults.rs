@@ -37,10 +37,7 @@ fn filled_engine() -> MemoryEngine {
         head: random.bytes(400).into(),
         body: Bytes::new(),
     });
-    let batch = WriteBatch {
-        operations: operations.collect(),
-        applied: Applied::default(),
-    };
+    let batch = WriteBatch { operations: operations.collect(), applied: Applied::default() };
     engine.write(GROUP, &batch).unwrap();
     engine
 }
@@ -50,10 +47,7 @@ type FlushEnd = Result<Flushed, (GroupId, EngineError)>;
 fn settle(engine: &mut MemoryEngine, disk: &mut dyn Disk) -> Result<Vec<FlushEnd>, DiskError> {
     while let Some(request) = engine.poll_disk() {
         let result = disk.execute(&request.operation);
-        engine.handle_disk(DiskCompletion {
-            id: request.id,
-            result,
-        })?;
+        engine.handle_disk(DiskCompletion { id: request.id, result })?;
     }
     Ok(std::iter::from_fn(|| engine.poll_flushed()).collect())
 }
@@ -83,11 +77,7 @@ fn a_flush_that_fails_anywhere_is_given_up_and_may_be_tried_again() {
         };
         assert_eq!(error.kind, DiskErrorKind::Full);
         failed += 1;
-        assert_eq!(
-            disk.disk.list().unwrap(),
-            [],
-            "nothing is left of operation {at}"
-        );
+        assert_eq!(disk.disk.list().unwrap(), [], "nothing is left of operation {at}");
         assert_eq!(engine.stats().snapshots, 0);
         assert_eq!(engine.stats().flushes_failed, 1);
         engine.flush(GROUP, Generation(1)).unwrap();
@@ -119,26 +109,15 @@ fn a_disk_that_stays_full_keeps_nothing_but_what_it_cannot_remove() {
             panic!("{ended:?}");
         };
         let message = error.to_string();
-        assert!(
-            message.contains("write of") && message.contains("then delete of"),
-            "{message}"
-        );
+        assert!(message.contains("write of") && message.contains("then delete of"), "{message}");
     }
     assert_eq!(engine.stats().removals_failed, 3);
     *full.borrow_mut() = false;
     engine.flush(GROUP, Generation(4)).unwrap();
     let ended = settle(&mut engine, &mut disk).unwrap();
     assert!(matches!(ended[..], [Ok(_)]));
-    let names: Vec<_> = disk
-        .list()
-        .unwrap()
-        .into_iter()
-        .map(|(name, _)| name)
-        .collect();
-    assert_eq!(
-        names,
-        [FileName::new("snap-00000001-0000000000000004.snap")]
-    );
+    let names: Vec<_> = disk.list().unwrap().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, [FileName::new("snap-00000001-0000000000000004.snap")]);
     assert_eq!(engine.stats().removals_failed, 0);
 }
 
@@ -176,12 +155,7 @@ fn one_part_at_a_time_is_encoded_and_written() {
             writes += 1;
         }
         let result = disk.execute(&request.operation);
-        engine
-            .handle_disk(DiskCompletion {
-                id: request.id,
-                result,
-            })
-            .unwrap();
+        engine.handle_disk(DiskCompletion { id: request.id, result }).unwrap();
     }
     assert!(writes > 2);
 }
@@ -200,4 +174,30 @@ fn a_disk_that_cannot_be_read_is_not_called_damaged() {
     let opened = second.open(&mut disk, GROUP, Generation(1));
     assert!(matches!(opened, Err(EngineError::Disk(_))), "{opened:?}");
     assert!(matches!(second.size(GROUP), Err(EngineError::NoStore(_))));
+}
+
+#[test]
+fn a_removal_that_failed_is_not_tried_again_on_the_file_of_a_successor() {
+    let mut engine = filled_engine();
+    let mut disk = MemoryDisk::default();
+    engine.flush(GROUP, Generation(1)).unwrap();
+    settle(&mut engine, &mut disk).unwrap();
+    // The old store's file cannot be removed; the new store uses the same number while that is not known yet.
+    engine.drop_store(GROUP);
+    engine.create(GROUP).unwrap();
+    engine.flush(GROUP, Generation(1)).unwrap();
+    let removal = engine.poll_disk().unwrap();
+    assert_eq!(removal.operation.verb(), "delete");
+    let error = removal.operation.error(DiskErrorKind::Other, "busy");
+    let creation = engine.poll_disk().unwrap();
+    let result = disk.execute(&creation.operation);
+    engine.handle_disk(DiskCompletion { id: creation.id, result }).unwrap();
+    engine.handle_disk(DiskCompletion { id: removal.id, result: Err(error) }).unwrap();
+    assert!(matches!(settle(&mut engine, &mut disk).unwrap()[..], [Ok(_)]));
+    engine.create(GroupId(2)).unwrap();
+    engine.flush(GroupId(2), Generation(1)).unwrap();
+    assert!(matches!(settle(&mut engine, &mut disk).unwrap()[..], [Ok(_)]));
+    let mut second = super::engine();
+    second.open(&mut disk, GROUP, Generation(1)).unwrap();
+    assert_eq!(second.size(GROUP).unwrap().keys, 0);
 }

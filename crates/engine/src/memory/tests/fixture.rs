@@ -24,10 +24,7 @@ fn records() -> Vec<(Vec<u8>, Vec<u8>)> {
 }
 
 fn applied() -> Applied {
-    Applied {
-        index: Index(1000),
-        term: Term(3),
-    }
+    Applied { index: Index(1000), term: Term(3) }
 }
 
 #[test]
@@ -57,27 +54,12 @@ fn written() -> Vec<u8> {
         body: value.into(),
     };
     let operations = records().into_iter().map(put).collect();
-    engine
-        .write(
-            GROUP,
-            &WriteBatch {
-                operations,
-                applied: applied(),
-            },
-        )
-        .unwrap();
+    engine.write(GROUP, &WriteBatch { operations, applied: applied() }).unwrap();
     engine.flush(GROUP, GENERATION).unwrap();
     let mut disk = MemoryDisk::default();
     while let Some(request) = engine.poll_disk() {
         let result = disk.execute(&request.operation);
-        engine
-            .handle_disk(DiskCompletion {
-                id: request.id,
-                result,
-            })
-            .unwrap();
+        engine.handle_disk(DiskCompletion { id: request.id, result }).unwrap();
     }
-    disk.file_mut(&files::whole(GROUP, GENERATION))
-        .unwrap()
-        .clone()
+    disk.file_mut(&files::whole(GROUP, GENERATION)).unwrap().clone()
 }

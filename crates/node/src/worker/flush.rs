@@ -1,0 +1,66 @@
+//! Flushes: which store is made durable next, and what follows when it is.
+
+use ringfort_engine::{EngineError, Flushed, Generation};
+use ringfort_log::{Base, GroupWrite};
+use ringfort_replica::Output;
+use ringfort_types::GroupId;
+
+use super::{Worker, open_shard};
+use crate::checkpoint::next_generation;
+
+impl<W> Worker<W> {
+    pub(super) fn start_flush(&mut self) {
+        while let Some(group) = self.checkpoints.next() {
+            let Some(shard) = group.shard() else { continue };
+            let Ok(open) = open_shard(&mut self.slots, shard) else {
+                self.checkpoints.finish(true);
+                continue;
+            };
+            open.last_generation = next_generation(open.last_generation);
+            open.flushing_log_bytes = open.replica.status().log_bytes;
+            if let Err(error) = self.engine.flush(group, open.last_generation) {
+                self.flush_failed(group, &error);
+            }
+        }
+    }
+
+    pub(super) fn poll_flushes(&mut self, out: &mut Output) {
+        while let Some(flushed) = self.engine.poll_flushed() {
+            match flushed {
+                Ok(flushed) => self.record_flush(flushed, out),
+                Err((group, error)) => self.flush_failed(group, &error),
+            }
+        }
+    }
+
+    fn record_flush(&mut self, flushed: Flushed, out: &mut Output) {
+        let Flushed { group, generation, applied, bytes } = flushed;
+        self.stats.flushes += 1;
+        self.stats.flush_bytes += bytes;
+        // What was enqueued in this turn goes first: the log keeps a source's submissions in order.
+        self.submit(out);
+        let base = Base { applied, generation: generation.0 };
+        self.submit_writes(
+            vec![GroupWrite::Rebase { group, base }],
+            Vec::new(),
+            Some((group, base)),
+        );
+    }
+
+    pub(super) fn handle_rebased(&mut self, group: GroupId, base: Base) {
+        self.checkpoints.finish(true);
+        let Some(shard) = group.shard() else { return };
+        let Ok(open) = open_shard(&mut self.slots, shard) else {
+            return;
+        };
+        let before = open.replica.status().base;
+        open.replica.handle_rebased(base, open.flushing_log_bytes);
+        self.engine.remove_generation(group, Generation(before.generation));
+    }
+
+    fn flush_failed(&mut self, group: GroupId, error: &EngineError) {
+        self.stats.flushes_failed += 1;
+        self.messages.push_back(format!("group {group}: flush given up: {error}"));
+        self.checkpoints.finish(false);
+    }
+}

@@ -1,0 +1,230 @@
+//! One worker: the shards it owns, over one engine, and the requests under way on them.
+//!
+//! The host hands in requests and words of durability, then calls [`Worker::poll`] once for the turn: everything enqueued
+//! becomes one entry per shard and one submission to the log; everything committed is applied and answered.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ringfort_engine::{Generation, StorageEngine, StoreSize};
+use ringfort_env::DiskError;
+use ringfort_log::{Base, SourceId, Submission, SubmissionId};
+use ringfort_raft::PersistId;
+use ringfort_replica::{MachineError, Replica, Ticket};
+use ringfort_types::request::{Answered, Done, Found};
+use ringfort_types::{Code, GroupId, Key, Refusal, ReplicaId, ShardId};
+
+use crate::checkpoint::Checkpoints;
+use crate::pending::{Pending, Replied, Response};
+
+mod flush;
+mod requests;
+mod status;
+mod turn;
+
+/// Settings of a worker.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerConfig {
+    /// This worker, as a source of submissions.
+    pub source: SourceId,
+    /// Shards of the cluster.
+    pub shards: u32,
+    /// Requests under way at most; more are refused as `overloaded`.
+    pub requests_max: usize,
+    /// Bytes of remembered answers per shard at most; keyed writes beyond are refused as `overloaded`.
+    pub retry_bytes_max: u64,
+    /// An entry that has grown to this size, in bytes, takes no further command.
+    pub payload_bytes_target: usize,
+}
+
+/// Why a worker cannot go on: the process must end.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// A sync of the engine failed.
+    #[error("an engine's disk failed; nothing more may be acknowledged")]
+    Disk(#[from] DiskError),
+}
+
+/// What a read gives at once.
+#[derive(Debug)]
+pub enum GetAnswer {
+    /// The answer.
+    Now(Result<Option<Found>, Refusal>),
+    /// It comes later, under the waiter.
+    Later,
+}
+
+/// A shard as a worker sees it.
+#[derive(Clone, Debug)]
+pub struct ShardSummary {
+    /// The shard.
+    pub shard: ShardId,
+    /// The replica on this node.
+    pub replica: ReplicaId,
+    /// Whether the replica leads its group.
+    pub leads: bool,
+    /// Why the shard is closed; `None`: it is open.
+    pub closed: Option<String>,
+    /// Live keys, and the bytes of those keys and their values.
+    pub size: StoreSize,
+    /// Everything its store holds: expiry, remembered answers and overhead included.
+    pub stored: StoreSize,
+    /// Its Raft group and log, if it is open.
+    pub status: Option<ringfort_replica::ReplicaStatus>,
+}
+
+/// Counters of a worker since its start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WorkerStats {
+    /// Entries submitted to the log.
+    pub entries: u64,
+    /// Commands answered.
+    pub commands: u64,
+    /// Flushes that ended well.
+    pub flushes: u64,
+    /// Flushes that were given up.
+    pub flushes_failed: u64,
+    /// Bytes of those that ended well.
+    pub flush_bytes: u64,
+    /// Requests refused by admission.
+    pub refused: u64,
+    /// Requests whose deadline passed.
+    pub timeouts: u64,
+}
+
+enum Slot {
+    Open(OpenShard),
+    Closed { replica: ReplicaId, reason: String },
+}
+
+struct OpenShard {
+    replica: Replica,
+    last_generation: Generation,
+    /// Bytes of log that the flush under way will make needless.
+    flushing_log_bytes: u64,
+    dirty: bool,
+}
+
+struct UnderWay {
+    id: SubmissionId,
+    persists: Vec<(GroupId, PersistId)>,
+    rebase: Option<(GroupId, Base)>,
+}
+
+/// One worker. `W` is whoever waits for an answer: the host's own.
+pub struct Worker<W> {
+    config: WorkerConfig,
+    engine: Box<dyn StorageEngine>,
+    /// By shard; `None` where the shard is another worker's.
+    slots: Vec<Option<Slot>>,
+    mine: Vec<ShardId>,
+    dirty: Vec<ShardId>,
+    pending: Pending<W>,
+    reads: BTreeMap<Ticket, (ShardId, Key)>,
+    responses: VecDeque<(W, Response)>,
+    submissions: VecDeque<Submission>,
+    under_way: VecDeque<UnderWay>,
+    last_submission: SubmissionId,
+    checkpoints: Checkpoints,
+    may_grow: bool,
+    messages: VecDeque<String>,
+    stats: WorkerStats,
+}
+
+impl<W> Worker<W> {
+    /// A worker that owns no shard yet.
+    #[must_use]
+    pub fn new(config: WorkerConfig, engine: Box<dyn StorageEngine>) -> Self {
+        Self {
+            config,
+            engine,
+            slots: (0..config.shards).map(|_| None).collect(),
+            mine: Vec::new(),
+            dirty: Vec::new(),
+            pending: Pending::new(),
+            reads: BTreeMap::new(),
+            responses: VecDeque::new(),
+            submissions: VecDeque::new(),
+            under_way: VecDeque::new(),
+            last_submission: SubmissionId(0),
+            checkpoints: Checkpoints::default(),
+            may_grow: true,
+            messages: VecDeque::new(),
+            stats: WorkerStats::default(),
+        }
+    }
+
+    /// The engine, for opening stores at start.
+    pub(crate) fn engine_mut(&mut self) -> &mut dyn StorageEngine {
+        self.engine.as_mut()
+    }
+
+    /// Takes a shard's replica, whose store is open.
+    pub(crate) fn add_shard(&mut self, shard: ShardId, replica: Replica, generation: Generation) {
+        let open =
+            OpenShard { replica, last_generation: generation, flushing_log_bytes: 0, dirty: false };
+        self.set_slot(shard, Slot::Open(open));
+        self.mark_dirty(shard);
+    }
+
+    /// Takes a shard that may not be served.
+    pub(crate) fn add_closed_shard(&mut self, shard: ShardId, replica: ReplicaId, reason: String) {
+        self.set_slot(shard, Slot::Closed { replica, reason });
+    }
+
+    fn set_slot(&mut self, shard: ShardId, slot: Slot) {
+        self.slots[shard.0 as usize] = Some(slot);
+        self.mine.push(shard);
+        self.mine.sort_unstable();
+    }
+
+    fn mark_dirty(&mut self, shard: ShardId) {
+        if let Ok(open) = open_shard(&mut self.slots, shard)
+            && !open.dirty
+        {
+            open.dirty = true;
+            self.dirty.push(shard);
+        }
+    }
+
+    /// Closes a shard whose replica had to stop, answers all that waits for it, and gives the refusal for whoever asked.
+    fn close(&mut self, shard: ShardId, error: &MachineError) -> Refusal {
+        let reason = describe(error);
+        self.messages.push_back(format!("shard {shard} is closed: {reason}"));
+        if let Some(Some(slot)) = self.slots.get_mut(shard.0 as usize)
+            && let Slot::Open(open) = slot
+        {
+            let lost = open.replica.abandon();
+            let replica = open.replica.id();
+            *slot = Slot::Closed { replica, reason: reason.clone() };
+            self.responses.extend(self.pending.lose(lost));
+        }
+        closed(shard, &reason)
+    }
+}
+
+fn open_shard(slots: &mut [Option<Slot>], shard: ShardId) -> Result<&mut OpenShard, Refusal> {
+    match slots.get_mut(shard.0 as usize) {
+        Some(Some(Slot::Open(open))) => Ok(open),
+        Some(Some(Slot::Closed { reason, .. })) => Err(closed(shard, reason)),
+        _ => Err(Refusal::new(Code::Unavailable, format!("shard {shard} is not on this worker"))),
+    }
+}
+
+fn closed(shard: ShardId, reason: &str) -> Refusal {
+    Refusal::new(Code::Unavailable, format!("shard {shard} is closed: {reason}"))
+}
+
+fn replied(done: Done) -> Replied {
+    Replied::One(Answered { done, replayed: false })
+}
+
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,274 @@
+//! Requests: what is answered at once, what is enqueued, and what is refused.
+
+use std::borrow::Cow;
+
+use ringfort_replica::command::{CommandIdentity, POSITION_SINGLE};
+use ringfort_replica::{ListQuery, Reading};
+use ringfort_types::request::{
+    Batch, Consistency, Context, Done, Found, Get, Identity, List, Operation, Page, Write,
+};
+use ringfort_types::{Code, Key, Monotonic, NamespaceId, Refusal, ShardId, shard_of_token};
+
+use super::{GetAnswer, Worker, open_shard, replied};
+use crate::listing::{self, PageBounds};
+use crate::pending::{Kind, Response};
+
+impl<W> Worker<W> {
+    /// The shard of a key.
+    #[must_use]
+    pub fn shard_of(&self, key: &Key) -> ShardId {
+        shard_of_token(key.token(NamespaceId::default()), self.config.shards)
+    }
+
+    /// Reads one key: at once where that is safe, else later under the waiter.
+    pub fn get(
+        &mut self,
+        now: Monotonic,
+        context: &Context,
+        get: &Get,
+        waiter: impl FnOnce() -> W,
+    ) -> GetAnswer {
+        let shard = self.shard_of(&get.key);
+        let open = match open_shard(&mut self.slots, shard) {
+            Ok(open) => open,
+            Err(refusal) => return GetAnswer::Now(Err(refusal)),
+        };
+        if !open.replica.can_read_now() {
+            return self.get_later(shard, context, get, waiter);
+        }
+        match open.replica.get(self.engine.as_ref(), now, &get.key) {
+            Ok(Reading::Found(found)) => {
+                GetAnswer::Now(Ok(found.map(|found| fresh(found, get.consistency))))
+            }
+            Ok(Reading::Due(..)) if get.consistency == Consistency::Stale => {
+                GetAnswer::Now(Ok(None))
+            }
+            Ok(Reading::Due(data_key, version)) => {
+                open.replica.enqueue_expire(&[(data_key, version)]);
+                let operation = Operation::Get { key: get.key.clone() };
+                match self.enqueue(
+                    now,
+                    context,
+                    shard,
+                    &CommandIdentity::None,
+                    false,
+                    &[operation],
+                    Kind::Read,
+                    waiter,
+                ) {
+                    Ok(()) => GetAnswer::Later,
+                    Err(refusal) => GetAnswer::Now(Err(refusal)),
+                }
+            }
+            Err(error) => GetAnswer::Now(Err(self.close(shard, &error))),
+        }
+    }
+
+    fn get_later(
+        &mut self,
+        shard: ShardId,
+        context: &Context,
+        get: &Get,
+        waiter: impl FnOnce() -> W,
+    ) -> GetAnswer {
+        if get.consistency == Consistency::Stale {
+            let detail = "no bound can be given for how old an answer would be";
+            return GetAnswer::Now(Err(Refusal::new(Code::Unavailable, detail)));
+        }
+        if self.pending.len() >= self.config.requests_max {
+            return GetAnswer::Now(Err(self.overloaded(false)));
+        }
+        match open_shard(&mut self.slots, shard) {
+            Ok(open) if open.replica.leads() => {
+                let ticket = self.pending.insert(context.deadline, Kind::Read, waiter());
+                open.replica.enqueue_read(ticket);
+                self.reads.insert(ticket, (shard, get.key.clone()));
+                self.mark_dirty(shard);
+                GetAnswer::Later
+            }
+            Ok(_) => {
+                GetAnswer::Now(Err(Refusal::new(Code::Unavailable, "the shard has no leader")))
+            }
+            Err(refusal) => GetAnswer::Now(Err(refusal)),
+        }
+    }
+
+    /// Writes one key; the answer comes under the waiter.
+    ///
+    /// # Errors
+    /// The write was refused, and never happens.
+    pub fn write(
+        &mut self,
+        now: Monotonic,
+        context: &Context,
+        write: &Write,
+        waiter: impl FnOnce() -> W,
+    ) -> Result<(), Refusal> {
+        let identity =
+            CommandIdentity::of(&write.identity, context.principal.as_str(), POSITION_SINGLE);
+        let operations = std::slice::from_ref(&write.operation);
+        let shard = self.shard_of(write.operation.key());
+        self.enqueue(now, context, shard, &identity, false, operations, Kind::Write, waiter)
+    }
+
+    /// Executes an atomic batch, whose keys share one shard; the answer comes under the waiter.
+    ///
+    /// # Errors
+    /// The batch was refused, and never happens.
+    pub fn atomic(
+        &mut self,
+        now: Monotonic,
+        context: &Context,
+        batch: &Batch,
+        waiter: impl FnOnce() -> W,
+    ) -> Result<(), Refusal> {
+        let Some(first) = batch.operations.first() else {
+            return Err(Refusal::not_applied(Code::InvalidArgument, "the batch has no operation"));
+        };
+        let shard = self.shard_of(first.key());
+        let identity = CommandIdentity::of(&batch.identity, context.principal.as_str(), 0);
+        self.enqueue(now, context, shard, &identity, true, &batch.operations, Kind::Write, waiter)
+    }
+
+    /// Executes one operation of a batch that is not atomic. A get is `ordered` where an earlier operation of the batch
+    /// writes to the same shard: it then goes through the log behind it.
+    pub fn batch_operation(
+        &mut self,
+        now: Monotonic,
+        context: &Context,
+        identity: &Identity,
+        (position, operation): (u16, &Operation),
+        ordered: bool,
+        waiter: impl FnOnce() -> W,
+    ) -> Option<Response> {
+        let shard = self.shard_of(operation.key());
+        if let Operation::Get { key } = operation
+            && !ordered
+        {
+            let get = Get { key: key.clone(), consistency: Consistency::Linearizable };
+            return match self.get(now, context, &get, waiter) {
+                GetAnswer::Now(result) => Some(result.map(|found| replied(Done::Got(found)))),
+                GetAnswer::Later => None,
+            };
+        }
+        let (identity, kind) = if operation.is_write() {
+            (CommandIdentity::of(identity, context.principal.as_str(), position), Kind::Write)
+        } else {
+            (CommandIdentity::None, Kind::Read)
+        };
+        let operations = std::slice::from_ref(operation);
+        self.enqueue(now, context, shard, &identity, false, operations, kind, waiter).err().map(Err)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the one funnel that all commands go through")]
+    fn enqueue(
+        &mut self,
+        now: Monotonic,
+        context: &Context,
+        shard: ShardId,
+        identity: &CommandIdentity,
+        atomic: bool,
+        operations: &[Operation],
+        kind: Kind,
+        waiter: impl FnOnce() -> W,
+    ) -> Result<(), Refusal> {
+        if self.pending.len() >= self.config.requests_max {
+            return Err(self.overloaded(kind == Kind::Write));
+        }
+        let grows = operations.iter().any(|operation| matches!(operation, Operation::Put { .. }));
+        if grows && !self.may_grow {
+            return Err(refused(
+                kind,
+                Code::StorageFull,
+                "the disk is full up to its reserve; deletes and reads go on",
+            ));
+        }
+        let open = open_shard(&mut self.slots, shard)
+            .map_err(|refusal| refused(kind, refusal.code, refusal.detail))?;
+        if *identity != CommandIdentity::None
+            && open.replica.retry_bytes() >= self.config.retry_bytes_max
+        {
+            return Err(refused(
+                kind,
+                Code::Overloaded,
+                "the memory for idempotency keys is full (limits.idempotency_bytes)",
+            ));
+        }
+        if !open.replica.leads() {
+            return Err(refused(kind, Code::Unavailable, "the shard has no leader"));
+        }
+        let ticket = self.pending.insert(context.deadline, kind, waiter());
+        let engine = self.engine.as_ref();
+        if let Err(error) = open.replica.enqueue(engine, now, ticket, identity, atomic, operations)
+        {
+            // The waiter is answered with everything else that the shard gives up.
+            self.close(shard, &error);
+            let lost = self.pending.lose(vec![ticket]);
+            self.responses.extend(lost);
+            return Ok(());
+        }
+        self.mark_dirty(shard);
+        Ok(())
+    }
+
+    /// One page of the keys of this worker's shards.
+    ///
+    /// # Errors
+    /// A shard cannot be read: a listing without it would not be true.
+    pub fn list(&mut self, now: Monotonic, list: &List) -> Result<Page, Refusal> {
+        for shard in &self.mine {
+            let open = open_shard(&mut self.slots, *shard)?;
+            if !open.replica.can_read_now() {
+                return Err(Refusal::new(
+                    Code::Unavailable,
+                    format!("shard {shard} has no leader"),
+                ));
+            }
+        }
+        let bounds = PageBounds { limit: list.limit, bytes_max: list.bytes_max };
+        let (slots, engine) = (&mut self.slots, self.engine.as_ref());
+        let page =
+            listing::merge(&self.mine, list.after.as_ref(), bounds, |shard, after, limit| {
+                let query = ListQuery {
+                    namespace: NamespaceId::default(),
+                    prefix: list.prefix.clone(),
+                    start: list.start.clone(),
+                    end: list.end.clone(),
+                    after: after.cloned(),
+                    limit,
+                    bytes_max: list.bytes_max,
+                    keys_only: list.keys_only,
+                };
+                let open = open_shard(slots, shard).map_err(|refusal| (shard, Err(refusal)))?;
+                open.replica.list(engine, now, &query).map_err(|error| (shard, Ok(error)))
+            });
+        page.map_err(|(shard, error)| match error {
+            Ok(error) => self.close(shard, &error),
+            Err(refusal) => refusal,
+        })
+    }
+
+    fn overloaded(&mut self, write: bool) -> Refusal {
+        self.stats.refused += 1;
+        let detail = "too many requests are under way on this worker";
+        if write {
+            Refusal::not_applied(Code::Overloaded, detail)
+        } else {
+            Refusal::new(Code::Overloaded, detail)
+        }
+    }
+}
+
+/// A refusal of a command that was not enqueued.
+fn refused(kind: Kind, code: Code, detail: impl Into<Cow<'static, str>>) -> Refusal {
+    match kind {
+        Kind::Read => Refusal::new(code, detail),
+        Kind::Write => Refusal::not_applied(code, detail),
+    }
+}
+
+/// The one replica of a group that leads it is never behind.
+fn fresh(found: Found, consistency: Consistency) -> Found {
+    let staleness_ms = (consistency == Consistency::Stale).then_some(0);
+    Found { staleness_ms, ..found }
+}

@@ -1,0 +1,110 @@
+//! What a worker does at its bounds.
+
+use std::time::Duration;
+
+use ringfort_env::Lane;
+use ringfort_types::request::{Condition, Identity, Operation, Write};
+use ringfort_types::{Code, Outcome, ShardId};
+
+use crate::support::{Driver, code, context, key};
+
+fn put(number: u64) -> Write {
+    let operation = Operation::Put {
+        key: key(number),
+        value: bytes::Bytes::from_static(b"v"),
+        ttl: None,
+        condition: Condition::Always,
+    };
+    Write { operation, identity: Identity::None }
+}
+
+#[test]
+fn a_write_whose_time_passes_under_way_is_of_unknown_outcome() {
+    let mut driver = Driver::new(1);
+    driver.node.disk().stall(Lane::Log, true);
+    let now = driver.node.now;
+    let mut context = context(now);
+    context.deadline = now + Duration::from_secs(5);
+    driver.node.worker().write(now, &context, &put(1), || 7).unwrap();
+    driver.node.settle().unwrap();
+    driver.node.pass(Duration::from_millis(4999)).unwrap();
+    assert!(driver.node.answers.is_empty());
+    driver.node.pass(Duration::from_millis(1)).unwrap();
+    let (waiter, response) = driver.node.answers.pop().unwrap();
+    let refusal = response.unwrap_err();
+    assert_eq!((waiter, refusal.code, refusal.outcome), (7, Code::Timeout, Some(Outcome::Unknown)));
+    // It happens yet, and nobody is answered twice.
+    driver.node.disk().stall(Lane::Log, false);
+    driver.node.settle().unwrap();
+    assert!(driver.node.answers.is_empty());
+    assert_eq!(driver.listing().len(), 1);
+}
+
+#[test]
+fn a_full_disk_refuses_growth_and_takes_deletes() {
+    let mut driver = Driver::new(2);
+    driver.node.worker().handle_space(false);
+    let now = driver.node.now;
+    let refusal = driver.node.worker().write(now, &context(now), &put(1), || 1).unwrap_err();
+    assert_eq!((refusal.code, refusal.outcome), (Code::StorageFull, Some(Outcome::NotApplied)));
+    let delete = Operation::Delete { key: key(1), condition: Condition::Always };
+    let delete = Write { operation: delete, identity: Identity::None };
+    driver.node.worker().write(now, &context(now), &delete, || 2).unwrap();
+    driver.node.worker().handle_space(true);
+    driver.node.worker().write(now, &context(now), &put(1), || 3).unwrap();
+    driver.node.settle().unwrap();
+    let answers: Vec<_> =
+        driver.node.answers.iter().map(|(id, response)| (*id, code(response))).collect();
+    assert_eq!(answers.len(), 2, "{answers:?}");
+    assert!(answers.iter().all(|(_, code)| code.is_none()));
+}
+
+#[test]
+fn a_failed_sync_ends_the_node_without_another_answer() {
+    let mut driver = Driver::new(3);
+    driver.node.disk().fail_sync_in(0);
+    let now = driver.node.now;
+    driver.node.worker().write(now, &context(now), &put(1), || 1).unwrap();
+    assert!(driver.node.settle().is_err());
+    assert!(driver.node.answers.is_empty());
+}
+
+#[test]
+fn a_flush_that_finds_the_disk_full_is_given_up_and_tried_again() {
+    let mut driver = Driver::new(4);
+    for _ in 0..40 {
+        driver.write();
+        driver.node.settle().unwrap();
+    }
+    let used = driver.node.disk().used();
+    driver.node.disk().set_capacity(Some(used));
+    driver.node.want_flush(&[ShardId(0)]);
+    driver.node.settle().unwrap();
+    let stats = driver.node.worker().stats();
+    assert_eq!((stats.flushes, stats.flushes_failed), (0, 1));
+    driver.check("while the disk is full");
+    driver.node.disk().set_capacity(None);
+    driver.node.want_flush(&[ShardId(0)]);
+    driver.node.settle().unwrap();
+    assert_eq!(driver.node.worker().stats().flushes, 1);
+    driver.check("once there is room");
+}
+
+#[test]
+fn too_many_requests_are_refused_early() {
+    let mut driver = Driver::new(5);
+    driver.node.disk().stall(Lane::Log, true);
+    let now = driver.node.now;
+    let mut refused = None;
+    for id in 0..20_000 {
+        if let Err(refusal) = driver.node.worker().write(now, &context(now), &put(id % 12), || id) {
+            refused = Some(refusal);
+            break;
+        }
+    }
+    let refusal = refused.unwrap();
+    assert_eq!((refusal.code, refusal.outcome), (Code::Overloaded, Some(Outcome::NotApplied)));
+    driver.node.disk().stall(Lane::Log, false);
+    driver.node.settle().unwrap();
+    assert_eq!(driver.node.answers.len(), 10_000);
+}

@@ -1,0 +1,6 @@
+//! A whole node on a simulated disk.
+
+mod behaviour;
+mod flips;
+mod power;
+mod support;

@@ -1,0 +1,74 @@
+//! `ringfort cluster` against a cluster of one node.
+
+use crate::support::Target;
+
+#[test]
+fn a_cluster_of_one_tells_the_truth_about_itself() {
+    let target = Target::with(|options| options.set("cluster.shards", "4").set("node.zone", "z1"));
+    target.run(&["kv", "put", "k", "hello"]).exits(0);
+    let status = target.run(&["cluster", "status"]).exits(0);
+    for expected in [
+        "node      a at 127.0.0.1:",
+        "ready     yes",
+        "shards    4 serving of 4",
+        "under-replicated",
+    ] {
+        assert!(status.text().contains(expected), "{expected}: {}", status.text());
+    }
+    let document = target.run(&["cluster", "status", "-o", "json"]).exits(0).json();
+    assert_eq!(document["shards"]["states"]["serving"], 4);
+    assert_eq!(document["cluster_id"].as_str().unwrap().len(), 32);
+
+    let nodes = target.run(&["cluster", "nodes"]).exits(0);
+    let lines: Vec<Vec<_>> =
+        nodes.text().lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0][..3], ["NODE", "STATE", "CLIENT"]);
+    assert_eq!((lines[1][0], lines[1][1], lines[1][4]), ("a", "active", "z1"));
+    assert_eq!(
+        target.run(&["cluster", "nodes", "-o", "json"]).exits(0).json()["nodes"][0]["id"],
+        "a"
+    );
+
+    let shards = target.run(&["cluster", "shards", "--node", "a"]).exits(0);
+    assert_eq!(shards.text().lines().count(), 5);
+    assert!(shards.text().contains("c000000000000000..ffffffffffffffff"), "{}", shards.text());
+    let document = target.run(&["cluster", "shards", "-o", "json"]).exits(0).json();
+    assert_eq!(document["shards"].as_array().unwrap().len(), 4);
+    assert!(
+        target
+            .run(&["cluster", "shards", "--node", "b"])
+            .exits(3)
+            .stderr
+            .contains("the members are a")
+    );
+
+    let route = target.run(&["cluster", "route", "{tag}x", "-o", "json"]).exits(0).json();
+    let other = target.run(&["cluster", "route", "{tag}y", "-o", "json"]).exits(0).json();
+    assert_eq!(route["token"], other["token"]);
+    assert_eq!((route["leader"].as_str(), route["state"].as_str()), (Some("a"), Some("serving")));
+    assert!(target.run(&["cluster", "route", "k"]).exits(0).text().contains("leader    a\n"));
+}
+
+#[test]
+fn changes_ask_first_and_need_a_cluster_of_several() {
+    let target = Target::with(|options| options.set("cluster.shards", "1"));
+    for change in ["drain", "remove"] {
+        let asked = target.run(&["cluster", change, "a"]).exits(2);
+        assert!(asked.stderr.contains("--yes"), "{asked:?}");
+        let dry = target.run(&["cluster", change, "a", "--dry-run"]).exits(0);
+        assert!(dry.stderr.contains("nothing was changed"), "{dry:?}");
+        let refused = target.run(&["cluster", change, "a", "--yes"]).exits(3);
+        assert!(refused.stderr.contains("only one"), "{refused:?}");
+        assert!(
+            target
+                .run(&["cluster", change, "b", "--yes"])
+                .exits(3)
+                .stderr
+                .contains("no node \"b\"")
+        );
+    }
+    for change in [&["init"][..], &["set", "replication_factor=5"], &["recover", "--yes"]] {
+        let refused = target.run(&[&["cluster"], change].concat()).exits(3);
+        assert!(refused.stderr.contains("nothing was changed"), "{refused:?}");
+    }
+}

@@ -1,0 +1,10 @@
+//! The executable from outside: what it prints, where, and how it ends. Against real servers where one is needed.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod cluster;
+mod dev;
+mod kv;
+mod offline;
+mod server;
+mod support;

@@ -1,0 +1,164 @@
+//! `ringfort server`: settings, signals, log, and what it refuses.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use ringfort_testkit::{Server, Signal, wait_until};
+
+use crate::support::{Target, command, finish};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until a file says something.
+fn await_text(path: &Path, text: &str) -> String {
+    wait_until(&format!("{text:?} in {}", path.display()), PATIENCE, || {
+        let content = std::fs::read_to_string(path).unwrap_or_default();
+        Ok(content.contains(text).then_some(content))
+    })
+    .unwrap()
+}
+
+#[test]
+fn settings_come_from_flag_environment_and_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("r.toml");
+    std::fs::write(&config, "[cluster]\nshards = 3\n[node]\nzone = \"file\"\n").unwrap();
+    let target = Target::with(|options| {
+        options
+            .set("node.capacity", "2.5")
+            .environment("RINGFORT_NODE__ZONE", "environment")
+            .environment("RINGFORT_CLUSTER__SHARDS", "2")
+            .environment("RINGFORT_NODE__CAPACITY", "9")
+    });
+    let nodes = target.run(&["cluster", "nodes", "-o", "json"]).exits(0).json();
+    assert_eq!(nodes["nodes"][0]["zone"], "environment");
+    assert_eq!(nodes["nodes"][0]["capacity"], 2.5);
+    let shards = target.run(&["cluster", "shards", "-o", "json"]).exits(0).json();
+    assert_eq!(shards["shards"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn sigterm_and_sigint_stop_it_cleanly_and_data_stays() {
+    let mut target = Target::start();
+    target.run(&["kv", "put", "k", "v"]).exits(0);
+    assert_eq!(target.server.terminate().unwrap().code(), Some(0));
+    target.server.restart().unwrap();
+    assert_eq!(target.run(&["kv", "get", "k"]).exits(0).text(), "v");
+    target.server.signal(Signal::INT).unwrap();
+    assert_eq!(target.server.wait().unwrap().code(), Some(0));
+    assert!(target.server.log_text().contains("SIGINT"), "{}", target.server.log_text());
+}
+
+#[test]
+fn sighup_reads_the_level_and_opens_the_log_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("node.log");
+    let config = dir.path().join("r.toml");
+    let write = |level: &str| {
+        let text = format!(
+            "[logging]\nlevel = \"{level}\"\nformat = \"json\"\noutput = \"{}\"\n",
+            log.display()
+        );
+        std::fs::write(&config, text).unwrap();
+    };
+    write("info");
+    let mut node = Node::start(&dir.path().join("data"), &["--config", config.to_str().unwrap()]);
+    let text = await_text(&log, "started");
+    for line in text.lines() {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(event["level"].is_string() && event["message"].is_string(), "{event}");
+    }
+    let moved = dir.path().join("node.log.1");
+    std::fs::rename(&log, &moved).unwrap();
+    write("debug");
+    node.signal(Signal::HUP);
+    assert!(await_text(&log, "SIGHUP").contains("\"level\":\"debug\""));
+    write("nonsense");
+    node.signal(Signal::HUP);
+    await_text(&log, "the configuration was read again and is wrong");
+    node.signal(Signal::TERM);
+    assert_eq!(node.wait(), Some(0));
+    assert!(!std::fs::read_to_string(&moved).unwrap().contains("SIGHUP"));
+}
+
+#[test]
+fn a_log_that_fails_costs_lines_only() {
+    let target = Target::with(|options| {
+        options.set("logging.output", "/dev/full").set("logging.level", "trace")
+    });
+    target.run(&["kv", "put", "k", "v"]).exits(0);
+    assert_eq!(target.run(&["kv", "get", "k"]).exits(0).text(), "v");
+}
+
+#[test]
+fn a_data_directory_of_another_is_refused() {
+    let mut target = Target::start();
+    let data_dir = format!("node.data_dir={}", target.server.data_dir().display());
+    let arguments = ["server", "--set", &data_dir, "--set", "listen.client=127.0.0.1:0"];
+    let held = finish(command(&arguments), b"").exits(3);
+    assert!(held.stderr.contains("held by another ringfort process"), "{held:?}");
+    target.server.terminate().unwrap();
+    let other = finish(command(&[&arguments[..], &["--set", "node.id=b"]].concat()), b"").exits(3);
+    assert!(other.stderr.contains("belongs to node \"a\""), "{other:?}");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("listen.client={}", taken.local_addr().unwrap());
+    let ran = finish(command(&["server", "--set", &data_dir, "--set", &listen]), b"").exits(3);
+    assert!(ran.stderr.contains("listen.client"), "{ran:?}");
+}
+
+#[test]
+fn it_stops_when_its_parent_closes_the_pipe() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("node.log");
+    let output = format!("logging.output={}", log.display());
+    let mut node = Node::start(&dir.path().join("data"), &["--stop-with-stdin", "--set", &output]);
+    await_text(&log, "started");
+    node.close_input();
+    assert_eq!(node.wait(), Some(0));
+    assert!(std::fs::read_to_string(&log).unwrap().contains("the parent process ended"));
+}
+
+/// A server with its standard input held open. Killed when dropped.
+struct Node(std::process::Child);
+
+impl Node {
+    fn start(data_dir: &Path, arguments: &[&str]) -> Self {
+        let mut command =
+            command(&["server", "--set", "listen.client=127.0.0.1:0", "--set", "cluster.shards=1"]);
+        command.arg("--set").arg(format!("node.data_dir={}", data_dir.display())).args(arguments);
+        Self(command.stdin(Stdio::piped()).spawn().unwrap())
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    fn close_input(&mut self) {
+        drop(self.0.stdin.take());
+    }
+
+    fn wait(&mut self) -> Option<i32> {
+        wait_until("the end of the server", PATIENCE, || Ok(self.0.try_wait()?)).unwrap().code()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It may have ended already.
+        self.0.kill().unwrap_or_default();
+        self.0.wait().map(drop).unwrap_or_default();
+    }
+}
+
+/// A server in trouble is not ready, and says so: what the others rely on.
+#[test]
+fn a_paused_server_times_out_as_unknown() {
+    let mut target = Target::start();
+    let pause = |server: &mut Server| server.pause().unwrap();
+    pause(&mut target.server);
+    target.run(&["kv", "put", "k", "v", "--timeout", "300ms"]).exits(4);
+    target.run(&["kv", "get", "k", "--timeout", "300ms"]).exits(3);
+    target.server.resume().unwrap();
+}

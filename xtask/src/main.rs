@@ -19,6 +19,8 @@ cargo xtask COMMAND
                            with 1,000,000 records; --quick: one short round, 100,000 records
   restart [--records N] [-o table|json]
                            the restart part of `compare` alone
+
+compare and restart build the release executable first; --no-build measures the one that is there.
 ";
 
 fn main() -> ExitCode {

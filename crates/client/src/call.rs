@@ -53,13 +53,10 @@ impl Call {
 
 /// What a server answered, read whole.
 #[derive(Clone, Debug)]
-pub struct Answer {
-    /// The HTTP status.
-    pub status: StatusCode,
-    /// The headers.
-    pub headers: HeaderMap,
-    /// The body.
-    pub body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
     /// An earlier attempt of the same call may have been executed.
     pub(crate) after_doubt: bool,
     /// The endpoint that answered, by its position.
@@ -68,8 +65,7 @@ pub struct Answer {
 
 impl Answer {
     /// A header's value, if it is there and plain text.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 }

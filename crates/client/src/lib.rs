@@ -36,7 +36,6 @@ mod pool;
 mod retry;
 mod wire;
 
-pub use call::Answer;
 pub use client::{Client, Options};
 pub use cluster::{Cluster, NodeStatus, Readiness, ReadyCheck, ReplicaStatus, Route, ShardStatus};
 pub use endpoint::{Endpoint, EndpointError};

@@ -117,7 +117,8 @@ pub trait Backend: 'static {
     /// All metrics in the Prometheus text format.
     fn metrics(&self) -> impl Future<Output = String>;
 
-    /// Reserves room for a request's body before it is buffered; the room is given back when the guard is dropped.
+    /// Reserves room for a request's body before it is buffered; the room is given back when the guard is dropped, which
+    /// is when the request is answered or its client is gone. A body of unknown length is admitted in steps.
     ///
     /// # Errors
     /// There is no room now: `overloaded`.

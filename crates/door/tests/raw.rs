@@ -256,6 +256,7 @@ fn shutdown_answers_what_is_under_way_and_then_closes() {
             client.shutdown.take().unwrap().send(()).unwrap();
         }
         assert!(idle.is_closed().await);
+        assert!(idle.serving.await.unwrap().is_ok());
         let answer = busy.answer().await;
         assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
         assert!(busy.is_closed().await);

@@ -82,6 +82,7 @@ const LINES: &[Line] = &[
     ("PUT", "/v1/kv/a", "If-None-Match: *, \"1\"\r\n", "1", 400, "invalid_argument", NO, "If-None-Match"),
     ("PUT", "/v1/kv/a", "If-Match: *\r\nIf-None-Match: \"1\"\r\n", "1", 400, "invalid_argument", NO, "exclude"),
     ("POST", "/v1/batch", "Content-Type: application/json\r\nIf-Match: *\r\n", "{}", 400, "invalid_argument", NO, "If-Match"),
+    ("PUT", "/v1/kv/a", "Content-Range: bytes 0-0/2\r\n", "1", 400, "invalid_argument", NO, "Content-Range"),
     // Bodies where none belongs.
     ("GET", "/v1/kv/a", "", "1", 400, "invalid_argument", "-", "no body"),
     ("DELETE", "/v1/kv/a", "", "1", 400, "invalid_argument", NO, "no body"),
@@ -108,6 +109,7 @@ const LINES: &[Line] = &[
     ("GET", "/v1/auth/users", "", "", 404, "route_not_found", "-", "reserved"),
     ("POST", "/v1/backup", "", "", 404, "route_not_found", NO, "reserved"),
     ("OPTIONS", "*", "", "", 404, "route_not_found", "-", "no route"),
+    ("CONNECT", "localhost:80", "", "", 404, "route_not_found", NO, "no route"),
     ("POST", "/v1/kv/a", "", "1", 405, "method_not_allowed", NO, "GET, HEAD, PUT, DELETE"),
     ("PATCH", "/v1/kv/a", "", "1", 405, "method_not_allowed", NO, "PATCH"),
     ("OPTIONS", "/v1/kv/a", "", "", 405, "method_not_allowed", "-", "OPTIONS"),

@@ -15,30 +15,24 @@
 //! What is left out: retrying anything that failed in the log's lane. The process ends, and a start finds out what is
 //! there.
 
+mod fill;
+
 use std::collections::{BTreeMap, VecDeque};
 
-use ringfort_env::{DiskCompletion, DiskError, DiskErrorKind, DiskOperation, DiskRequest, Lane};
 use ringfort_env::OperationId;
+use ringfort_env::{DiskCompletion, DiskError, DiskOperation, DiskRequest, Lane};
 use ringfort_types::{GroupId, Monotonic};
 
 use crate::builder::{Batch, BatchBuilder, Place};
 use crate::chain::Chain;
-use crate::format::{ALIGNMENT, BATCH_HEADER_BYTES, RECORD_HEADER_BYTES, Sealer};
 use crate::group::Group;
-use crate::opening::Opening;
 use crate::pacing::Pacing;
-use crate::pending::{Pending, Piece};
+use crate::pending::Pending;
 use crate::prepare::Preparer;
 use crate::straggler::Stragglers;
-use crate::writer::{Retired, Writer};
+use crate::writer::Retired;
 use crate::{LogEvent, LogOptions, LogStats, LogStore, SourceId, Submission, SubmissionId};
-
-/// At most so many bytes of stragglers go into one batch, so that they never delay submissions much.
-const REWRITE_BYTES_PER_BATCH: u64 = 256 << 10;
-/// Bytes of a batch without records: a marker.
-const MARKER_BYTES: u64 = ALIGNMENT;
-
-const _: () = assert!((BATCH_HEADER_BYTES + RECORD_HEADER_BYTES) as u64 <= MARKER_BYTES);
+use fill::Fill;
 
 /// What recovery hands over to a running log.
 pub(crate) struct Parts {
@@ -63,16 +57,6 @@ struct Flight {
     operations: u64,
     ended: Vec<(SourceId, SubmissionId)>,
     started: Monotonic,
-}
-
-/// How filling a batch ended.
-enum Fill {
-    /// There is something to write.
-    Batch,
-    /// There is nothing to write, or not yet.
-    Nothing,
-    /// What comes next does not fit in the rest of the segment.
-    SegmentFull(u64),
 }
 
 /// The log on disk; see [`crate::recover`].
@@ -189,76 +173,6 @@ impl FileLog {
         self.pacing.due(self.pending.operations(), self.waiting_since)
     }
 
-    /// Fills a batch: submissions first, then stragglers.
-    fn fill(&mut self) -> Fill {
-        let active = *self.chain.active();
-        let room = active.capacity - active.end;
-        if room < MARKER_BYTES {
-            return Fill::SegmentFull(MARKER_BYTES);
-        }
-        self.builder.begin(active.end, self.sequence);
-        self.retired.clear();
-        let full = self.fill_submissions(room).or_else(|| self.fill_rewrites(room));
-        if !self.builder.is_empty() {
-            return Fill::Batch;
-        }
-        full.map_or(Fill::Nothing, Fill::SegmentFull)
-    }
-
-    /// Writes pieces until the batch is long enough or full; in the latter case says how many bytes were missing room.
-    fn fill_submissions(&mut self, room: u64) -> Option<u64> {
-        let soft = self.options.batch_bytes_soft();
-        let mut writer = Writer {
-            groups: &mut self.groups,
-            chain: &mut self.chain,
-            builder: &mut self.builder,
-            retired: &mut self.retired,
-        };
-        while let Some(piece) = self.pending.front() {
-            if let Piece::End(source, id, operations) = piece {
-                self.ended.push((source, id));
-                self.ended_operations += u64::from(operations);
-            } else {
-                let length = writer.builder.length_with(piece.record_bytes());
-                if length > room {
-                    return Some(length);
-                }
-                if length > soft && !writer.builder.is_empty() {
-                    return None;
-                }
-                writer.write(piece);
-            }
-            self.pending.advance();
-        }
-        None
-    }
-
-    fn fill_rewrites(&mut self, room: u64) -> Option<u64> {
-        let from = self.stragglers.segment()?;
-        let mut bytes = 0;
-        let mut writer = Writer {
-            groups: &mut self.groups,
-            chain: &mut self.chain,
-            builder: &mut self.builder,
-            retired: &mut self.retired,
-        };
-        while let Some(entry) = self.stragglers.rewrites.front() {
-            let length = writer.builder.length_with(entry.record_bytes());
-            if length > room {
-                return Some(length);
-            }
-            if bytes > REWRITE_BYTES_PER_BATCH {
-                return None;
-            }
-            if writer.rewrite(entry, from) {
-                bytes += entry.record_bytes() as u64;
-                self.stats.stragglers_rewritten += 1;
-            }
-            self.stragglers.rewrites.pop_front();
-        }
-        None
-    }
-
     fn finish_and_launch(&mut self, now: Monotonic) {
         let batch = self.builder.finish(0, self.chain.oldest_needed());
         self.sequence += 1;
@@ -291,45 +205,6 @@ impl FileLog {
         let id = OperationId(self.operation);
         self.disk.push_back(DiskRequest { id, lane, operation });
         id
-    }
-
-    /// Goes on to a prepared segment, if there is one; says whether it did. `needed` bytes must fit in it.
-    fn rotate(&mut self, needed: u64) -> bool {
-        let old = *self.chain.active();
-        let segment_bytes = self.options.segment_bytes;
-        let soft = self.options.batch_bytes_soft().max(MARKER_BYTES);
-        let Some(id) = self.preparer.take() else {
-            self.waits_for_segment = true;
-            return false;
-        };
-        self.waits_for_segment = false;
-        self.chain.push(id, segment_bytes, 0);
-        self.builder.set_place(Place {
-            segment: id,
-            sealer: Sealer::new(self.options.salt, id),
-            previous: old.id,
-            previous_end: old.end,
-            flags: self.builder.place().flags,
-        });
-        let opening = Opening {
-            builder: &mut self.builder,
-            chain: &self.chain,
-            sequence: self.sequence,
-            batch_bytes: soft,
-        };
-        let batches = opening.build(&self.groups, &[]);
-        let opened = batches.last().map_or(0, |batch| batch.header.end());
-        if opened + needed > segment_bytes {
-            let message = format!(
-                "a segment of {segment_bytes} bytes cannot hold its opening of {opened} and a batch of {needed}"
-            );
-            let operation = DiskOperation::SyncData(id.file());
-            self.fail(operation.error(DiskErrorKind::Other, message));
-            return false;
-        }
-        self.sequence += batches.len() as u64;
-        self.opening = batches.into();
-        true
     }
 
     fn handle_write(&mut self) {
@@ -483,7 +358,8 @@ impl LogStore for FileLog {
             segments: (self.chain.len() + self.preparer.files()) as u64,
             live_bytes: self.chain.bytes(),
             segments_failed: self.preparer.failures,
-            room_bytes: active.capacity.saturating_sub(active.end) + ready * self.options.segment_bytes,
+            room_bytes: active.capacity.saturating_sub(active.end)
+                + ready * self.options.segment_bytes,
             ..self.stats
         }
     }

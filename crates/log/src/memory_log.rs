@@ -108,7 +108,9 @@ impl LogStore for MemoryLog {
         }
         let Submission { source, id, .. } = submission;
         match self.events.back_mut() {
-            Some(LogEvent::Durable { source: known, id: newest }) if *known == source => *newest = id,
+            Some(LogEvent::Durable { source: known, id: newest }) if *known == source => {
+                *newest = id;
+            }
             _ => self.events.push_back(LogEvent::Durable { source, id }),
         }
     }

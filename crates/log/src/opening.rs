@@ -11,9 +11,7 @@ use ringfort_types::{GroupId, Index, Term};
 
 use crate::builder::{Batch, BatchBuilder};
 use crate::chain::Chain;
-use crate::format::{
-    ENTRY_HEADER_BYTES, flags, kinds, push_rewritten, push_state, state_bytes,
-};
+use crate::format::{ENTRY_HEADER_BYTES, flags, kinds, push_rewritten, push_state, state_bytes};
 use crate::group::Group;
 
 /// An entry to be written again, in a newer segment.

@@ -44,7 +44,9 @@ impl LogOptions {
     /// [`LogError::Option`] names the setting.
     pub fn check(&self) -> Result<(), LogError> {
         let bounds = SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX;
-        if !bounds.contains(&self.segment_bytes) || self.segment_bytes % SEGMENT_BYTES_MULTIPLE != 0 {
+        if !bounds.contains(&self.segment_bytes)
+            || !self.segment_bytes.is_multiple_of(SEGMENT_BYTES_MULTIPLE)
+        {
             let reason = format!(
                 "{} is not a multiple of {SEGMENT_BYTES_MULTIPLE} from {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX}",
                 self.segment_bytes

@@ -68,13 +68,11 @@ impl Pending {
         };
         Some(match write {
             GroupWrite::Create { group, replica } => Piece::Create(*group, *replica),
-            GroupWrite::Append { group, hard_state, entries } => {
-                match (hard_state, self.part) {
-                    (Some(hard_state), 0) => Piece::HardState(*group, hard_state),
-                    (Some(_), part) => Piece::Entry(*group, &entries[part - 1]),
-                    (None, part) => Piece::Entry(*group, &entries[part]),
-                }
-            }
+            GroupWrite::Append { group, hard_state, entries } => match (hard_state, self.part) {
+                (Some(hard_state), 0) => Piece::HardState(*group, hard_state),
+                (Some(_), part) => Piece::Entry(*group, &entries[part - 1]),
+                (None, part) => Piece::Entry(*group, &entries[part]),
+            },
             GroupWrite::Rebase { group, base } => Piece::Rebase(*group, base),
             GroupWrite::Drop { group } => Piece::Drop(*group),
         })

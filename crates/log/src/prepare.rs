@@ -25,16 +25,16 @@ const READY_WANTED: usize = 1;
 /// Freed segments are recycled up to this many ready ones, then deleted.
 const READY_MAX: usize = 2;
 /// Zeros are written in pieces of this size.
-const ZEROS_BYTES: u64 = 1 << 20;
+const ZEROS_BYTES: usize = 1 << 20;
 /// After a failure, the next attempt comes this much later.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-static ZEROS: [u8; ZEROS_BYTES as usize] = [0; ZEROS_BYTES as usize];
+static ZEROS: [u8; ZEROS_BYTES] = [0; ZEROS_BYTES];
 
 /// Zeros to write at `offset` of a file that is to have `total` bytes.
 pub(crate) fn zeros(offset: u64, total: u64) -> Bytes {
-    let rest = total.saturating_sub(offset).min(ZEROS_BYTES);
-    let rest = usize::try_from(rest).expect("at most ZEROS_BYTES");
+    let rest = usize::try_from(total.saturating_sub(offset)).unwrap_or(usize::MAX);
+    let rest = rest.min(ZEROS_BYTES);
     Bytes::from_static(&ZEROS[..rest])
 }
 

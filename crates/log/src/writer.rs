@@ -75,8 +75,8 @@ impl Writer<'_> {
     fn create(&mut self, id: GroupId, replica: ReplicaId) {
         let founding = self.builder.sequence() << FOUNDING_SHIFT;
         let retired = self.retired.iter().rev().find(|retired| retired.group == id);
-        let (sequence, listed) = retired
-            .map_or((founding, None), |retired| (retired.sequence + 1, retired.listed));
+        let (sequence, listed) =
+            retired.map_or((founding, None), |retired| (retired.sequence + 1, retired.listed));
         let live = LiveEntries::empty(Index(0));
         let founded = sequence;
         let mut group = Group { replica, founded, sequence, listed, live, ..Group::default() };

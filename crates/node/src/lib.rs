@@ -33,3 +33,12 @@ pub use open::{FOUNDING_SOURCE, Formation, OpenError, OpenOptions, Opened, open}
 pub use pending::{Replied, Response};
 pub use space::{Space, SpacePolicy};
 pub use worker::{GetAnswer, ShardSummary, Worker, WorkerConfig, WorkerError, WorkerStats};
+
+/// What a host runs beside the workers: the log, and the engines it makes for them.
+pub mod host {
+    pub use ringfort_engine::{MemoryEngine, MemoryOptions, StorageEngine};
+    pub use ringfort_log::{
+        FileLog, LogError, LogEvent, LogOptions, LogStats, LogStore, SourceId, Submission,
+        SubmissionId, recover,
+    };
+}

@@ -7,6 +7,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use comfy_table::{ContentArrangement, Table, presets};
 
+/// Narrower terminals get lines as they are: some say 0, and words cut into letters help nobody.
+const COLUMNS_MIN: u16 = 40;
+
 /// How a command prints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
@@ -48,7 +51,7 @@ pub(crate) fn is_terminal() -> bool {
 pub(crate) fn table<const N: usize>(head: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(head);
-    if is_terminal() {
+    if table.width().is_some_and(|columns| columns >= COLUMNS_MIN) {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }
     table

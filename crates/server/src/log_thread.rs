@@ -5,7 +5,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 
 use ringfort_env::{Disk, DiskCompletion, DiskRequest, Lane};
-use ringfort_log::{FileLog, LogEvent, LogStats, LogStore, SourceId, Submission, SubmissionId};
+use ringfort_node::host::{
+    FileLog, LogEvent, LogStats, LogStore, SourceId, Submission, SubmissionId,
+};
 use ringfort_types::GroupId;
 use tokio::sync::oneshot;
 

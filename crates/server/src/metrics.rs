@@ -12,7 +12,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use ringfort_door::{Observation, OperationKind};
-use ringfort_log::LogStats;
+use ringfort_node::host::LogStats;
 use ringfort_node::{ShardSummary, WorkerStats};
 use tokio::sync::oneshot;
 

@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ringfort_door::{BuildInfo, Hosts, HttpOptions, Surface};
-use ringfort_engine::{MemoryEngine, MemoryOptions, StorageEngine};
-use ringfort_log::{FileLog, LogError, LogOptions, SourceId, recover};
+use ringfort_node::host::{FileLog, LogError, LogOptions, SourceId, recover};
+use ringfort_node::host::{MemoryEngine, MemoryOptions, StorageEngine};
 use ringfort_node::{Formation, OpenError, OpenOptions, Opened, WorkerConfig, open};
 use ringfort_types::request::Limits;
 use ringfort_types::{ClusterId, NodeId};

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use ringfort_door::{HttpDoor, HttpOptions};
 use ringfort_env::DiskCompletion;
-use ringfort_log::SourceId;
+use ringfort_node::host::SourceId;
 use ringfort_node::{Response, Space, SpacePolicy, Worker};
 use ringfort_types::request::Limits;
 use ringfort_types::{Code, Key, NamespaceId, Refusal, ShardId, shard_of_token};

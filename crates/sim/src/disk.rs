@@ -19,18 +19,21 @@
 //!
 //! What is left out: sectors of an intermediate age (written twice between syncs), and files that share sectors.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+mod content;
+mod faults;
+#[cfg(test)]
+mod tests;
 
-use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+
 use ringfort_env::{
     Disk, DiskAnswer, DiskCompletion, DiskError, DiskErrorKind, DiskOperation, DiskRequest,
     FileName, Lane,
 };
 
 use crate::Random;
-
-const SECTOR: usize = 512;
+use content::Content;
+use faults::Faults;
 
 /// How many operations of each sort were executed, failed ones included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,25 +67,6 @@ pub enum PowerLoss {
     Any,
 }
 
-/// Bytes that a write replaced.
-#[derive(Clone, Debug)]
-struct Replaced {
-    offset: usize,
-    bytes: Vec<u8>,
-    /// How many bytes were written there.
-    length: usize,
-    /// Length of the file before.
-    file_length: usize,
-}
-
-/// One file's content.
-#[derive(Clone, Debug, Default)]
-struct Content {
-    now: Arc<Vec<u8>>,
-    /// Since the last sync, in order.
-    replaced: Vec<Replaced>,
-}
-
 /// Names a file, whatever it is called.
 type Inode = u64;
 
@@ -91,18 +75,7 @@ type Inode = u64;
 enum NameChange {
     Bind(FileName, Inode),
     Unbind(FileName),
-    Rename(FileName, FileName, Inode),
-}
-
-/// Faults to come.
-#[derive(Clone, Debug, Default)]
-struct Faults {
-    sync_in: Option<u64>,
-    write_in: Option<u64>,
-    crash_in: Option<u64>,
-    stalled: [bool; 2],
-    capacity: Option<u64>,
-    crashed: bool,
+    Rename(FileName, Inode),
 }
 
 /// The simulated disk.
@@ -251,72 +224,6 @@ impl SimDisk {
         self.durable_names = names;
     }
 
-    // Faults.
-
-    /// After so many more operations, counted from 0, every operation fails until the next crash is called: the one it
-    /// hits may be half done.
-    pub fn crash_in(&mut self, operations: u64) {
-        self.faults.crash_in = Some(operations);
-    }
-
-    /// Whether the crash asked for by [`SimDisk::crash_in`] has happened.
-    #[must_use]
-    pub fn crashed(&self) -> bool {
-        self.faults.crashed
-    }
-
-    /// The sync of a file or directory after so many others fails, once.
-    pub fn fail_sync_in(&mut self, syncs: u64) {
-        self.faults.sync_in = Some(syncs);
-    }
-
-    /// The write after so many others fails, once, half done.
-    pub fn fail_write_in(&mut self, writes: u64) {
-        self.faults.write_in = Some(writes);
-    }
-
-    /// Bounds the bytes of all files; `None`: no bound.
-    pub fn set_capacity(&mut self, bytes: Option<u64>) {
-        self.faults.capacity = bytes;
-    }
-
-    /// A lane completes nothing, or does again.
-    pub fn stall(&mut self, lane: Lane, stalled: bool) {
-        self.faults.stalled[lane_number(lane)] = stalled;
-    }
-
-    /// Flips one bit of a file where it lies; durable, as rot is. Returns whether there is such a bit.
-    pub fn flip_bit(&mut self, file: &FileName, offset: u64, bit: u8) -> bool {
-        let content = self.names.get(file).and_then(|inode| self.contents.get_mut(inode));
-        let byte = content.and_then(|content| {
-            Arc::make_mut(&mut content.now).get_mut(usize::try_from(offset).ok()?)
-        });
-        byte.map(|byte| *byte ^= 1 << (bit % 8)).is_some()
-    }
-
-    /// Overwrites bytes of a file where they lie, as a misdirected write does. Returns whether the file is that long.
-    pub fn overwrite(&mut self, file: &FileName, offset: u64, bytes: &[u8]) -> bool {
-        let content = self.names.get(file).and_then(|inode| self.contents.get_mut(inode));
-        let target = content.and_then(|content| {
-            let offset = usize::try_from(offset).ok()?;
-            Arc::make_mut(&mut content.now).get_mut(offset..offset.checked_add(bytes.len())?)
-        });
-        target.map(|target| target.copy_from_slice(bytes)).is_some()
-    }
-
-    /// A file's present content.
-    #[must_use]
-    pub fn content(&self, file: &FileName) -> Option<&[u8]> {
-        let content = self.contents.get(self.names.get(file)?)?;
-        Some(&content.now)
-    }
-
-    /// Bytes of all files.
-    #[must_use]
-    pub fn used(&self) -> u64 {
-        self.contents.values().map(|content| content.now.len() as u64).sum()
-    }
-
     // Execution.
 
     fn inode(&self, operation: &DiskOperation, file: &FileName) -> Result<Inode, DiskError> {
@@ -331,39 +238,6 @@ impl SimDisk {
     ) -> Result<&mut Content, DiskError> {
         let inode = self.inode(operation, file)?;
         Ok(self.contents.entry(inode).or_default())
-    }
-
-    /// The part of an operation that a crash in its middle leaves.
-    fn cut_short(&mut self, operation: &DiskOperation) {
-        if let DiskOperation::WriteAt { file, offset, bytes } = operation {
-            let kept = self.random.index(bytes.len() + 1);
-            if let Ok(content) = self.content_mut(operation, file) {
-                content.write(*offset, &bytes[..kept]);
-            }
-        }
-    }
-
-    /// Faults that hit this operation.
-    fn strike(&mut self, operation: &DiskOperation) -> Result<(), DiskError> {
-        if self.faults.crashed {
-            return Err(operation.error(DiskErrorKind::Other, "the machine is down"));
-        }
-        if count_down(&mut self.faults.crash_in) {
-            self.faults.crashed = true;
-            self.cut_short(operation);
-            return Err(operation.error(DiskErrorKind::Other, "the machine went down"));
-        }
-        let is_sync =
-            matches!(operation, DiskOperation::SyncData(_) | DiskOperation::SyncDirectory);
-        if is_sync && count_down(&mut self.faults.sync_in) {
-            return Err(operation.error(DiskErrorKind::Other, "input/output error (injected)"));
-        }
-        let is_write = matches!(operation, DiskOperation::WriteAt { .. });
-        if is_write && count_down(&mut self.faults.write_in) {
-            self.cut_short(operation);
-            return Err(operation.error(DiskErrorKind::Other, "input/output error (injected)"));
-        }
-        Ok(())
     }
 
     fn count(&mut self, operation: &DiskOperation) {
@@ -426,7 +300,7 @@ impl SimDisk {
             }
             DiskOperation::Rename { from, to } => {
                 let inode = self.inode(operation, from)?;
-                self.change(NameChange::Rename(from.clone(), to.clone(), inode));
+                self.change(NameChange::Rename(to.clone(), inode));
             }
             DiskOperation::Truncate { file, len } => {
                 let len = usize::try_from(*len).unwrap_or(usize::MAX);
@@ -468,90 +342,9 @@ impl Disk for SimDisk {
 impl NameChange {
     fn binds(&self, wanted: Inode) -> bool {
         match self {
-            Self::Bind(_, inode) | Self::Rename(_, _, inode) => *inode == wanted,
+            Self::Bind(_, inode) | Self::Rename(_, inode) => *inode == wanted,
             Self::Unbind(_) => false,
         }
-    }
-}
-
-impl Content {
-    fn read(&self, offset: u64, len: usize) -> Bytes {
-        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(self.now.len());
-        let to = from.saturating_add(len).min(self.now.len());
-        Bytes::copy_from_slice(&self.now[from..to])
-    }
-
-    fn write(&mut self, offset: u64, bytes: &[u8]) {
-        let offset = usize::try_from(offset).expect("a simulated file fits in memory");
-        let end = offset + bytes.len();
-        let now = Arc::make_mut(&mut self.now);
-        let file_length = now.len();
-        let old = now.get(offset..end.min(file_length)).unwrap_or_default().to_vec();
-        self.replaced.push(Replaced { offset, bytes: old, length: bytes.len(), file_length });
-        if now.len() < end {
-            now.resize(end, 0);
-        }
-        now[offset..end].copy_from_slice(bytes);
-    }
-
-    fn truncate(&mut self, len: usize) {
-        let now = Arc::make_mut(&mut self.now);
-        let file_length = now.len();
-        let old = now.get(len..).unwrap_or_default().to_vec();
-        let length = old.len().max(len.saturating_sub(file_length));
-        let offset = len.min(file_length);
-        self.replaced.push(Replaced { offset, bytes: old, length, file_length });
-        now.resize(len, 0);
-    }
-
-    /// What was durable, by undoing everything since the last sync.
-    fn durable(&self) -> Vec<u8> {
-        let mut durable = Vec::clone(&self.now);
-        for replaced in self.replaced.iter().rev() {
-            durable.resize(replaced.file_length, 0);
-            let end = replaced.offset + replaced.bytes.len();
-            durable[replaced.offset..end].copy_from_slice(&replaced.bytes);
-        }
-        durable
-    }
-
-    /// Loses what was not synced, by a pattern.
-    fn lose(&mut self, pattern: PowerLoss, random: &mut Random) {
-        if self.replaced.is_empty() {
-            return;
-        }
-        let durable = self.durable();
-        let mut sectors: Vec<usize> = Vec::new();
-        for replaced in &self.replaced {
-            let last = replaced.offset + replaced.length.max(1);
-            sectors.extend(replaced.offset / SECTOR..last.div_ceil(SECTOR));
-        }
-        self.replaced.clear();
-        let torn = random.index(sectors.len() + 1);
-        let kept: Vec<usize> = match pattern {
-            PowerLoss::LoseAll => Vec::new(),
-            PowerLoss::Torn => sectors[..torn].to_vec(),
-            PowerLoss::Partial => {
-                sectors.sort_unstable();
-                sectors.dedup();
-                sectors.retain(|_| random.one_in(2));
-                sectors
-            }
-            PowerLoss::KeepAll | PowerLoss::Any => return,
-        };
-        let now = std::mem::take(&mut self.now);
-        let mut left = durable;
-        for sector in kept {
-            let from = sector * SECTOR;
-            let to = (from + SECTOR).min(now.len());
-            if from < to {
-                if left.len() < to {
-                    left.resize(to, 0);
-                }
-                left[from..to].copy_from_slice(&now[from..to]);
-            }
-        }
-        self.now = Arc::new(left);
     }
 }
 
@@ -563,26 +356,11 @@ fn apply_change(names: &mut BTreeMap<FileName, Inode>, change: NameChange) {
         NameChange::Unbind(name) => {
             names.remove(&name);
         }
-        NameChange::Rename(from, to, inode) => {
-            if names.get(&from) == Some(&inode) {
-                names.remove(&from);
-            }
+        NameChange::Rename(to, inode) => {
+            // Of two renames in a row the first may be lost and the second kept: a file still has one name only.
+            names.retain(|_, named| *named != inode);
             names.insert(to, inode);
         }
-    }
-}
-
-fn count_down(left: &mut Option<u64>) -> bool {
-    match left {
-        Some(0) => {
-            *left = None;
-            true
-        }
-        Some(count) => {
-            *count -= 1;
-            false
-        }
-        None => false,
     }
 }
 

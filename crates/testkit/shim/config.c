@@ -24,6 +24,11 @@ void shim_die(const char *what) {
     _exit(86);
 }
 
+int shim_is_under_directory(const char *path) {
+    if (strncmp(path, shim_config.dir, shim_config.dir_len) != 0) return 0;
+    return path[shim_config.dir_len] == 0 || path[shim_config.dir_len] == '/';
+}
+
 /* SplitMix64 over an atomic counter: threads share one stream. */
 uint64_t shim_random(void) {
     uint64_t z = atomic_fetch_add(&random_state, 0x9e3779b97f4a7c15u) + 0x9e3779b97f4a7c15u;
@@ -62,6 +67,8 @@ __attribute__((constructor)) static void configure(void) {
     shim_config.fail_write = number("RINGFORT_SHIM_FAIL_WRITE");
     shim_config.sync_delay_us = number("RINGFORT_SHIM_SYNC_DELAY_US");
     shim_config.leak_percent = number("RINGFORT_SHIM_LEAK");
+    const char *names = getenv("RINGFORT_SHIM_NAMES");
+    shim_config.names = names && *names ? names : NULL;
     random_state = number("RINGFORT_SHIM_SEED");
     map_stats();
     shim_config.dir = dir;

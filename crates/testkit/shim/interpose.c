@@ -6,7 +6,7 @@
 #define _LARGEFILE64_SOURCE
 /* Our definitions take plain types; libc's headers would alias or check some of these names. */
 #undef _FORTIFY_SOURCE
-#include "shim.h"
+#include "names.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +24,13 @@
 /* ---- names ---- */
 
 static int open_at(int dir, const char *path, int flags, mode_t mode) {
+    char name[NAMES_PATH_MAX];
+    int named = (flags & O_CREAT) && names_path(dir, path, name);
+    if (named) names_begin();
+    int is_new = named && !names_exists(name);
     int fd = (int)syscall(SYS_openat, dir, path, flags, mode);
+    if (is_new && fd >= 0) names_created(name);
+    if (named) names_end();
     tracked_add(fd, flags & O_TRUNC);
     return fd;
 }
@@ -68,8 +74,19 @@ static int look_up(int dir, const char *path, struct stat *stat) {
 
 int unlinkat(int dir, const char *path, int flags) {
     struct stat stat;
+    char name[NAMES_PATH_MAX], saved[NAMES_PATH_MAX];
     int last = look_up(dir, path, &stat);
+    int named = last && names_path(dir, path, name);
+    if (named) {
+        names_begin();
+        names_save(name, saved);
+    }
     int result = (int)syscall(SYS_unlinkat, dir, path, flags);
+    if (named) {
+        if (result == 0) names_unlinked(name, saved);
+        else names_forget(saved);
+        names_end();
+    }
     if (result == 0 && last) tracked_unlinked(stat.st_dev, stat.st_ino);
     return result;
 }
@@ -78,10 +95,22 @@ int unlink(const char *path) { return unlinkat(AT_FDCWD, path, 0); }
 
 int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags) {
     struct stat stat, source;
+    char from_name[NAMES_PATH_MAX], to_name[NAMES_PATH_MAX], saved[NAMES_PATH_MAX];
     int last = look_up(to_dir, to, &stat);
     int same = last && look_up(from_dir, from, &source) && source.st_dev == stat.st_dev && source.st_ino == stat.st_ino;
+    int replaces = last && !same && !(flags & RENAME_EXCHANGE);
+    int named = names_path(from_dir, from, from_name) && names_path(to_dir, to, to_name);
+    if (named) {
+        names_begin();
+        if (replaces) names_save(to_name, saved);
+    }
     int result = (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
-    if (result == 0 && last && !same && !(flags & RENAME_EXCHANGE)) tracked_unlinked(stat.st_dev, stat.st_ino);
+    if (named) {
+        if (result == 0) names_renamed(from_name, to_name, replaces ? saved : NULL);
+        else if (replaces) names_forget(saved);
+        names_end();
+    }
+    if (result == 0 && replaces) tracked_unlinked(stat.st_dev, stat.st_ino);
     return result;
 }
 
@@ -205,10 +234,21 @@ ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t offset) { re
 
 /* ---- syncs and lengths ---- */
 
+static int sync_directory(int fd, long number) {
+    names_begin();
+    int result = (int)syscall(number, fd);
+    if (result == 0) {
+        names_synced();
+        atomic_fetch_add(&shim_stats->directory_syncs, 1);
+    }
+    names_end();
+    return result;
+}
+
 static int sync_file(int fd, long number) {
     enum tracked kind = tracked_kind(fd);
     if (kind == TRACKED_FILE) WITH_FILE(fd, int, held_sync(file));
-    if (kind == TRACKED_DIRECTORY) atomic_fetch_add(&shim_stats->directory_syncs, 1);
+    if (kind == TRACKED_DIRECTORY) return sync_directory(fd, number);
     return (int)syscall(number, fd);
 }
 

@@ -17,13 +17,16 @@
  *     pages. A later sync that returns 0 does not bring it back.
  *   - With RINGFORT_SHIM_LEAK, some 512-byte sectors reach the kernel early, as from a page cache under pressure: a kill
  *     then leaves torn and partly persisted tails.
- *   - Names (create, rename, unlink) and truncations take effect at once. The simulated disk covers their loss.
+ *   - Names (create, rename, unlink) take effect at once and are undone after the kill unless a sync of a directory
+ *     covers them: see names.c. Truncations take effect at once and stay.
  *   - Only calls through libc are seen. What cannot be modelled (a shared mapping, copy_file_range, ...) is refused, not
  *     passed on, so that nothing goes round the model unnoticed.
  *
  * Environment:
  *   RINGFORT_SHIM_DIR            real path of the directory; without it the library does nothing
  *   RINGFORT_SHIM_STATS          file of at least 4,096 bytes for the counters below; it outlives the process
+ *   RINGFORT_SHIM_NAMES          real path of a directory on the same file system for the journal of names; without it,
+ *                                names are not followed
  *   RINGFORT_SHIM_FAIL_SYNC      the n-th sync of a file fails with EIO (1: the first)
  *   RINGFORT_SHIM_FAIL_WRITE     the n-th write to a file fails with EIO
  *   RINGFORT_SHIM_SYNC_DELAY_US  every sync takes this much longer
@@ -61,6 +64,7 @@ struct shim_stats {
 struct shim_config {
     const char *dir; /* NULL: not at work */
     size_t dir_len;
+    const char *names; /* NULL: names are not followed */
     uint64_t fail_sync;
     uint64_t fail_write;
     uint64_t sync_delay_us;
@@ -70,6 +74,8 @@ struct shim_config {
 extern struct shim_config shim_config;
 extern struct shim_stats *shim_stats;
 
+/* Whether an absolute path is the directory or lies in it. */
+int shim_is_under_directory(const char *path);
 void shim_die(const char *what) __attribute__((noreturn));
 uint64_t shim_random(void);
 

@@ -69,9 +69,7 @@ static int is_under_directory(int fd) {
     ssize_t len = readlink(link, path, sizeof path - 1);
     if (len < 0) return 0;
     path[len] = 0;
-    size_t dir_len = shim_config.dir_len;
-    if ((size_t)len < dir_len || memcmp(path, shim_config.dir, dir_len) != 0) return 0;
-    return path[dir_len] == 0 || path[dir_len] == '/';
+    return shim_is_under_directory(path);
 }
 
 void tracked_add(int fd, int truncated) {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::http::HttpClient;
 use crate::process::{Process, Signal};
-use crate::{Shim, ShimOptions, ShimStats, binary, free_ports, wait_until};
+use crate::{Random, Shim, ShimOptions, ShimStats, binary, free_ports, wait_until};
 
 /// Debug builds replay slowly, and the machine may be shared.
 const READY_DEADLINE: Duration = Duration::from_secs(60);
@@ -110,11 +110,19 @@ impl ServerOptions {
         };
         std::fs::create_dir_all(&data_dir)?;
         let shim = match self.shim {
-            Some(_) => Some(Shim::new(&data_dir, &home.path().join("shim-stats"))?),
+            Some(_) => Some(Shim::new(&data_dir, home.path())?),
             None => None,
         };
-        let mut server =
-            Server { options: self, binary, data_dir, shim, ports: [0; 2], process: None, home };
+        let mut server = Server {
+            options: self,
+            binary,
+            data_dir,
+            shim,
+            names_lost: 0,
+            ports: [0; 2],
+            process: None,
+            home,
+        };
         server.take_ports()?;
         Ok(server)
     }
@@ -127,6 +135,7 @@ pub struct Server {
     binary: PathBuf,
     data_dir: PathBuf,
     shim: Option<Shim>,
+    names_lost: usize,
     /// Of clients and of peers.
     ports: [u16; 2],
     // Dropped in this order: first the process, then its directory.
@@ -183,7 +192,23 @@ impl Server {
     pub fn spawn(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "the server runs already");
         let log = self.home.path().join("server.log");
+        self.lose_names()?;
         self.process = Some(Process::start(self.command()?, &log)?);
+        Ok(())
+    }
+
+    /// Under the shim, the end of a process is a power loss: of the names that no sync covered, all go, or all but the
+    /// first few.
+    fn lose_names(&mut self) -> Result<()> {
+        let Some(shim) = &self.shim else {
+            return Ok(());
+        };
+        let seed = self.options.shim.as_ref().map_or(0, |shim| shim.seed);
+        let mut random = Random::new(seed);
+        self.names_lost += shim.lose_names(|all| match random.percent(50) {
+            true => 0,
+            false => usize::try_from(random.below(all as u64 + 1)).unwrap_or(all),
+        })?;
         Ok(())
     }
 
@@ -332,10 +357,15 @@ impl Server {
     ) -> Result<()> {
         self.options = change(std::mem::take(&mut self.options));
         if let (None, Some(_)) = (&self.shim, &self.options.shim) {
-            let stats = self.home.path().join("shim-stats");
-            self.shim = Some(Shim::new(&self.data_dir, &stats)?);
+            self.shim = Some(Shim::new(&self.data_dir, self.home.path())?);
         }
         self.launch()
+    }
+
+    /// Creates, renames and deletions of files that were lost at the ends of processes under the shim.
+    #[must_use]
+    pub fn names_lost(&self) -> usize {
+        self.names_lost
     }
 
     /// What the shim saw since the last start, also after the process has gone.

@@ -14,7 +14,7 @@ use super::load::{Load, LoadResult, Until};
 use super::options::{Options, Output};
 use super::process::LabDirectory;
 use super::restart::{self, RestartResult};
-use super::servers::{Server, System, build_release, is_installed, target_directory};
+use super::servers::{Server, System, is_installed, release_executable, target_directory};
 
 /// Keys that puts and gets choose from.
 const KEYS: u64 = 100_000;
@@ -79,6 +79,7 @@ pub(crate) fn compare(root: &Path, arguments: &[String]) -> anyhow::Result<ExitC
     let quick = options.flag("--quick");
     let rounds = options.number("--rounds", if quick { 1 } else { 5 }, 100)?;
     let seconds = options.number("--seconds", if quick { 2 } else { 5 }, 600)?;
+    let no_build = options.flag("--no-build");
     let output = options.output()?;
     options.finish()?;
     for program in ["etcd", "redis-server"] {
@@ -86,7 +87,7 @@ pub(crate) fn compare(root: &Path, arguments: &[String]) -> anyhow::Result<ExitC
             bail!("{program} is missing: cargo xtask peers installs it");
         }
     }
-    let executable = build_release(root)?;
+    let executable = release_executable(root, !no_build)?;
     let lab = LabDirectory::new(&target_directory(root))?;
     let mut results = Rounds::new();
     for round in 1..=rounds {

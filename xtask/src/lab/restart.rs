@@ -15,7 +15,7 @@ use super::http;
 use super::load::Load;
 use super::options::{Options, Output};
 use super::process::{LabDirectory, wait_until};
-use super::servers::{STOP_PATIENCE, Server, System, build_release, target_directory};
+use super::servers::{STOP_PATIENCE, Server, System, release_executable, target_directory};
 
 /// Sizes of a record, as the load generator writes it.
 const KEY_BYTES: u64 = 16;
@@ -47,9 +47,10 @@ struct Restart {
 pub(crate) fn restart(root: &Path, arguments: &[String]) -> anyhow::Result<ExitCode> {
     let mut options = Options::new(arguments);
     let records = options.number("--records", 1_000_000, 100_000_000)?;
+    let no_build = options.flag("--no-build");
     let output = options.output()?;
     options.finish()?;
-    let executable = build_release(root)?;
+    let executable = release_executable(root, !no_build)?;
     let lab = LabDirectory::new(&target_directory(root))?;
     let result = measure(&executable, &lab, records)?;
     match output {

@@ -173,11 +173,16 @@ fn free_ports() -> anyhow::Result<[u16; 2]> {
     Ok([listeners[0].local_addr()?.port(), listeners[1].local_addr()?.port()])
 }
 
-/// Builds the release executable and says where it is.
-pub(super) fn build_release(root: &Path) -> anyhow::Result<PathBuf> {
-    let target = target_directory(root);
-    run_cargo(root, &["build", "--release", "--package", "ringfort"])?;
-    Ok(target.join("release/ringfort"))
+/// Builds the release executable, unless what stands there is to be measured, and says where it is.
+pub(super) fn release_executable(root: &Path, build: bool) -> anyhow::Result<PathBuf> {
+    if build {
+        run_cargo(root, &["build", "--release", "--package", "ringfort"])?;
+    }
+    let executable = target_directory(root).join("release/ringfort");
+    if !executable.is_file() {
+        bail!("{} does not exist: leave out --no-build", executable.display());
+    }
+    Ok(executable)
 }
 
 /// Runs cargo in the workspace.

@@ -47,7 +47,7 @@ impl Row {
 }
 
 /// Part of a symbol, and the row it means. The first rule that fits a frame counts.
-const RULES: [(&str, Row); 47] = [
+const RULES: [(&str, Row); 48] = [
     // The kernel, by system call or subsystem.
     ("sys_fdatasync", Row::WriteAndSync),
     ("sys_fsync", Row::WriteAndSync),
@@ -91,6 +91,7 @@ const RULES: [(&str, Row); 47] = [
     ("httparse::", Row::Http),
     ("hyper_util::", Row::Http),
     ("hyper::", Row::Http),
+    ("ringfort_server::listen", Row::Http),
     ("ringfort_server::", Row::Propose),
     ("tokio::net::", Row::Http),
     ("prometheus_client::", Row::WakeUps),

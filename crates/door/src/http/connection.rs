@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -16,7 +16,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::bell::Bell;
 use super::body::Body;
+use super::door::serve;
 use super::link::Link;
 use super::options::HttpOptions;
 use super::stream::Stream;
@@ -93,10 +95,7 @@ impl<B: Backend> HttpDoor<B> {
         I: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let link = Rc::new(Link::default());
-        let service = service_fn(|request| {
-            let (door, link) = (self.clone(), link.clone());
-            async move { door.serve(request, &link).await }
-        });
+        let service = service_fn(|request| serve(self.clone(), link.clone(), request));
         let io = Rc::new(RefCell::new(io));
         let stream = TokioIo::new(Stream::new(io.clone(), link.clone()));
         let connection = self.protocols.builder.serve_connection(stream, service);
@@ -133,35 +132,47 @@ impl<B: Backend> HttpDoor<B> {
         S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
         S::Future: 'static,
     {
-        let Protocols { tick, idle_ticks_max, .. } = &self.protocols;
+        let tick = self.protocols.tick;
         let mut connection = pin!(connection);
-        let mut watch = Watch::new(*idle_ticks_max);
-        let mut alarm = pin!(tokio::time::sleep(*tick));
+        let mut watch = Watch::new(self.protocols.idle_ticks_max);
+        let mut alarm = pin!(tokio::time::sleep(tick));
         let mut shutdown = pin!(shutdown);
+        let mut bell = Bell::new(Waker::noop());
         let mut closing = false;
         poll_fn(|cx| {
-            if !closing && shutdown.as_mut().poll(cx).is_ready() {
-                closing = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            while alarm.as_mut().poll(cx).is_ready() {
-                alarm.as_mut().reset(tokio::time::Instant::now() + *tick);
-                match watch.tick(link) {
-                    Verdict::Keep => {}
-                    Verdict::Close if !closing => {
-                        closing = true;
-                        connection.as_mut().graceful_shutdown();
+            let verdict = bell.poll(cx, |cx| {
+                if !closing && shutdown.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Verdict::Close);
+                }
+                while alarm.as_mut().poll(cx).is_ready() {
+                    alarm.as_mut().reset(tokio::time::Instant::now() + tick);
+                    match watch.tick(link) {
+                        Verdict::Keep => {}
+                        Verdict::Close if closing => return Poll::Ready(Verdict::Abort),
+                        verdict => return Poll::Ready(verdict),
                     }
-                    Verdict::Abort | Verdict::Close => {
-                        return Poll::Ready(Err(ConnectionError::TooSlow));
-                    }
+                }
+                Poll::Pending
+            });
+            match verdict {
+                Poll::Pending | Poll::Ready(Verdict::Keep) => {}
+                Poll::Ready(Verdict::Abort) => return Poll::Ready(Err(ConnectionError::TooSlow)),
+                Poll::Ready(Verdict::Close) => {
+                    closing = true;
+                    connection.as_mut().graceful_shutdown();
+                    // The alarm goes on.
+                    bell.ring();
                 }
             }
             let mut polled = connection.as_mut().poll(cx);
             while polled.is_pending() && link.release() {
                 polled = connection.as_mut().poll(cx);
             }
-            polled.map_err(ConnectionError::Broken)
+            match polled {
+                // hyper gave up waiting for the first byte, because it was told to.
+                Poll::Ready(Err(_)) if closing && link.requests.get() == 0 => Poll::Ready(Ok(())),
+                polled => polled.map_err(ConnectionError::Broken),
+            }
         })
         .await
     }

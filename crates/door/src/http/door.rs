@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -44,58 +44,6 @@ impl<B: Backend> HttpDoor<B> {
         }
     }
 
-    /// Answers one request.
-    pub(crate) async fn serve(
-        &self,
-        request: Request<Incoming>,
-        link: &Link,
-    ) -> Result<Response<Body>, Infallible> {
-        let _open = link.open_request();
-        let arrived = self.backend.now();
-        let (mut parts, incoming) = request.into_parts();
-        let mut body = Arriving::new(incoming);
-        let progress = Progress::new(&parts.method);
-        let call = Call { parts: &parts, arrived, progress: &progress };
-        let request_id = self.request_ids.next();
-        let reply = match caught(self.answer(&call, &mut body)).await {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(mut refusal)) => {
-                progress.complete(&mut refusal);
-                if refusal.code == Code::Internal {
-                    tracing::error!(?request_id, %refusal, "internal error");
-                }
-                Reply::refusal(&refusal, b"")
-            }
-            Err(Panicked(message)) => {
-                tracing::error!(?request_id, message, "a request's handler panicked");
-                let detail = "the request ran into an error of ours; the log has more under its id";
-                let mut refusal = Refusal::new(Code::Internal, detail);
-                progress.complete(&mut refusal);
-                Reply::refusal(&refusal, b"")
-            }
-        };
-        if body.is_open() {
-            body.skip_short_rest(&parts.headers).await;
-            link.body_left.set(body.is_open());
-        }
-        let frame = Framing {
-            request_id,
-            head_only: parts.method == Method::HEAD,
-            close: body.is_open(),
-            version: parts.version,
-        };
-        // The request's map of headers becomes the answer's, and hyper's next request's after that: no allocation.
-        let mut headers = std::mem::take(&mut parts.headers);
-        headers.clear();
-        let response = reply.into_response(headers, frame);
-        self.backend.observe(Observation {
-            kind: progress.kind.get(),
-            status: response.status().as_u16(),
-            elapsed: self.backend.now().since(arrived),
-        });
-        Ok(response)
-    }
-
     async fn answer(&self, call: &Call<'_>, body: &mut Arriving) -> Result<Reply, Refusal> {
         host::check(call.parts, &self.options.hosts)?;
         let path = call.parts.uri.path();
@@ -117,6 +65,61 @@ impl<B: Backend> HttpDoor<B> {
     }
 }
 
+/// Answers one request. A function of its own, with what it needs by value, so that nothing is moved from one future
+/// into the next.
+pub(crate) async fn serve<B: Backend>(
+    door: Rc<HttpDoor<B>>,
+    link: Rc<Link>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let _open = link.open_request();
+    let arrived = door.backend.now();
+    let (mut parts, incoming) = request.into_parts();
+    let mut body = Arriving::new(incoming);
+    let progress = Progress::new(&parts.method);
+    let call = Call { parts: &parts, arrived, progress: &progress };
+    let request_id = door.request_ids.next();
+    let reply = match caught(pin!(door.answer(&call, &mut body))).await {
+        Ok(Ok(reply)) => reply,
+        Ok(Err(mut refusal)) => {
+            progress.complete(&mut refusal);
+            if refusal.code == Code::Internal {
+                tracing::error!(?request_id, %refusal, "internal error");
+            } else {
+                tracing::debug!(?request_id, %refusal, "refused");
+            }
+            Reply::refusal(&refusal, b"")
+        }
+        Err(Panicked(message)) => {
+            tracing::error!(?request_id, message, "a request's handler panicked");
+            let detail = "the request ran into an error of ours; the log has more under its id";
+            let mut refusal = Refusal::new(Code::Internal, detail);
+            progress.complete(&mut refusal);
+            Reply::refusal(&refusal, b"")
+        }
+    };
+    if body.is_open() {
+        body.skip_short_rest(&parts.headers).await;
+        link.body_left.set(body.is_open());
+    }
+    let frame = Framing {
+        request_id,
+        head_only: parts.method == Method::HEAD,
+        close: body.is_open(),
+        version: parts.version,
+    };
+    // The request's map of headers becomes the answer's, and hyper's next request's after that: no allocation.
+    let mut headers = std::mem::take(&mut parts.headers);
+    headers.clear();
+    let response = reply.into_response(headers, frame);
+    door.backend.observe(Observation {
+        kind: progress.kind.get(),
+        status: response.status().as_u16(),
+        elapsed: door.backend.now().since(arrived),
+    });
+    Ok(response)
+}
+
 fn method_not_allowed(call: &Call<'_>, info: &route::RouteInfo) -> Reply {
     let Parts { method, .. } = call.parts;
     let detail = format!("{method} is none of this route's methods: {}", info.allow);
@@ -129,8 +132,7 @@ fn method_not_allowed(call: &Call<'_>, info: &route::RouteInfo) -> Reply {
 struct Panicked(String);
 
 /// Runs a handler such that its panic ends nothing but the handler.
-async fn caught<F: Future>(handler: F) -> Result<F::Output, Panicked> {
-    let mut handler = pin!(handler);
+async fn caught<F: Future>(mut handler: Pin<&mut F>) -> Result<F::Output, Panicked> {
     poll_fn(|cx| {
         // The handler is never polled again after a panic, and what it shares with others (cells of numbers and flags) is
         // never left half changed.

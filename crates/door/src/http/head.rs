@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
+use http::header::{CONTENT_RANGE, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue};
 use ringfort_types::limits::{IDEMPOTENCY_KEY_BYTES_MAX, TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX};
 use ringfort_types::request::{Condition, Identity};
@@ -43,6 +43,11 @@ impl<'a> Head<'a> {
                 head.if_none_match = Some(Tags::add_line(earlier, "If-None-Match", value)?);
             } else if *name == CONTENT_TYPE {
                 once(head.content_type.replace(value).is_none(), "Content-Type")?;
+            } else if *name == CONTENT_RANGE {
+                // A part must never be taken for the whole (RFC 9110, section 14.5).
+                return Err(invalid(
+                    "the Content-Range header has no meaning here: a value is put whole",
+                ));
             } else if let Some(own) = name.as_str().strip_prefix("ringfort-") {
                 if own != "timeout-ms" {
                     let detail =

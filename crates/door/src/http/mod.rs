@@ -30,6 +30,7 @@
 
 mod batch;
 mod batch_request;
+mod bell;
 mod body;
 mod call;
 mod cluster;

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use super::{ALIGNMENT, FORMAT_VERSION, Fields, Record, RecordRead, Sealer, SegmentId, aligned, read_record};
+use super::{
+    ALIGNMENT, FORMAT_VERSION, Fields, Record, RecordRead, Sealer, SegmentId, aligned, read_record,
+};
 
 /// First bytes of every batch.
 const MAGIC: [u8; 8] = *b"RingfLog";
@@ -198,14 +200,10 @@ pub(crate) fn read_batch(
     }
     let complete = records.len() == header.records as usize + 1
         && records.last().is_some_and(Record::is_directory);
-    if complete {
-        BatchRead::Valid(header)
-    } else {
-        BatchRead::Damaged(header)
-    }
+    if complete { BatchRead::Valid(header) } else { BatchRead::Damaged(header) }
 }
 
-const _: () = assert!(BATCH_HEADER_BYTES < ALIGNMENT as usize);
+const _: () = assert!((BATCH_HEADER_BYTES as u64) < ALIGNMENT);
 
 #[cfg(test)]
 mod tests {

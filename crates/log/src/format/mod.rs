@@ -21,13 +21,14 @@ mod record;
 mod state;
 
 pub(crate) use batch::{
-    BATCH_HEADER_BYTES, BatchHeader, BatchRead, HeaderRead, flags, has_magic, read_batch, read_header,
+    BATCH_HEADER_BYTES, BatchHeader, BatchRead, HeaderRead, flags, has_magic, read_batch,
+    read_header,
 };
 pub(crate) use checksum::Sealer;
 pub(crate) use record::{
     Body, DIRECTORY_ENTRY_BYTES, DirectoryEntry, ENTRY_HEADER_BYTES, RECORD_HEADER_BYTES, Record,
-    RecordRead, Target, kinds, may_begin_record, push_append, push_create, push_directory, push_drop, push_hard_state,
-    push_rebase, push_rewritten, push_state, read_record,
+    RecordRead, Target, kinds, may_begin_record, push_append, push_create, push_directory,
+    push_drop, push_hard_state, push_rebase, push_rewritten, push_state, read_record,
 };
 pub(crate) use state::{StateRecord, TermRun, state_bytes};
 

@@ -57,11 +57,7 @@ pub(super) fn segments(disk: &mut dyn Disk) -> Result<Files, LogError> {
 }
 
 /// Finds the newest segment that counts, and the chain that leads to it.
-pub(super) fn find(
-    disk: &mut dyn Disk,
-    files: &Files,
-    salt: u64,
-) -> Result<History, LogError> {
+pub(super) fn find(disk: &mut dyn Disk, files: &Files, salt: u64) -> Result<History, LogError> {
     let mut history = History::default();
     for (&id, &length) in files.iter().rev() {
         let mut reader = SegmentReader::new(disk, salt, id, length);
@@ -86,7 +82,9 @@ pub(super) fn find(
         };
         match link {
             Some(link) => history.older.push(link),
-            None => history.missing.push((id, "the file is missing or not one header in it is valid".to_owned())),
+            None => history
+                .missing
+                .push((id, "the file is missing or not one header in it is valid".to_owned())),
         }
         above = above.min(id);
         next = match link.and_then(|link| link.first) {
@@ -176,12 +174,8 @@ pub(super) fn read(
     let proven_end = if survey.opening_only { 0 } else { survey.proven_end };
     let source = Source { segment: newest.id, home: newest.id };
     let first_unproven = survey.last.sequence;
-    let scan = Scan {
-        reader: &mut reader,
-        range: 0..proven_end,
-        expected,
-        after: Some(first_unproven),
-    };
+    let scan =
+        Scan { reader: &mut reader, range: 0..proven_end, expected, after: Some(first_unproven) };
     let sequence = run(scan, &mut replay, source)?;
     let source = Source { segment: newest.id, home: UNPROVEN };
     let range = proven_end..survey.end;
@@ -198,11 +192,7 @@ pub(super) fn read(
     })
 }
 
-fn run(
-    scan: Scan<'_, '_>,
-    replay: &mut Replay,
-    source: Source,
-) -> Result<Option<u64>, LogError> {
+fn run(scan: Scan<'_, '_>, replay: &mut Replay, source: Source) -> Result<Option<u64>, LogError> {
     scan.run(&mut |step, records| match step {
         Step::Batch(header) => replay.take_batch(source, &header, records),
         Step::Damaged(region) => replay.take_region(source, region, records),

@@ -7,6 +7,7 @@ use ringfort_types::{Entry, GroupId, Monotonic};
 
 use super::history::{Files, Restored, UNPROVEN};
 use super::replay::Replayed;
+use super::slots::Slots;
 use crate::builder::{BatchBuilder, Place};
 use crate::chain::Chain;
 use crate::file_log::Parts;
@@ -15,9 +16,7 @@ use crate::group::Group;
 use crate::live::LiveEntries;
 use crate::opening::{Opening, Rewrite};
 use crate::prepare::{Preparer, zeros};
-use crate::{
-    Damage, DamageKind, FileLog, LogError, LogOptions, RecoveredGroup, RecoveredLog,
-};
+use crate::{Damage, DamageKind, FileLog, LogError, LogOptions, RecoveredGroup, RecoveredLog};
 
 /// Opens a fresh segment after what was read, and hands over to a running log.
 pub(super) fn reopen(
@@ -43,7 +42,8 @@ pub(super) fn reopen(
     let mut groups = BTreeMap::new();
     let mut brought = Vec::new();
     for (id, replayed) in replay.groups {
-        let (group, outside) = settle(id, replayed, &mut chain, &mut brought, &mut recovered.findings);
+        let (group, outside) =
+            settle(id, replayed, &mut chain, &mut brought, &mut recovered.findings);
         groups.insert(id, group);
         recovered.groups.insert(id, outside);
     }
@@ -82,9 +82,9 @@ pub(super) fn reopen(
     chain.set_active_end(needed);
     let mut preparer = Preparer::new(options.segment_bytes, SegmentId(fresh.0 + 1), Vec::new());
     let oldest = chain.oldest_needed();
-    let unused = files.iter().filter(|(id, _)| {
-        Some(**id) != spare && links.iter().all(|link| link.id != **id)
-    });
+    let unused = files
+        .iter()
+        .filter(|(id, _)| Some(**id) != spare && links.iter().all(|link| link.id != **id));
     for (id, length) in unused {
         preparer.release(*id, *length);
     }
@@ -150,6 +150,10 @@ fn settle(
     let damage = merge(replayed.damage.take(), found);
     replayed.slots.cut_lost();
     let base = replayed.base;
+    if replayed.slots.base() != base.applied.index {
+        // A gap too wide lies between the two; the group is quarantined for it.
+        replayed.slots = Slots::empty(base.applied.index);
+    }
     let fresh = chain.active().id;
     let mut live = LiveEntries::empty(base.applied.index);
     let mut entries = Vec::new();

@@ -18,7 +18,9 @@ use ringfort_types::{GroupId, HardState, Index, ReplicaId};
 use super::Spot;
 use super::scan::{Region, is_numbered};
 use super::slots::{Slot, Slots};
-use crate::format::{BatchHeader, Body, DirectoryEntry, Record, SegmentId, StateRecord, flags, kinds};
+use crate::format::{
+    BatchHeader, Body, DirectoryEntry, Record, SegmentId, StateRecord, flags, kinds,
+};
 use crate::{Base, Damage};
 
 /// One group while the log is read back.
@@ -44,6 +46,40 @@ pub(super) struct Source {
     pub(super) segment: SegmentId,
     /// Home of the entries: the segment, or a mark for what is not proven.
     pub(super) home: SegmentId,
+}
+
+impl Replayed {
+    /// Takes a numbered record that is not its founding or its end; none before it is missing, or that is known.
+    fn apply(&mut self, source: Source, sequence: u64, body: Body, lost_at: Spot) {
+        let fits = match body {
+            Body::Append { index, term, payload } => {
+                let slot = Slot { term, payload, home: source.home, sequence };
+                self.slots.append(index, slot, lost_at)
+            }
+            Body::HardState(hard_state) => {
+                self.hard_state = hard_state;
+                true
+            }
+            Body::Rebase(base) => {
+                let moved = self.slots.rebase(&self.base, &base).is_ok();
+                self.base = base;
+                if !moved {
+                    self.slots = Slots::empty(base.applied.index);
+                }
+                moved
+            }
+            // A founding with the number that follows: the group was dropped, and that record is damaged.
+            Body::Create(replica) => {
+                let slots = Slots::empty(Index(0));
+                *self = Self { replica, founded: sequence, sequence, slots, ..Self::default() };
+                true
+            }
+            _ => true,
+        };
+        if !fits {
+            self.broken.get_or_insert(lost_at);
+        }
+    }
 }
 
 /// All groups.
@@ -103,7 +139,8 @@ impl Replay {
         let spot = Spot { segment: source.segment, offset: region.from };
         let file = source.segment.file();
         let Region { from, to, accounted } = region;
-        let known = if accounted { "what they held is known" } else { "what they held is not known" };
+        let known =
+            if accounted { "what they held is known" } else { "what they held is not known" };
         self.findings.push(format!(
             "{file}: {} bytes at offset {from} are damaged; {} records in them are intact, {known}",
             to - from,
@@ -186,10 +223,20 @@ impl Replay {
 
     fn apply_numbered(&mut self, source: Source, spot: Spot, record: Record) {
         let Record { group: id, sequence, body, .. } = record;
-        let known = self.groups.get(&id).map_or(0, |group| group.sequence);
+        let lost_at = self.damaged.unwrap_or(spot);
+        let known = match self.groups.get_mut(&id) {
+            // Nearly always: the next record of a group that goes on.
+            Some(group) if sequence == group.sequence + 1 && !matches!(body, Body::Drop) => {
+                group.sequence = sequence;
+                group.doubt = None;
+                group.apply(source, sequence, body, lost_at);
+                return;
+            }
+            Some(group) => group.sequence,
+            None => 0,
+        };
         if sequence <= known {
-            let file = spot.segment.file();
-            let at = spot.offset;
+            let (file, at) = (spot.segment.file(), spot.offset);
             self.findings.push(format!(
                 "{file}: the record at offset {at} repeats number {sequence} of group {id}; it does not count"
             ));
@@ -209,31 +256,8 @@ impl Replay {
         self.follow(id, sequence, append, spot);
         if matches!(body, Body::Drop) {
             self.groups.remove(&id);
-            return;
-        }
-        let lost_at = self.damaged.unwrap_or(spot);
-        let group = self.groups.entry(id).or_default();
-        let fits = match body {
-            Body::Append { index, term, payload } => {
-                let slot = Slot { term, payload, home: source.home, sequence };
-                group.slots.append(index, slot, lost_at)
-            }
-            Body::HardState(hard_state) => {
-                group.hard_state = hard_state;
-                true
-            }
-            Body::Rebase(base) => {
-                let moved = group.slots.rebase(&group.base, &base).is_ok();
-                group.base = base;
-                if !moved {
-                    group.slots = Slots::empty(base.applied.index);
-                }
-                moved
-            }
-            _ => true,
-        };
-        if !fits {
-            group.broken.get_or_insert(lost_at);
+        } else if let Some(group) = self.groups.get_mut(&id) {
+            group.apply(source, sequence, body, lost_at);
         }
     }
 
@@ -248,14 +272,16 @@ impl Replay {
         };
         let missing = sequence - group.sequence - 1;
         group.sequence = sequence;
+        // Only of a group that was proven up to this region is it known that what is missing was in the region.
+        let proven_before = group.doubt.is_none() && group.broken.is_none();
         if missing == 0 {
             group.doubt = None;
             return;
         }
         let kinds = self.region_kinds.as_ref().and_then(|kinds| kinds.get(&id)).copied();
-        if kinds.is_some_and(|kinds| kinds & !(kinds::APPEND | kinds::STATE) == 0) {
+        let appends_only = kinds.is_some_and(|kinds| kinds & !(kinds::APPEND | kinds::STATE) == 0);
+        if proven_before && appends_only {
             lose_entries(group, missing, append, spot);
-            group.doubt = None;
         } else {
             group.broken.get_or_insert(spot);
         }

@@ -89,7 +89,8 @@ impl Scan<'_, '_> {
         let bytes = bytes.slice(..length.min(bytes.len()));
         *records = intact_records(&bytes, self.reader, from);
         let after = next.map_or(self.after, |header| Some(header.sequence));
-        let first = self.expected.or(header.map(|header| header.sequence));
+        let of_header = header.map(|header| header.sequence);
+        let first = self.expected.or(of_header).or_else(|| first_sequence(from, records));
         let accounted = match (first, after) {
             (Some(first), Some(after)) => accounted(first, after, header.as_ref(), records),
             _ => false,
@@ -115,6 +116,21 @@ fn accounted(first: u64, after: u64, header: Option<&BatchHeader>, records: &[Re
         }
     }
     (first..after).all(|sequence| known.contains(&sequence))
+}
+
+/// The sequence of the batch that begins at `from`, by its directory: its header is damaged, all else is there.
+fn first_sequence(from: u64, records: &[Record]) -> Option<u64> {
+    let mut at = from + BATCH_HEADER_BYTES as u64;
+    for record in records {
+        if record.offset != at {
+            return None;
+        }
+        if record.is_directory() {
+            return Some(record.sequence);
+        }
+        at += record.length as u64;
+    }
+    None
 }
 
 /// Every record in `bytes`, which begin at `offset`, whose own checksum holds. Checksums cover the place, so that a try at

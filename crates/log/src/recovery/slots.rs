@@ -11,8 +11,8 @@ use crate::format::{SegmentId, StateRecord};
 
 /// The term of an entry of which nothing is known: no entry has it.
 pub(super) const TERM_UNKNOWN: Term = Term(0);
-/// An entry that comes this far behind the last one is not one of ours.
-const GAP_MAX: u64 = 1 << 28;
+/// So many missing entries are kept count of one by one; beyond a wider gap, what was before it is given up.
+const GAP_MAX: u64 = 1 << 16;
 
 /// One live entry.
 #[derive(Clone, Debug)]
@@ -47,6 +47,10 @@ impl Slots {
         Self { base, ..Self::default() }
     }
 
+    pub(super) fn base(&self) -> Index {
+        self.base
+    }
+
     pub(super) fn last(&self) -> Index {
         Index(self.base.0 + self.slots.len() as u64)
     }
@@ -65,16 +69,23 @@ impl Slots {
         self.at(index).map(|at| &self.slots[at])
     }
 
-    /// Puts an entry at its index and removes all behind it. Entries missing before it are lost. Says whether the index
-    /// can be one of this log's.
+    /// Puts an entry at its index and removes all behind it. Entries missing before it are lost. Says whether it followed
+    /// or replaced entries of this log.
     pub(super) fn append(&mut self, index: Index, slot: Slot, spot: Spot) -> bool {
-        if index <= self.base || index.0 - self.last().0.min(index.0) > GAP_MAX {
+        if index <= self.base {
+            return false;
+        }
+        if index.0 > self.last().0.saturating_add(GAP_MAX) {
+            *self = Self::empty(Index(index.0 - 1));
+            self.slots.push_back(slot);
             return false;
         }
         while self.last() >= index {
             self.slots.pop_back();
         }
-        self.spots.split_off(&index);
+        if !self.spots.is_empty() {
+            self.spots.split_off(&index);
+        }
         while self.last().next() < index {
             let missing = self.last().next();
             self.spots.insert(missing, spot);
@@ -111,7 +122,7 @@ impl Slots {
 
     /// So many entries that followed the last one are lost.
     pub(super) fn lose_behind(&mut self, entries: u64, spot: Spot) {
-        for _ in 0..entries.min(GAP_MAX) {
+        for _ in 0..entries {
             self.spots.insert(self.last().next(), spot);
             self.slots.push_back(Slot::lost(TERM_UNKNOWN));
         }

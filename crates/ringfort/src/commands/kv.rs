@@ -117,7 +117,7 @@ fn consistency(stale: bool) -> Consistency {
 fn absent(key: &Key, format: Format) -> Result<Exit, Failure> {
     match format {
         Format::Table => {
-            output::say(&format!("ringfort: no such key: {}", output::escape(key.as_bytes())))
+            output::say(&format!("ringfort: no such key: {}", output::escape(key.as_bytes())));
         }
         Format::Json => {
             output::say(&json!({ "error": "no such key", "code": "key_not_found" }).to_string());

@@ -82,7 +82,7 @@ fn assign_variable(
     let origin = Origin::Environment { variable: name.into_owned() };
     match value.to_str() {
         Some(text) => {
-            assignments.push(Assignment { key, value: Value::Text(text.to_owned()), origin })
+            assignments.push(Assignment { key, value: Value::Text(text.to_owned()), origin });
         }
         None => problems.add(origin, key, "is not valid UTF-8"),
     }

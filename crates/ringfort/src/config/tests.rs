@@ -24,71 +24,61 @@ fn shown(effective: &Effective, key: &str) -> (serde_json::Value, Origin) {
     row.map(|(_, value, origin)| (value, origin)).unwrap()
 }
 
-/// The configuration of the contract, with what is not available left out.
-const FULL: &str = r#"
-[node]
-id = "a"
-data_dir = "/var/lib/ringfort"
-zone = "rack-1"
-capacity = 1.0
-
-[listen]
-client = "127.0.0.1:7400"
-peer = "127.0.0.1:7401"
-health = "127.0.0.1:7402"
-advertise_client = "db1.example.org:7400"
-advertise_peer = "db1.example.org:7401"
-
-[cluster]
-seeds = []
-bootstrap_expect = 1
-replication_factor = 3
-shards = 64
-
-[storage]
-engine = "memory"
-segment_bytes = "64MiB"
-log_bytes = 268435456
-
-[server]
-workers = 0
-stop_timeout = "10s"
-
-[limits]
-max_value_bytes = "8MiB"
-max_request_bytes = "16MiB"
-idempotency_bytes = "16MiB"
-
-[raft]
-heartbeat = "100ms"
-election_timeout = "1s"
-reads = "lease"
-
-[security]
-insecure = false
-
-[logging]
-level = "info"
-format = "text"
-output = "stderr"
-"#;
+/// The file that users begin with.
+const EXAMPLE: &str = include_str!("../../ringfort.example.toml");
 
 #[test]
-fn the_full_file_is_the_default() {
-    let full = load(FULL, &[], &[]).unwrap();
-    let empty = load("", &[], &[]).unwrap();
-    for ((key, given, _), (_, default, origin)) in full.rows().zip(empty.rows()) {
-        assert_eq!(origin, Origin::Default, "{key}");
-        let example = [
-            "node.id",
-            "node.zone",
-            "listen.health",
-            "listen.advertise_client",
-            "listen.advertise_peer",
-        ];
-        if !example.contains(&key) {
-            assert_eq!(given, default, "{key}");
+fn the_example_names_every_setting_with_its_default() {
+    let example = load(EXAMPLE, &[], &[]).unwrap();
+    let default = load("", &[], &[]).unwrap();
+    let mut section = "";
+    let mut named = Vec::new();
+    for line in EXAMPLE.lines() {
+        if let Some(rest) = line.strip_prefix('[') {
+            section = rest.split_once(']').unwrap().0;
+        } else if let Some((name, _)) = line.trim_start_matches("# ").split_once(" = ") {
+            named.push(format!("{section}.{name}"));
         }
+    }
+    for ((key, given, _), (_, default, _)) in example.rows().zip(default.rows()) {
+        assert_eq!(given, default, "{key}");
+        assert!(named.iter().any(|name| name == key), "{key} is missing");
+    }
+}
+
+#[test]
+fn a_full_file_is_read() {
+    let file = r#"
+        [node]
+        id = "a"
+        zone = "rack-1"
+        capacity = 2
+        [listen]
+        client = "127.0.0.1:7410"
+        health = "127.0.0.1:7402"
+        advertise_client = "db1.example.org:7400"
+        advertise_peer = "[2001:db8::1]:7401"
+        [raft]
+        reads = "read_index"
+        [limits]
+        max_value_bytes = 1048576
+        [logging]
+        format = "json"
+        output = "journald"
+    "#;
+    let effective = load(file, &[], &[]).unwrap();
+    for (key, value) in [
+        ("node.id", "a"),
+        ("node.zone", "rack-1"),
+        ("listen.client", "127.0.0.1:7410"),
+        ("listen.health", "127.0.0.1:7402"),
+        ("listen.advertise_peer", "[2001:db8::1]:7401"),
+        ("raft.reads", "read_index"),
+        ("limits.max_value_bytes", "1MiB"),
+        ("logging.format", "json"),
+        ("logging.output", "journald"),
+    ] {
+        assert_eq!(shown(&effective, key).0, value, "{key}");
     }
 }
 

@@ -222,4 +222,20 @@ mod tests {
         assert_eq!(Gate::written(&gate), b"b\n");
         assert_eq!(queue.lost.load(Ordering::Relaxed), 0);
     }
+
+    #[test]
+    fn last_words_are_written_before_the_process_goes_on() {
+        use tracing_subscriber::layer::SubscriberExt;
+
+        let (sink, gate) = gated();
+        Gate::open(&gate);
+        let queue = Queue::start(sink).unwrap();
+        let layer = tracing_subscriber::fmt::layer().with_writer(QueueWriter(queue));
+        let subscriber = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::error!(target: "ringfort_server::fatal", "the disk failed");
+            let written = String::from_utf8(Gate::written(&gate)).unwrap();
+            assert!(written.contains("the disk failed"), "{written}");
+        });
+    }
 }

@@ -110,9 +110,8 @@ impl Journal {
     /// Sends one line; a journal that was restarted is connected to once more.
     fn send(&mut self, line: &Line) -> io::Result<()> {
         let datagram = journal_entry(line);
-        let error = match self.socket.send(&datagram) {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
+        let Err(error) = self.socket.send(&datagram) else {
+            return Ok(());
         };
         let gone = [io::ErrorKind::ConnectionRefused, io::ErrorKind::NotConnected];
         if !gone.contains(&error.kind()) {

@@ -1,5 +1,6 @@
 //! Puts filter, formatter and queue together, and keeps what SIGHUP changes.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ impl Logging {
     }
 }
 
-/// Opens the output and makes it the log of the whole process. Panics are logged too, before what else happens to them.
+/// Opens the output and makes it the log of the whole process. Panics are logged too.
 ///
 /// # Errors
 /// The output cannot be opened, or the process has a log already.
@@ -71,12 +72,14 @@ fn formatter(
     }
 }
 
+/// Panics are events like any other, instead of text on a standard error that may be stuck or nobody reads.
 fn log_panics() {
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        let location = panic.location().map(ToString::to_string);
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(tracing::field::display);
         let message = panic.payload_as_str().unwrap_or("no message");
-        tracing::error!(location, "a thread panicked: {message}");
-        before(panic);
+        let backtrace = Backtrace::capture();
+        let backtrace = (backtrace.status() == BacktraceStatus::Captured)
+            .then(|| tracing::field::display(backtrace));
+        tracing::error!(location, backtrace, "a thread panicked: {message}");
     }));
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use ringfort_testkit::{Server, Signal, wait_until};
+use ringfort_testkit::{Signal, wait_until};
 
 use crate::support::{Target, command, finish};
 
@@ -20,10 +20,7 @@ fn await_text(path: &Path, text: &str) -> String {
 }
 
 #[test]
-fn settings_come_from_flag_environment_and_file() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = dir.path().join("r.toml");
-    std::fs::write(&config, "[cluster]\nshards = 3\n[node]\nzone = \"file\"\n").unwrap();
+fn a_flag_wins_over_a_variable() {
     let target = Target::with(|options| {
         options
             .set("node.capacity", "2.5")
@@ -152,12 +149,10 @@ impl Drop for Node {
     }
 }
 
-/// A server in trouble is not ready, and says so: what the others rely on.
 #[test]
 fn a_paused_server_times_out_as_unknown() {
     let mut target = Target::start();
-    let pause = |server: &mut Server| server.pause().unwrap();
-    pause(&mut target.server);
+    target.server.pause().unwrap();
     target.run(&["kv", "put", "k", "v", "--timeout", "300ms"]).exits(4);
     target.run(&["kv", "get", "k", "--timeout", "300ms"]).exits(3);
     target.server.resume().unwrap();

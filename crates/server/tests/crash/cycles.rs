@@ -75,7 +75,7 @@ impl Crashes {
             seed: random.next(),
             ..ShimOptions::default()
         };
-        let small = random.percent(70);
+        let small = !self.plan.skips_syncs && random.percent(70);
         let binary = self.plan.binary.clone();
         self.server.restart_with(|_| {
             let options = ServerOptions::new().binary(binary).shim(shim);
@@ -158,7 +158,7 @@ impl Crashes {
         format!(
             "seed {}: {} kills; {acknowledged} acknowledged writes, {unknown} of unknown outcome \
              ({unknown_seen} of them seen), {reads} reads; {} files of the server's; shim: {} writes, \
-             {} bytes, {} syncs, {} directory syncs, {} bytes taken by kills, {} bytes leaked early",
+             {} bytes, {} syncs, {} directory syncs; {} bytes and {} names taken by kills, {} bytes leaked early",
             self.plan.seed,
             self.kills,
             self.files.len(),
@@ -167,6 +167,7 @@ impl Crashes {
             self.shim.syncs,
             self.shim.directory_syncs,
             self.shim.held_bytes,
+            self.server.names_lost(),
             self.shim.leaked_bytes
         )
     }

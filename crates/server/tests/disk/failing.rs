@@ -16,7 +16,7 @@ use crate::with_small_segments;
 const EXIT_DISK_FAILED: i32 = 3;
 
 /// Fails one operation of a server under load, and returns whether that was before it was ready.
-fn fail(shim: ShimOptions, load_seed: u64) -> Result<bool> {
+fn fail(shim: &ShimOptions, load_seed: u64) -> Result<bool> {
     let load = LoadOptions { seed: load_seed, ..LoadOptions::default() };
     let mut recorder = Recorder::default();
     let mut server = with_small_segments(ServerOptions::new()).prepare()?;
@@ -35,7 +35,7 @@ fn fail(shim: ShimOptions, load_seed: u64) -> Result<bool> {
     let injected = ShimOptions {
         fail_sync: if shim.fail_sync > 0 { syncs_at_start + shim.fail_sync } else { 0 },
         fail_write: if shim.fail_write > 0 { writes_at_start + shim.fail_write } else { 0 },
-        ..shim
+        ..ShimOptions::default()
     };
     let started = server.restart_with(|options| options.shim(injected));
     if let Err(error) = &started {
@@ -68,7 +68,7 @@ fn a_failed_sync_ends_the_process_without_another_acknowledgement() -> Result<()
     for fail_sync in [3, 20, 150] {
         let shim = ShimOptions { fail_sync, ..ShimOptions::default() };
         let early =
-            fail(shim, seed).with_context(|| format!("sync {fail_sync} after the start"))?;
+            fail(&shim, seed).with_context(|| format!("sync {fail_sync} after the start"))?;
         under_load += u32::from(!early);
     }
     ensure!(under_load > 0, "every failure came before there was load");
@@ -80,7 +80,7 @@ fn a_failed_write_ends_the_process_without_another_acknowledgement() -> Result<(
     let seed = seed_from_environment()?;
     println!("RINGFORT_SEED={seed}");
     let shim = ShimOptions { fail_write: 100, ..ShimOptions::default() };
-    let early = fail(shim, seed)?;
+    let early = fail(&shim, seed)?;
     ensure!(!early, "the failure came before there was load");
     Ok(())
 }

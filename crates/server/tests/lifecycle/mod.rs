@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use ringfort_check::check;
 use ringfort_testkit::load::{LoadOptions, Recorder};
-use ringfort_testkit::{ServerOptions, Signal, seed_from_environment};
+use ringfort_testkit::{ServerOptions, ShimOptions, Signal, seed_from_environment};
 
 use crate::with_small_segments;
 
@@ -15,7 +15,9 @@ const LOAD_DEADLINE: Duration = Duration::from_secs(30);
 fn sigterm_under_load_loses_nothing_and_exits_0() -> Result<()> {
     let load_options = LoadOptions { seed: seed_from_environment()?, ..LoadOptions::default() };
     let mut recorder = Recorder::default();
-    let mut server = with_small_segments(ServerOptions::new()).start()?;
+    // Under the shim, so that an exit with something left to sync would be a loss.
+    let options = with_small_segments(ServerOptions::new()).shim(ShimOptions::default());
+    let mut server = options.start()?;
     for _ in 0..3 {
         let load = recorder.start_load(server.port(), &load_options);
         load.await_acknowledged(300, LOAD_DEADLINE)?;

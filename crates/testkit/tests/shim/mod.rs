@@ -23,7 +23,7 @@ impl Probe {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path().join("data");
         fs::create_dir(&dir).unwrap();
-        let shim = Shim::new(&dir, &home.path().join("stats")).unwrap();
+        let shim = Shim::new(&dir, home.path()).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_shim_probe"));
         command.current_dir(&dir).stdin(Stdio::piped()).stdout(Stdio::piped());
         shim.apply(&mut command, options).unwrap();
@@ -62,6 +62,15 @@ impl Probe {
     /// What really is in the file, seen without the shim.
     fn left(&self, name: &str) -> String {
         fs::read(self.dir.join(name)).unwrap().escape_ascii().to_string()
+    }
+
+    /// The files that are there.
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.dir).unwrap();
+        let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name();
+        let mut names: Vec<_> = entries.map(|entry| name(entry).into_string().unwrap()).collect();
+        names.sort();
+        names
     }
 
     fn stats(&self) -> ShimStats {
@@ -273,4 +282,59 @@ fn files_elsewhere_and_processes_without_settings_are_left_alone() {
     assert_eq!(fs::read(elsewhere).unwrap(), b"at-once");
     assert_eq!(probe.stats().writes, 0);
     assert!(probe.stats().require_work(true).is_err());
+}
+
+#[test]
+fn names_that_no_sync_covers_are_lost() {
+    let mut probe = plain();
+    probe.script(
+        "write a 0 a
+         sync a
+         write b 0 b
+         sync b
+         write old 0 old
+         sync old
+         syncdir
+         write new 0 new
+         sync new
+         rename new old
+         remove b
+         rename a c
+         write d 0 d",
+    );
+    probe.kill();
+    assert_eq!(probe.names(), ["c", "d", "old"]);
+    assert_eq!(probe.shim.lose_names(|_| 0).unwrap(), 5);
+    assert_eq!(probe.names(), ["a", "b", "old"]);
+    assert_eq!(probe.left("old"), "old");
+    assert_eq!([probe.left("a"), probe.left("b")], ["a", "b"]);
+    assert_eq!(probe.shim.lose_names(|_| 0).unwrap(), 0);
+}
+
+#[test]
+fn the_first_few_names_may_be_kept() {
+    let mut probe = plain();
+    probe.script(
+        "write a 0 a
+         rename a b
+         rename b c",
+    );
+    probe.kill();
+    assert_eq!(probe.shim.lose_names(|all| all - 1).unwrap(), 1);
+    assert_eq!(probe.names(), ["b"]);
+}
+
+#[test]
+fn names_that_a_sync_covers_stay() {
+    let mut probe = plain();
+    probe.script(
+        "write a 0 a
+         write b 0 b
+         rename a b
+         remove b
+         syncdir",
+    );
+    probe.kill();
+    assert_eq!(probe.shim.lose_names(|_| 0).unwrap(), 0);
+    assert!(probe.names().is_empty());
 }

@@ -1,0 +1,150 @@
+//! Power loss and process crashes at every moment that matters.
+
+use ringfort_log::LogStore;
+use ringfort_sim::{PowerLoss, Random, SimDisk};
+
+use crate::support::campaign;
+use crate::support::host::{Host, small_options};
+use crate::support::model::Model;
+use crate::support::trace::Trace;
+
+/// What a campaign has seen, to show that it saw what it is for.
+#[derive(Debug, Default)]
+struct Tally {
+    sync_boundaries: u64,
+    crashes: u64,
+    crashes_in_recovery: u64,
+    batches: u64,
+    stragglers: u64,
+    recycled: u64,
+}
+
+/// A disk as a power loss leaves it must give back what the model allows.
+fn check_power_loss(disk: &SimDisk, seed: u64, pattern: PowerLoss, model: &Model) {
+    let mut copy = disk.clone();
+    copy.reseed(seed);
+    copy.power_loss(pattern);
+    let started = Host::start(copy, small_options());
+    let (_, recovered) = started.map_err(|(_, error)| error).unwrap();
+    model.check(&recovered);
+}
+
+struct Life<'a> {
+    host: Host,
+    model: &'a mut Model,
+    trace: &'a mut Trace,
+    tally: &'a mut Tally,
+}
+
+impl Life<'_> {
+    /// Submits and completes at random, and tries a power loss at every sync boundary.
+    fn run(&mut self, steps: u64) {
+        for _ in 0..steps {
+            if self.trace.random.one_in(3) {
+                let submission = self.trace.submission(&self.model.newest);
+                self.model.submit(&submission);
+                self.host.submit(submission);
+            } else if self.trace.random.one_in(10) {
+                self.host.pass_timer();
+            } else {
+                self.step();
+            }
+            let said = self.host.said();
+            assert_eq!(said.failed, None);
+            for (source, id) in said.durable {
+                self.model.durable(source, id);
+            }
+            let asked = said.want_rebase.into_iter().filter(|_| !self.trace.random.one_in(4));
+            let asked: Vec<_> = asked.collect();
+            let known = |id| Some((id, self.model.newest.get(&id)?.clone()));
+            let writes = asked.into_iter().filter_map(known);
+            let writes: Vec<_> = writes.map(|(id, group)| self.trace.rebase(id, &group)).collect();
+            if !writes.is_empty() {
+                let submission = self.trace.wrap(writes);
+                self.model.submit(&submission);
+                self.host.submit(submission);
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        if self.host.before_sync() {
+            self.tally.sync_boundaries += 1;
+            for pattern in [PowerLoss::Torn, PowerLoss::Partial] {
+                let seed = self.trace.random.next_u64();
+                check_power_loss(&self.host.disk, seed, pattern, self.model);
+            }
+        }
+        self.host.step(None);
+    }
+}
+
+/// Crashes in one of several ways.
+fn crash(disk: &mut SimDisk, random: &mut Random) {
+    match random.below(3) {
+        0 => disk.process_crash(),
+        1 => disk.power_loss(PowerLoss::Any),
+        _ => {
+            disk.process_crash();
+            disk.power_loss(PowerLoss::Any);
+        }
+    }
+}
+
+/// Starts the log, crashing on the way some times.
+fn restart(mut disk: SimDisk, random: &mut Random, model: &mut Model, tally: &mut Tally) -> Host {
+    for _ in 0..random.below(4) {
+        disk.crash_in(random.below(12));
+        match Host::start(disk, small_options()) {
+            Ok((host, recovered)) => {
+                // It made it before the crash: what it gave back is durable now, whatever comes.
+                model.check(&recovered);
+                model.adopt(&recovered);
+                disk = host.disk;
+            }
+            Err((down, error)) => {
+                assert!(down.crashed(), "{error}");
+                disk = down;
+                tally.crashes_in_recovery += 1;
+            }
+        }
+        crash(&mut disk, random);
+    }
+    let (mut host, recovered) = Host::start(disk, small_options()).map_err(|(_, e)| e).unwrap();
+    model.check(&recovered);
+    model.adopt(&recovered);
+    host.hand_over();
+    host
+}
+
+fn one_seed(seed: u64, tally: &mut Tally) {
+    let mut model = Model::default();
+    let mut trace = Trace::new(seed);
+    let mut host = Host::fresh(seed, small_options());
+    for _ in 0..5 {
+        let steps = trace.random.between(1, 300);
+        let mut life = Life { host, model: &mut model, trace: &mut trace, tally };
+        life.run(steps);
+        host = life.host;
+        let stats = host.log.stats();
+        tally.batches += stats.batches;
+        tally.stragglers += stats.stragglers_rewritten;
+        tally.recycled += stats.segments_recycled;
+        tally.crashes += 1;
+        let mut disk = host.disk;
+        crash(&mut disk, &mut trace.random);
+        host = restart(disk, &mut trace.random, &mut model, tally);
+    }
+}
+
+/// After any crash, and any crash while recovering from it, a start finds every record that was told durable, and nothing
+/// but a prefix of what was submitted.
+#[test]
+fn what_was_told_durable_survives_every_crash() {
+    let mut tally = Tally::default();
+    campaign::run("what_was_told_durable_survives_every_crash", 12, 1000, |seed| {
+        one_seed(seed, &mut tally);
+    });
+    println!("{tally:?}");
+    assert!(tally.sync_boundaries > 100 && tally.crashes_in_recovery > 5, "{tally:?}");
+}

@@ -1,0 +1,10 @@
+//! Integration tests of the log: one binary.
+//!
+//! Campaigns run a small number of seeds by default and the full one with `RINGFORT_CAMPAIGN=full`. A failure prints its
+//! seed; `RINGFORT_SEED=<seed>` runs that one alone.
+
+mod behaviour;
+mod crash;
+mod fixtures;
+mod flips;
+mod support;

@@ -1,0 +1,131 @@
+//! Faults on request: crashes in the middle of an operation, failing writes and syncs, a full disk, stalls, rot.
+
+use std::sync::Arc;
+
+use ringfort_env::{DiskError, DiskErrorKind, DiskOperation, FileName, Lane};
+
+use super::{SimDisk, lane_number};
+
+/// Faults to come.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Faults {
+    pub(super) sync_in: Option<u64>,
+    pub(super) write_in: Option<u64>,
+    pub(super) crash_in: Option<u64>,
+    pub(super) stalled: [bool; 2],
+    pub(super) capacity: Option<u64>,
+    pub(super) crashed: bool,
+}
+
+impl SimDisk {
+    /// After so many more operations, counted from 0, every operation fails until the next crash is called: the one it
+    /// hits may be half done.
+    pub fn crash_in(&mut self, operations: u64) {
+        self.faults.crash_in = Some(operations);
+    }
+
+    /// Whether the crash asked for by [`SimDisk::crash_in`] has happened.
+    #[must_use]
+    pub fn crashed(&self) -> bool {
+        self.faults.crashed
+    }
+
+    /// The sync of a file or directory after so many others fails, once.
+    pub fn fail_sync_in(&mut self, syncs: u64) {
+        self.faults.sync_in = Some(syncs);
+    }
+
+    /// The write after so many others fails, once, half done.
+    pub fn fail_write_in(&mut self, writes: u64) {
+        self.faults.write_in = Some(writes);
+    }
+
+    /// Bounds the bytes of all files; `None`: no bound.
+    pub fn set_capacity(&mut self, bytes: Option<u64>) {
+        self.faults.capacity = bytes;
+    }
+
+    /// A lane completes nothing, or does again.
+    pub fn stall(&mut self, lane: Lane, stalled: bool) {
+        self.faults.stalled[lane_number(lane)] = stalled;
+    }
+
+    /// Flips one bit of a file where it lies; durable, as rot is. Returns whether there is such a bit.
+    pub fn flip_bit(&mut self, file: &FileName, offset: u64, bit: u8) -> bool {
+        let content = self.names.get(file).and_then(|inode| self.contents.get_mut(inode));
+        let byte = content.and_then(|content| {
+            Arc::make_mut(&mut content.now).get_mut(usize::try_from(offset).ok()?)
+        });
+        byte.map(|byte| *byte ^= 1 << (bit % 8)).is_some()
+    }
+
+    /// Overwrites bytes of a file where they lie, as a misdirected write does. Returns whether the file is that long.
+    pub fn overwrite(&mut self, file: &FileName, offset: u64, bytes: &[u8]) -> bool {
+        let content = self.names.get(file).and_then(|inode| self.contents.get_mut(inode));
+        let target = content.and_then(|content| {
+            let offset = usize::try_from(offset).ok()?;
+            Arc::make_mut(&mut content.now).get_mut(offset..offset.checked_add(bytes.len())?)
+        });
+        target.map(|target| target.copy_from_slice(bytes)).is_some()
+    }
+
+    /// A file's present content.
+    #[must_use]
+    pub fn content(&self, file: &FileName) -> Option<&[u8]> {
+        let content = self.contents.get(self.names.get(file)?)?;
+        Some(&content.now)
+    }
+
+    /// Bytes of all files.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.contents.values().map(|content| content.now.len() as u64).sum()
+    }
+
+    /// The part of an operation that a crash in its middle leaves.
+    pub(super) fn cut_short(&mut self, operation: &DiskOperation) {
+        if let DiskOperation::WriteAt { file, offset, bytes } = operation {
+            let kept = self.random.index(bytes.len() + 1);
+            if let Ok(content) = self.content_mut(operation, file) {
+                content.write(*offset, &bytes[..kept]);
+            }
+        }
+    }
+
+    /// Faults that hit this operation.
+    pub(super) fn strike(&mut self, operation: &DiskOperation) -> Result<(), DiskError> {
+        if self.faults.crashed {
+            return Err(operation.error(DiskErrorKind::Other, "the machine is down"));
+        }
+        if count_down(&mut self.faults.crash_in) {
+            self.faults.crashed = true;
+            self.cut_short(operation);
+            return Err(operation.error(DiskErrorKind::Other, "the machine went down"));
+        }
+        let is_sync =
+            matches!(operation, DiskOperation::SyncData(_) | DiskOperation::SyncDirectory);
+        if is_sync && count_down(&mut self.faults.sync_in) {
+            return Err(operation.error(DiskErrorKind::Other, "input/output error (injected)"));
+        }
+        let is_write = matches!(operation, DiskOperation::WriteAt { .. });
+        if is_write && count_down(&mut self.faults.write_in) {
+            self.cut_short(operation);
+            return Err(operation.error(DiskErrorKind::Other, "input/output error (injected)"));
+        }
+        Ok(())
+    }
+}
+
+fn count_down(left: &mut Option<u64>) -> bool {
+    match left {
+        Some(0) => {
+            *left = None;
+            true
+        }
+        Some(count) => {
+            *count -= 1;
+            false
+        }
+        None => false,
+    }
+}

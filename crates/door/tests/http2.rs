@@ -155,6 +155,22 @@ fn a_body_that_does_not_come_in_time_costs_its_stream_only() {
 }
 
 #[test]
+fn a_refusal_reaches_a_client_that_sends_its_whole_body_first() {
+    run(async {
+        let house = House::new();
+        let mut client = connect(&house).await;
+        let large: &'static [u8] = Box::leak(vec![b'x'; 9 << 20].into_boxed_slice());
+        for _ in 0..2 {
+            let refused = client.send_request(request("PUT", "/v1/kv/a", large)).await.unwrap();
+            assert_eq!(refused.headers()["ringfort-code"], "too_large");
+            assert_eq!(read(refused).await.0, 413);
+        }
+        let put = client.send_request(request("PUT", "/v1/kv/a", b"1")).await.unwrap();
+        assert_eq!(read(put).await.0, 200);
+    });
+}
+
+#[test]
 fn shutdown_lets_streams_end() {
     run(async {
         let house = House::new();

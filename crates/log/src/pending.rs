@@ -38,7 +38,7 @@ pub(crate) struct Pending {
     queue: VecDeque<Submission>,
     operations: u64,
     write: usize,
-    /// Pieces taken of the current write: its hard state, if it has one, and its entries.
+    /// Pieces taken of the current write: its entries, then its hard state, if it has one.
     part: usize,
 }
 
@@ -68,11 +68,14 @@ impl Pending {
         };
         Some(match write {
             GroupWrite::Create { group, replica } => Piece::Create(*group, *replica),
-            GroupWrite::Append { group, hard_state, entries } => match (hard_state, self.part) {
-                (Some(hard_state), 0) => Piece::HardState(*group, hard_state),
-                (Some(_), part) => Piece::Entry(*group, &entries[part - 1]),
-                (None, part) => Piece::Entry(*group, &entries[part]),
-            },
+            // Entries come first: so a commit index on disk never speaks of entries that come behind it.
+            GroupWrite::Append { group, hard_state, entries } => {
+                match (entries.get(self.part), hard_state) {
+                    (Some(entry), _) => Piece::Entry(*group, entry),
+                    (None, Some(hard_state)) => Piece::HardState(*group, hard_state),
+                    (None, None) => unreachable!("a write without pieces is skipped"),
+                }
+            }
             GroupWrite::Rebase { group, base } => Piece::Rebase(*group, base),
             GroupWrite::Drop { group } => Piece::Drop(*group),
         })

@@ -34,7 +34,8 @@ pub enum GroupWrite {
         replica: ReplicaId,
     },
     /// New hard state, new entries, or both. Entries are contiguous; they follow the last one, or replace everything from
-    /// their first index on.
+    /// their first index on. They are written before the hard state: where a crash cuts in between, a start gives back the
+    /// newest entry's term, and no vote in it. Committed entries are never replaced.
     Append {
         /// The group.
         group: GroupId,

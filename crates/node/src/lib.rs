@@ -29,16 +29,18 @@ mod space;
 mod worker;
 
 pub use listing::merge_pages;
-pub use open::{FOUNDING_SOURCE, Formation, OpenError, OpenOptions, Opened, open};
+pub use open::{
+    FOUNDING_SOURCE, Formation, OpenError, OpenOptions, Opened, Part, divide, founding, open,
+};
 pub use pending::{Replied, Response};
-pub use space::{Space, SpacePolicy};
+pub use space::Space;
 pub use worker::{GetAnswer, ShardSummary, Worker, WorkerConfig, WorkerError, WorkerStats};
 
 /// What a host runs beside the workers: the log, and the engines it makes for them.
 pub mod host {
     pub use ringfort_engine::{MemoryEngine, MemoryOptions, StorageEngine};
     pub use ringfort_log::{
-        FileLog, LogError, LogEvent, LogOptions, LogStats, LogStore, SourceId, Submission,
-        SubmissionId, recover,
+        FileLog, GroupWrite, LogError, LogEvent, LogOptions, LogStats, LogStore, SourceId,
+        Submission, SubmissionId, recover,
     };
 }

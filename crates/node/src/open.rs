@@ -3,6 +3,8 @@
 //! A shard that was damaged stays closed; the others start. Nothing is guessed: a group whose hard state is not proven,
 //! whose entries are missing, or whose generation does not hold what its base says, is not served.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringfort_engine::{EngineError, Generation, StorageEngine};
@@ -42,12 +44,23 @@ pub struct OpenOptions {
     pub hash_seed: u64,
 }
 
-/// A node that is started.
+/// What one worker opens: the groups of its shards, as the log recovered them.
+#[derive(Debug, Default)]
+pub struct Part {
+    number: u16,
+    groups: BTreeMap<GroupId, RecoveredGroup>,
+    /// Every generation that the log names, of all parts.
+    live: Arc<[(GroupId, Generation)]>,
+    /// A group that the log does not know was never founded; otherwise it may have been, and be lost.
+    absent_is_new: bool,
+}
+
+/// One worker, opened.
 pub struct Opened<W> {
-    /// Its workers, by number.
-    pub workers: Vec<Worker<W>>,
-    /// The founding of new groups, to be submitted to the log before anything else; `None` if there is none.
-    pub founding: Option<Submission>,
+    /// The worker.
+    pub worker: Worker<W>,
+    /// New groups: see [`founding`].
+    pub founded: Vec<GroupWrite>,
     /// What a person should read, one line each.
     pub findings: Vec<String>,
 }
@@ -69,75 +82,85 @@ pub enum OpenError {
 /// The source under which a founding is submitted: no worker has it.
 pub const FOUNDING_SOURCE: SourceId = SourceId(u16::MAX);
 
-/// Starts a node's replicas over what the log recovered. `engine` makes the engine of each worker.
+/// Divides what the log recovered among the workers. Findings of the log, and of what no shard claims, come beside it.
+#[must_use]
+pub fn divide(recovered: RecoveredLog, options: &OpenOptions) -> (Vec<Part>, Vec<String>) {
+    let RecoveredLog { groups, mut findings, groups_may_be_missing } = recovered;
+    let named = groups.iter().map(|(group, found)| (*group, Generation(found.base.generation)));
+    let live: Arc<[_]> = named.collect();
+    let part = |number| Part {
+        number,
+        groups: BTreeMap::new(),
+        live: Arc::clone(&live),
+        absent_is_new: !groups_may_be_missing,
+    };
+    let mut parts: Vec<Part> = (0..options.workers).map(part).collect();
+    for (group, found) in groups {
+        match group.shard().filter(|shard| shard.0 < options.shards) {
+            Some(shard) => {
+                let owner = (shard.0 % u32::from(options.workers)) as usize;
+                parts[owner].groups.insert(group, found);
+            }
+            None => findings.push(format!(
+                "the log holds group {group}, which this cluster does not have; it is left alone"
+            )),
+        }
+    }
+    (parts, findings)
+}
+
+/// Opens one worker over its part. May run on the worker's own thread, beside the others.
 ///
 /// # Errors
 /// The disk failed, or a store's format is newer. Damage is no error: the shard is closed.
 pub fn open<W>(
     disk: &mut dyn Disk,
-    recovered: RecoveredLog,
-    options: OpenOptions,
+    part: Part,
+    options: &OpenOptions,
     now: Monotonic,
-    mut engine: impl FnMut(u16) -> Box<dyn StorageEngine>,
+    engine: Box<dyn StorageEngine>,
 ) -> Result<Opened<W>, OpenError> {
-    let config = |number| WorkerConfig {
-        source: SourceId(number),
-        shards: options.shards,
-        ..options.worker
-    };
-    let mut workers: Vec<Worker<W>> =
-        (0..options.workers).map(|number| Worker::new(config(number), engine(number))).collect();
-    let mut opened = Opened { workers: Vec::new(), founding: None, findings: recovered.findings };
-    let mut live = Vec::new();
-    let mut founded = Vec::new();
-    let mut groups = recovered.groups;
-    for shard in (0..options.shards).map(ShardId) {
+    let Part { number, mut groups, live, absent_is_new } = part;
+    let may_found = options.formation == Formation::New && absent_is_new;
+    let source = SourceId(number);
+    let config = WorkerConfig { source, shards: options.shards, ..options.worker };
+    let mut opened =
+        Opened { worker: Worker::new(config, engine), founded: Vec::new(), findings: Vec::new() };
+    let mine = (u32::from(number)..options.shards).step_by(usize::from(options.workers));
+    for shard in mine.map(ShardId) {
         let group = GroupId::of_shard(shard);
-        let worker = &mut workers[(shard.0 % u32::from(options.workers)) as usize];
         match groups.remove(&group) {
             Some(recovered) => {
-                live.push((group, Generation(recovered.base.generation)));
-                start_recovered(
-                    disk,
-                    worker,
-                    shard,
-                    recovered,
-                    &options,
-                    now,
-                    &mut opened.findings,
-                )?;
+                start_recovered(disk, &mut opened, shard, recovered, options, now)?;
             }
-            None if options.formation == Formation::New => {
-                founded.push(GroupWrite::Create { group, replica: founding_replica(shard) });
-                start_founded(worker, shard, &options, now)?;
+            None if may_found => {
+                let replica = founding_replica(shard);
+                opened.founded.push(GroupWrite::Create { group, replica });
+                start_founded(&mut opened.worker, shard, options, now)?;
             }
             None => {
                 let reason =
-                    "its log is missing: restore the data directory's log-*.seg files, or a backup"
-                        .to_owned();
+                    "its log is missing: restore the data directory's log-*.seg files, or a backup";
                 opened.findings.push(format!("shard {shard} is closed: {reason}"));
-                worker.add_closed_shard(shard, founding_replica(shard), reason);
+                opened.worker.add_closed_shard(shard, founding_replica(shard), reason.to_owned());
             }
         }
     }
-    for group in groups.keys() {
-        opened.findings.push(format!(
-            "the log holds group {group}, which this cluster does not have; it is left alone"
-        ));
-    }
-    for worker in &mut workers {
-        let removed = worker.engine_mut().remove_leftovers(disk, &live)?;
+    if number == 0 {
+        let removed = opened.worker.engine_mut().remove_leftovers(disk, &live)?;
         if removed > 0 {
             opened.findings.push(format!("{removed} files of interrupted flushes were removed"));
         }
     }
-    if !founded.is_empty() {
-        let id = SubmissionId(1);
-        opened.founding =
-            Some(Submission { source: FOUNDING_SOURCE, id, writes: founded, operations: 0 });
-    }
-    opened.workers = workers;
     Ok(opened)
+}
+
+/// The founding of new groups, to be durable before anything else is submitted; `None` if there is none.
+#[must_use]
+pub fn founding(founded: Vec<GroupWrite>) -> Option<Submission> {
+    let submission =
+        |writes| Submission { source: FOUNDING_SOURCE, id: SubmissionId(1), writes, operations: 0 };
+    (!founded.is_empty()).then(|| submission(founded))
 }
 
 /// The replica that founds a shard on the node that forms a cluster.
@@ -165,21 +188,21 @@ fn start_founded<W>(
 
 fn start_recovered<W>(
     disk: &mut dyn Disk,
-    worker: &mut Worker<W>,
+    opened: &mut Opened<W>,
     shard: ShardId,
     recovered: RecoveredGroup,
     options: &OpenOptions,
     now: Monotonic,
-    findings: &mut Vec<String>,
 ) -> Result<(), OpenError> {
     let group = GroupId::of_shard(shard);
+    let worker = &mut opened.worker;
     let reason = match damage_of(&recovered) {
         Some(reason) => Some(reason),
         None => open_store(disk, worker.engine_mut(), group, recovered.base)?,
     };
     match reason {
         Some(reason) => {
-            findings.push(format!("shard {shard} is closed: {reason}"));
+            opened.findings.push(format!("shard {shard} is closed: {reason}"));
             worker.add_closed_shard(shard, recovered.replica, reason);
             Ok(())
         }

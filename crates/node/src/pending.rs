@@ -108,7 +108,7 @@ pub(crate) fn response(answer: Answer) -> Response {
         Reply::Done(done) => return Ok(Replied::One(answered(done))),
         Reply::All(all) => return Ok(Replied::All(all.into_iter().map(answered).collect())),
         Reply::PreconditionFailed { current, operation } => {
-            Refusal { failed_op: Some(operation), ..Refusal::precondition(current) }
+            Refusal { failed_op: operation, ..Refusal::precondition(current) }
         }
         Reply::Mismatch => Refusal::not_applied(
             Code::IdempotencyMismatch,

@@ -3,7 +3,7 @@
 //! ```text
 //! remembered   fingerprint(16)  answer
 //! session      lowest open(8)  due(8)
-//! answer       01 put version(8)               05 precondition failed: current(8) operation(2)
+//! answer       01 put version(8)               05 precondition failed: current(8) operation(2), ffff: none
 //!              02 deleted, was absent          06 all: count(2) answer…
 //!              03 deleted version(8)           07 got, absent
 //!              04 got: version(8) ttl(8) length(4) value     ttl: ms + 1, 0 for none
@@ -14,6 +14,9 @@ use ringfort_types::request::{Done, Found};
 use ringfort_types::{ShardTime, Version};
 
 use crate::machine::Reply;
+
+/// Stands for no position: the command was no atomic batch.
+const NO_OPERATION: u16 = u16::MAX;
 
 /// A session as it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +59,8 @@ pub(crate) fn encode_remembered(fingerprint: u128, reply: &Reply) -> Option<Byte
         Reply::PreconditionFailed { current, operation } => {
             out.put_u8(5);
             out.put_u64_le(current.0);
-            out.put_u16_le(u16::try_from(*operation).ok()?);
+            let operation = operation.map_or(Some(NO_OPERATION), |at| u16::try_from(at).ok());
+            out.put_u16_le(operation?);
         }
         Reply::Mismatch
         | Reply::SessionExpired
@@ -100,10 +104,8 @@ pub(crate) fn decode_remembered(bytes: Bytes) -> Option<(u128, Reply)> {
         5 => {
             rest.advance(1);
             let current = Version(rest.try_get_u64_le().ok()?);
-            Reply::PreconditionFailed {
-                current,
-                operation: usize::from(rest.try_get_u16_le().ok()?),
-            }
+            let operation = Some(rest.try_get_u16_le().ok()?).filter(|at| *at != NO_OPERATION);
+            Reply::PreconditionFailed { current, operation: operation.map(usize::from) }
         }
         6 => {
             rest.advance(1);

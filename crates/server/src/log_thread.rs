@@ -1,6 +1,7 @@
 //! The log thread: feeds the log core and executes its appends and syncs, one after the other. What comes in during a
 //! sync gathers in the inbox and makes up the next batch.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 
@@ -22,8 +23,8 @@ pub(crate) enum LogInput {
     Submit(Submission),
     /// A background operation of the log has ended.
     Disk(DiskCompletion),
-    /// Bytes of data that a worker holds.
-    DataBytes(SourceId, u64),
+    /// What a worker holds, in bytes, and whether the disk has no room for more.
+    Holdings { source: SourceId, bytes: u64, short: bool },
     /// Asks for the counters.
     Stats(oneshot::Sender<LogStats>),
     /// Everything is durable that will ever come: the thread ends.
@@ -56,6 +57,8 @@ pub(crate) struct LogThread<L> {
     pub(crate) listener: L,
     /// The log is allowed this size, or that of the data if that is larger.
     pub(crate) log_bytes_min: u64,
+    /// Size of a segment.
+    pub(crate) segment_bytes: u64,
 }
 
 impl<L: LogListener> LogThread<L> {
@@ -65,7 +68,7 @@ impl<L: LogListener> LogThread<L> {
     }
 
     fn run(mut self) {
-        let mut data_bytes = std::collections::BTreeMap::new();
+        let mut holdings = BTreeMap::new();
         let mut stopping = false;
         self.settle();
         while !stopping {
@@ -76,10 +79,9 @@ impl<L: LogListener> LogThread<L> {
                 match input {
                     LogInput::Submit(submission) => self.log.submit(now, submission),
                     LogInput::Disk(completion) => self.log.handle_disk(now, completion),
-                    LogInput::DataBytes(source, bytes) => {
-                        data_bytes.insert(source, bytes);
-                        let all: u64 = data_bytes.values().sum();
-                        self.log.set_log_bytes_target(self.log_bytes_min.max(all));
+                    LogInput::Holdings { source, bytes, short } => {
+                        holdings.insert(source, (bytes, short));
+                        self.log.set_log_bytes_target(self.target(&holdings));
                     }
                     LogInput::Stats(reply) => drop(reply.send(self.log.stats())),
                     LogInput::Stop => stopping = true,
@@ -88,6 +90,16 @@ impl<L: LogListener> LogThread<L> {
             }
             self.settle();
         }
+    }
+
+    /// How large the log may be: as large as the data, so that flushing costs no more than writing did; as small as can be
+    /// where the disk has no room, so that flushes give its space back.
+    fn target(&self, holdings: &BTreeMap<SourceId, (u64, bool)>) -> u64 {
+        if holdings.values().any(|(_, short)| *short) {
+            return 2 * self.segment_bytes;
+        }
+        let data = holdings.values().map(|(bytes, _)| bytes).sum();
+        self.log_bytes_min.max(data)
     }
 
     /// Waits for something to do. `None`: nobody can send any more; `Some(None)`: the log's timer is due.

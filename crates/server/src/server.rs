@@ -3,14 +3,16 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ringfort_door::{BuildInfo, Hosts, HttpOptions, Surface};
 use ringfort_node::host::{FileLog, LogError, LogOptions, SourceId, recover};
 use ringfort_node::host::{MemoryEngine, MemoryOptions, StorageEngine};
-use ringfort_node::{Formation, OpenError, OpenOptions, Opened, WorkerConfig, open};
+use ringfort_node::{
+    Formation, OpenError, OpenOptions, Opened, Part, WorkerConfig, divide, founding, open,
+};
 use ringfort_types::request::Limits;
 use ringfort_types::{ClusterId, NodeId};
 use tokio::sync::watch;
@@ -24,7 +26,7 @@ use crate::inbox::Inbox;
 use crate::listen::Listener;
 use crate::log_thread::{LogInput, LogThread};
 use crate::options::{EngineKind, ServerOptions};
-use crate::worker_thread::{HostParts, Shared, ToWorkers, Waiter, WorkerStart};
+use crate::worker_thread::{Shared, ToWorkers, Waiter, WorkerStart};
 
 /// Longest time between two ticks of a group.
 const GROUP_TICK: Duration = Duration::from_millis(100);
@@ -83,8 +85,10 @@ pub(crate) struct NodeInfo {
 /// How far a server is. Workers follow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// Shards are being replayed; nobody is served.
-    Starting,
+    /// Workers open their stores.
+    Opening,
+    /// Groups elect their leaders and replay their logs; nobody is served.
+    Electing,
     /// Clients are served.
     Serving,
     /// Nothing more is accepted; what is in flight is answered.
@@ -115,53 +119,33 @@ impl Server {
         let client = bind("listen.client", options.client_listen)?;
         let health =
             options.health_listen.map(|address| bind("listen.health", address)).transpose()?;
-        let Prepared { mut disk, mut identity, log, opened, info, limits } =
+        let Prepared { mut disk, mut identity, log, parts, opening, info, limits } =
             prepare(options, client.address)?;
         let (to_log, log_inbox) = channel();
         let (to_background, background) =
             background::start(disk.clone()).map_err(system("a thread"))?;
         let shared = Arc::new(Shared {
-            workers: opened.workers.iter().map(|_| Inbox::new()).collect(),
+            workers: parts.iter().map(|_| Inbox::new()).collect(),
             log: to_log.clone(),
             limits,
             shards: identity.shards,
             inflight_bytes: options.inflight_bytes,
             info,
         });
-        let (founded, founding_durable) = channel();
-        let log_thread = LogThread {
-            log,
-            disk: disk.clone(),
-            inbox: log_inbox,
-            to_self: to_log.clone(),
-            background: to_background.clone(),
-            listener: ToWorkers { shared: Arc::clone(&shared), founded },
-            log_bytes_min: options.log_bytes,
-        };
-        let log_thread = log_thread.start().map_err(system("a thread"))?;
-        if let Some(founding) = opened.founding {
-            drop(to_log.send(LogInput::Submit(founding)));
-            // The log thread ends the process if it fails, so the word comes.
-            founding_durable
-                .recv()
-                .map_err(|_| system("a founding")(std::io::ErrorKind::BrokenPipe.into()))?;
-        }
-        if !identity.formed {
-            identity.formed = true;
-            identity.write(&mut disk)?;
-        }
-        let (phase, phases) = watch::channel(Phase::Starting);
+        let (phase, phases) = watch::channel(Phase::Opening);
+        let (opened, openings) = channel();
         let (ready, readies) = channel();
         let mut workers = Vec::new();
-        for (number, worker) in opened.workers.into_iter().enumerate() {
+        for (number, part) in parts.into_iter().enumerate() {
             let start = WorkerStart {
-                host: HostParts {
-                    number,
-                    shared: Arc::clone(&shared),
-                    worker,
-                    background: to_background.clone(),
-                    ready: ready.clone(),
-                },
+                number,
+                part,
+                opening: opening.clone(),
+                disk: disk.clone(),
+                opened: opened.clone(),
+                ready: ready.clone(),
+                shared: Arc::clone(&shared),
+                background: to_background.clone(),
                 listeners: listeners(&client, health.as_ref(), options)
                     .map_err(system("a socket"))?,
                 connections_max: options.connections,
@@ -170,10 +154,36 @@ impl Server {
             };
             workers.push(start.spawn().map_err(system("a thread"))?);
         }
+        let mut founded = Vec::new();
         for _ in &workers {
-            readies
-                .recv()
-                .map_err(|_| system("a worker")(std::io::ErrorKind::BrokenPipe.into()))?;
+            let (writes, findings) = receive(&openings)??;
+            founded.extend(writes);
+            report(&findings);
+        }
+        let (is_founded, founding_durable) = channel();
+        let log_thread = LogThread {
+            log,
+            disk: disk.clone(),
+            inbox: log_inbox,
+            to_self: to_log.clone(),
+            background: to_background,
+            listener: ToWorkers { shared, founded: is_founded },
+            log_bytes_min: options.log_bytes,
+            segment_bytes: options.segment_bytes,
+        };
+        let log_thread = log_thread.start().map_err(system("a thread"))?;
+        if let Some(founding) = founding(founded) {
+            drop(to_log.send(LogInput::Submit(founding)));
+            // The log thread ends the process if it fails, so the word comes.
+            receive(&founding_durable)?;
+        }
+        if !identity.formed {
+            identity.formed = true;
+            identity.write(&mut disk)?;
+        }
+        phase.send_replace(Phase::Electing);
+        for _ in &workers {
+            receive(&readies)?;
         }
         phase.send_replace(Phase::Serving);
         let (client_address, health_address) =
@@ -223,9 +233,34 @@ struct Prepared {
     disk: FileDisk,
     identity: Identity,
     log: FileLog,
-    opened: Opened<Waiter>,
+    parts: Vec<Part>,
+    opening: Opening,
     info: NodeInfo,
     limits: Limits,
+}
+
+/// How every worker opens its part.
+#[derive(Clone)]
+pub(crate) struct Opening {
+    options: OpenOptions,
+    engine: EngineKind,
+}
+
+impl Opening {
+    /// Opens one worker over its part. On the worker's own thread, so that what it reads is that thread's memory.
+    pub(crate) fn open(
+        &self,
+        disk: &mut FileDisk,
+        part: Part,
+    ) -> Result<Opened<Waiter>, OpenError> {
+        let engine: Box<dyn StorageEngine> = match self.engine {
+            EngineKind::Memory => {
+                let hash_seed = u128::from(self.options.hash_seed);
+                Box::new(MemoryEngine::new(MemoryOptions { hash_seed }))
+            }
+        };
+        open(disk, part, &self.options, clock::now(), engine)
+    }
 }
 
 /// What fits into the log: an entry stays well below a segment.
@@ -251,7 +286,7 @@ impl Sizes {
     }
 }
 
-/// Reads or makes the identity, recovers the log, and opens the stores.
+/// Reads or makes the identity, and recovers the log.
 fn prepare(options: &ServerOptions, client: SocketAddr) -> Result<Prepared, StartError> {
     let mut disk = FileDisk::new(&options.data_dir);
     let identity = claim(&mut disk, options)?;
@@ -279,17 +314,8 @@ fn prepare(options: &ServerOptions, client: SocketAddr) -> Result<Prepared, Star
         tick: GROUP_TICK,
         hash_seed: seed,
     };
-    let engine = |_| -> Box<dyn StorageEngine> {
-        match options.engine {
-            EngineKind::Memory => {
-                Box::new(MemoryEngine::new(MemoryOptions { hash_seed: u128::from(seed) }))
-            }
-        }
-    };
-    let mut opened = open(&mut disk, recovered, open_options, clock::now(), engine)?;
-    for finding in std::mem::take(&mut opened.findings) {
-        tracing::error!("{finding}");
-    }
+    let (parts, findings) = divide(recovered, &open_options);
+    report(&findings);
     let info = NodeInfo {
         node_id: identity.node()?,
         cluster_id: identity.cluster()?,
@@ -302,7 +328,8 @@ fn prepare(options: &ServerOptions, client: SocketAddr) -> Result<Prepared, Star
         segment_bytes: options.segment_bytes,
         warnings: warnings(&identity, options, &sizes),
     };
-    Ok(Prepared { disk, identity, log, opened, info, limits: sizes.limits })
+    let opening = Opening { options: open_options, engine: options.engine };
+    Ok(Prepared { disk, identity, log, parts, opening, info, limits: sizes.limits })
 }
 
 /// The identity of the data directory: the one it has, or a new one.
@@ -393,6 +420,17 @@ fn http_options(
 
 fn bind(setting: &'static str, address: SocketAddr) -> Result<Listener, StartError> {
     Listener::bind(address).map_err(|source| StartError::Listen { setting, address, source })
+}
+
+/// The next word of a thread. One that ends without a word has said why, or panicked.
+fn receive<T>(words: &Receiver<T>) -> Result<T, StartError> {
+    words.recv().map_err(|_| system("a thread")(std::io::ErrorKind::BrokenPipe.into()))
+}
+
+fn report(findings: &[String]) {
+    for finding in findings {
+        tracing::warn!("{finding}");
+    }
 }
 
 fn system(what: &'static str) -> impl Fn(std::io::Error) -> StartError {

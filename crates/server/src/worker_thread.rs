@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use ringfort_door::{HttpDoor, HttpOptions};
 use ringfort_env::DiskCompletion;
-use ringfort_node::host::SourceId;
-use ringfort_node::{Response, Space, SpacePolicy, Worker};
+use ringfort_node::host::{GroupWrite, SourceId};
+use ringfort_node::{OpenError, Part, Response, Space, Worker};
 use ringfort_types::request::Limits;
 use ringfort_types::{Code, Key, NamespaceId, Refusal, ShardId, shard_of_token};
 use tokio::sync::{oneshot, watch};
@@ -23,12 +23,13 @@ use tokio::task::JoinSet;
 use crate::backend::NodeBackend;
 use crate::background::Job;
 use crate::clock;
+use crate::disk::FileDisk;
 use crate::fatal;
 use crate::inbox::Inbox;
 use crate::listen;
 use crate::log_thread::{LogInput, LogListener, LogOutput};
 use crate::metrics::RequestMetrics;
-use crate::server::{NodeInfo, Phase};
+use crate::server::{NodeInfo, Opening, Phase};
 
 /// Whoever waits for an answer waits at a channel.
 pub(crate) type Waiter = oneshot::Sender<Response>;
@@ -95,15 +96,6 @@ pub(crate) struct Host {
     ready: Cell<Option<Sender<()>>>,
 }
 
-/// What a host is made of.
-pub(crate) struct HostParts {
-    pub(crate) number: usize,
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) worker: NodeWorker,
-    pub(crate) background: Sender<Job>,
-    pub(crate) ready: Sender<()>,
-}
-
 /// Room taken by a request's body; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct BytesInFlight {
@@ -118,16 +110,16 @@ impl Drop for BytesInFlight {
 }
 
 impl Host {
-    fn new(parts: HostParts) -> Self {
+    fn new(start: &WorkerStart, worker: NodeWorker) -> Self {
         Self {
-            number: parts.number,
-            shared: parts.shared,
+            number: start.number,
+            shared: Arc::clone(&start.shared),
             requests: RefCell::default(),
             connections: Cell::new(0),
-            worker: RefCell::new(parts.worker),
-            background: parts.background,
+            worker: RefCell::new(worker),
+            background: start.background.clone(),
             inflight: Rc::default(),
-            ready: Cell::new(Some(parts.ready)),
+            ready: Cell::new(Some(start.ready.clone())),
         }
     }
 
@@ -276,31 +268,48 @@ impl Host {
         }
     }
 
+    /// Looks at what the shards hold and at what the disk has left.
     fn keep_house(&self) {
         let info = &self.shared.info;
-        let (largest, total) = self.with_worker(|worker| {
-            let sizes = worker.shards().into_iter().map(|shard| shard.stored.bytes);
-            sizes.fold((0, 0), |(largest, total), bytes| (bytes.max(largest), total + bytes))
-        });
-        let source = SourceId(u16::try_from(self.number).unwrap_or(u16::MAX));
-        drop(self.shared.log.send(LogInput::DataBytes(source, total)));
-        match rustix::fs::statvfs(&info.data_dir) {
-            Ok(stat) => {
-                let space = Space { free: stat.f_bavail.saturating_mul(stat.f_frsize) };
-                let policy = SpacePolicy { segment_bytes: info.segment_bytes };
-                let may_grow = policy.may_grow(space, largest);
-                self.with_worker(|worker| worker.handle_space(may_grow));
-            }
-            Err(error) => {
-                tracing::warn!("the free space of the data directory cannot be read: {error}")
-            }
+        let (mut largest_store, mut unflushed, mut total) = (0, 0, 0);
+        for shard in self.with_worker(|worker| worker.shards()) {
+            let stored = shard.stored.bytes;
+            let in_log = shard.status.map_or(0, |status| status.log_bytes);
+            largest_store = stored.max(largest_store);
+            unflushed += stored.min(in_log);
+            total += stored;
         }
+        let free = match rustix::fs::statvfs(&info.data_dir) {
+            Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize),
+            Err(error) => {
+                return tracing::warn!(
+                    "the free space of the data directory cannot be read: {error}"
+                );
+            }
+        };
+        // Each worker counts on its share of what is free.
+        let free = free / self.shared.workers.len() as u64;
+        let room = Space { free, segment: info.segment_bytes, largest_store, unflushed }.room();
+        self.with_worker(|worker| worker.handle_room(room));
+        let source = SourceId(u16::try_from(self.number).unwrap_or(u16::MAX));
+        // The log thread ends last; if it has ended, nobody needs its size any more.
+        drop(self.shared.log.send(LogInput::Holdings { source, bytes: total, short: room == 0 }));
     }
 }
 
+/// What a worker opened: new groups to be founded, and what a person should read.
+pub(crate) type OpenedPart = Result<(Vec<GroupWrite>, Vec<String>), OpenError>;
+
 /// Everything that a worker's thread starts with.
 pub(crate) struct WorkerStart {
-    pub(crate) host: HostParts,
+    pub(crate) number: usize,
+    pub(crate) part: Part,
+    pub(crate) opening: Opening,
+    pub(crate) disk: FileDisk,
+    pub(crate) opened: Sender<OpenedPart>,
+    pub(crate) ready: Sender<()>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) background: Sender<Job>,
     pub(crate) listeners: Vec<(std::net::TcpListener, HttpOptions)>,
     pub(crate) connections_max: usize,
     pub(crate) stop_timeout: Duration,
@@ -311,27 +320,41 @@ impl WorkerStart {
     /// Starts the thread.
     pub(crate) fn spawn(self) -> std::io::Result<JoinHandle<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let name = format!("worker-{}", self.host.number);
-        std::thread::Builder::new().name(name).spawn(move || {
-            let local = tokio::task::LocalSet::new();
-            fatal::guard(|| local.block_on(&runtime, self.run()));
-        })
+        let name = format!("worker-{}", self.number);
+        let work = move || fatal::guard(|| self.work(&runtime));
+        std::thread::Builder::new().name(name).spawn(work)
     }
 
-    /// Serves until the server stops.
-    async fn run(self) {
-        let host = Rc::new(Host::new(self.host));
+    /// Opens the worker, says so, and serves until the server stops.
+    fn work(mut self, runtime: &tokio::runtime::Runtime) {
+        let part = std::mem::take(&mut self.part);
+        let (worker, word) = match self.opening.open(&mut self.disk, part) {
+            Ok(opened) => (Some(opened.worker), Ok((opened.founded, opened.findings))),
+            Err(error) => (None, Err(error)),
+        };
+        // A start that was given up waits for no word.
+        let told = self.opened.send(word);
+        if let (Some(worker), Ok(())) = (worker, told) {
+            let host = Rc::new(Host::new(&self, worker));
+            tokio::task::LocalSet::new().block_on(runtime, self.run(host));
+        }
+    }
+
+    async fn run(self, host: Rc<Host>) {
+        let mut phases = self.phases;
+        // A sender that is gone means that the start was given up: there is nothing to serve.
+        if phases.wait_for(|phase| *phase >= Phase::Electing).await.is_err() {
+            return;
+        }
         tokio::task::spawn_local(Rc::clone(&host).run());
         tokio::task::spawn_local(Rc::clone(&host).run_ticks());
         // The first turn has every group elect its leader.
         host.shared.workers[host.number].wake();
-        let backend = Rc::new(NodeBackend { host: Rc::clone(&host) });
-        let mut serving = JoinSet::new();
-        let mut phases = self.phases;
-        // A sender that is gone means that the start failed: there is nothing to serve.
         if phases.wait_for(|phase| *phase >= Phase::Serving).await.is_err() {
             return;
         }
+        let backend = Rc::new(NodeBackend { host: Rc::clone(&host) });
+        let mut serving = JoinSet::new();
         for (socket, options) in self.listeners {
             let door = Rc::new(HttpDoor::new(Rc::clone(&backend), options));
             let (host, phases) = (Rc::clone(&host), phases.clone());

@@ -7,7 +7,9 @@ use std::time::Duration;
 use ringfort_engine::{MemoryEngine, MemoryOptions};
 use ringfort_env::{DiskCompletion, DiskRequest, OperationId};
 use ringfort_log::{FileLog, LogEvent, LogOptions, LogStore, SourceId, recover};
-use ringfort_node::{Formation, OpenOptions, Opened, Response, Worker, WorkerConfig, open};
+use ringfort_node::{
+    Formation, OpenOptions, Opened, Response, Worker, WorkerConfig, divide, founding, open,
+};
 use ringfort_types::{GroupId, Monotonic, ShardId};
 
 use crate::SimDisk;
@@ -75,12 +77,13 @@ impl SimNode {
             tick: Duration::from_millis(100),
             hash_seed: 1,
         };
-        let engine = |_| -> Box<dyn ringfort_engine::StorageEngine> {
-            Box::new(MemoryEngine::new(MemoryOptions { hash_seed: 1 }))
-        };
-        let opened = open(&mut disk, recovered, open_options, now, engine);
-        let Opened { mut workers, founding, findings } = opened.map_err(|error| stopped(&error))?;
-        let worker = workers.pop().ok_or_else(|| Stopped("a node has a worker".to_owned()))?;
+        let engine = Box::new(MemoryEngine::new(MemoryOptions { hash_seed: 1 }));
+        let (mut parts, mut findings) = divide(recovered, &open_options);
+        let part = parts.pop().ok_or_else(|| Stopped("a node has a worker".to_owned()))?;
+        let opened = open(&mut disk, part, &open_options, now, engine);
+        let Opened { worker, founded, findings: more } = opened.map_err(|error| stopped(&error))?;
+        findings.extend(more);
+        let founding = founding(founded);
         let mut node = Self {
             now,
             findings,

@@ -7,8 +7,9 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
+use http::header::EXPECT;
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 use ringfort_types::{Code, Refusal};
 
@@ -108,6 +109,9 @@ pub(crate) async fn serve<B: Backend>(
         close: body.is_open(),
         version: parts.version,
     };
+    if body.is_open() && parts.version == Version::HTTP_2 && !parts.headers.contains_key(EXPECT) {
+        tokio::task::spawn_local(body.drop_rest());
+    }
     // The request's map of headers becomes the answer's, and hyper's next request's after that: no allocation.
     let mut headers = std::mem::take(&mut parts.headers);
     headers.clear();

@@ -18,9 +18,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::problem;
 
 /// Bytes that are dropped after an answer that did not wait for its request's body.
-const LINGER_BYTES_MAX: usize = 16 << 20;
+pub(crate) const LINGER_BYTES_MAX: usize = 16 << 20;
 /// How long the last bytes may take out, and the dropped ones in.
-const ENDING_TIME_MAX: Duration = Duration::from_secs(2);
+pub(crate) const ENDING_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// The answer to what hyper could not parse, in place of the bare one that it gave.
 pub(crate) fn answer_to_no_http(

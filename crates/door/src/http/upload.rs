@@ -13,6 +13,7 @@ use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use ringfort_types::{Code, Monotonic, Refusal};
 
+use super::ending::{ENDING_TIME_MAX, LINGER_BYTES_MAX};
 use crate::Backend;
 
 /// A body of unknown length is admitted in steps that double, beginning with this many bytes.
@@ -225,6 +226,22 @@ impl Arriving {
             Poll::Ready(())
         })
         .await;
+    }
+
+    /// Reads and drops what still comes, within the bounds of a connection's ending. Over HTTP/2, where the connection
+    /// goes on: a body that is dropped resets its stream, and some clients then forget the answer they have.
+    pub(crate) async fn drop_rest(mut self) {
+        let dropping = async {
+            let mut dropped = 0;
+            while let Some(Ok(piece)) = poll_fn(|cx| self.poll_data(cx)).await {
+                dropped += piece.len();
+                if dropped > LINGER_BYTES_MAX {
+                    return;
+                }
+            }
+        };
+        // Too late is an end like any other.
+        tokio::time::timeout(ENDING_TIME_MAX, dropping).await.unwrap_or(());
     }
 }
 

@@ -52,7 +52,7 @@ impl Directory {
             }
             DiskOperation::Rename { from, to } => {
                 let [from_path, to_path] = [from, to].map(|name| self.path.join(name.as_str()));
-                rename(from_path, to_path)?;
+                std::fs::rename(from_path, to_path)?;
                 if let Some(file) = self.files.remove(from) {
                     self.files.insert(to.clone(), file);
                 }
@@ -60,7 +60,7 @@ impl Directory {
             DiskOperation::Truncate { file, len } => self.file(file)?.set_len(*len)?,
             DiskOperation::Delete(name) => {
                 self.files.remove(name);
-                remove(self.path.join(name.as_str()))?;
+                std::fs::remove_file(self.path.join(name.as_str()))?;
             }
             DiskOperation::List => return self.entries(),
         }
@@ -92,16 +92,6 @@ impl Directory {
     }
 }
 
-#[allow(clippy::disallowed_methods)] // a bench is a host
-fn rename(from: PathBuf, to: PathBuf) -> io::Result<()> {
-    std::fs::rename(from, to)
-}
-
-#[allow(clippy::disallowed_methods)] // a bench is a host
-fn remove(path: PathBuf) -> io::Result<()> {
-    std::fs::remove_file(path)
-}
-
 impl Disk for Directory {
     fn execute(&mut self, operation: &DiskOperation) -> Result<DiskAnswer, DiskError> {
         self.perform(operation).map_err(|error| operation.error(DiskErrorKind::Other, error))
@@ -109,7 +99,6 @@ impl Disk for Directory {
 }
 
 /// The monotonic clock.
-#[allow(clippy::disallowed_methods)] // a bench is a host
 pub(crate) fn instant() -> Instant {
     Instant::now()
 }

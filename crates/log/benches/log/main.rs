@@ -4,6 +4,8 @@
 //! The bare disk and the log take turns in one run, since a disk's speed changes from minute to minute; each says how long
 //! its own turns took, and their ratio is printed. `RINGFORT_BENCH_DIR` names a directory on the disk to measure.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // a bench is a host: it has files and a clock, and panics
+
 mod host;
 
 use std::fs::{File, OpenOptions};
@@ -28,7 +30,6 @@ const PAYLOAD_BYTES: usize = 300;
 /// Batches of one turn.
 const TURN: u64 = 32;
 
-#[allow(clippy::disallowed_methods)] // a bench is told its directory by the environment
 fn scratch() -> tempfile::TempDir {
     let within =
         std::env::var("RINGFORT_BENCH_DIR").map_or_else(|_| std::env::temp_dir(), Into::into);
@@ -207,7 +208,7 @@ fn core(criterion: &mut Criterion) {
             let submission = writer.batch();
             log.submit(Monotonic(0), submission);
             let end = writer.id;
-            if end % 64 == 0 {
+            if end.is_multiple_of(64) {
                 log.submit(Monotonic(0), writer.rebase());
             }
             let mut durable = 0;

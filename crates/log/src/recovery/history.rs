@@ -43,8 +43,8 @@ pub(super) struct Restored {
     pub(super) replay: Replay,
     /// Segments of which a part counts, oldest first; their ends are proven.
     pub(super) links: Vec<Link>,
-    /// The newest segment, where nothing of it counts any more once its opening is written again.
-    pub(super) abandoned: Option<SegmentId>,
+    /// The newest segment; not among the links where nothing of it is proven.
+    pub(super) newest: Option<SegmentId>,
     /// Number of the next batch.
     pub(super) sequence: u64,
 }
@@ -168,7 +168,7 @@ pub(super) fn read(
         expected = None;
     }
     let Some((newest, survey)) = &history.newest else {
-        return Ok(Restored { replay, links, abandoned: None, sequence: 1 });
+        return Ok(Restored { replay, links, newest: None, sequence: 1 });
     };
     let mut reader = SegmentReader::new(disk, salt, newest.id, newest.length);
     let proven_end = if survey.opening_only { 0 } else { survey.proven_end };
@@ -187,7 +187,7 @@ pub(super) fn read(
     Ok(Restored {
         replay,
         links,
-        abandoned: survey.opening_only.then_some(newest.id),
+        newest: Some(newest.id),
         sequence: sequence.unwrap_or(first_unproven),
     })
 }

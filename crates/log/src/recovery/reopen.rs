@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use ringfort_env::{Disk, DiskOperation};
-use ringfort_types::{Entry, GroupId, Monotonic};
+use ringfort_types::{Entry, GroupId, HardState, Monotonic};
 
+use super::Spot;
 use super::history::{Files, Restored, UNPROVEN};
 use super::replay::Replayed;
 use super::slots::Slots;
@@ -26,7 +27,7 @@ pub(super) fn reopen(
     files: &Files,
     restored: Restored,
 ) -> Result<(FileLog, RecoveredLog), LogError> {
-    let Restored { replay, links, abandoned, sequence } = restored;
+    let Restored { replay, links, newest, sequence } = restored;
     let fresh = SegmentId(files.keys().next_back().map_or(1, |id| id.0 + 1));
     let mut chain = Chain::default();
     for link in &links {
@@ -42,15 +43,21 @@ pub(super) fn reopen(
     let mut groups = BTreeMap::new();
     let mut brought = Vec::new();
     for (id, replayed) in replay.groups {
-        let (group, outside) =
-            settle(id, replayed, &mut chain, &mut brought, &mut recovered.findings);
+        let mut settling = Settling {
+            chain: &mut chain,
+            brought: &mut brought,
+            findings: &mut recovered.findings,
+            damaged: replay.damaged,
+        };
+        let (group, outside) = settle(id, replayed, &mut settling);
         groups.insert(id, group);
         recovered.groups.insert(id, outside);
     }
-    let spare = files.iter().rev().find(|&(id, length)| {
-        let in_use = links.iter().any(|link| link.id == *id) || abandoned == Some(*id);
-        *length == options.segment_bytes && !in_use
-    });
+    // Only a file behind the newest segment: what is older may be needed again if power fails before the fresh segment is
+    // on disk, since it may be the page cache alone that says it is not.
+    let behind = newest.map_or(SegmentId(0), |id| SegmentId(id.0 + 1));
+    let mut candidates = files.range(behind..);
+    let spare = candidates.find(|(_, length)| **length == options.segment_bytes);
     let spare = spare.map(|(id, _)| *id);
     prepare(disk, fresh, options.segment_bytes, spare)?;
     let previous = chain.previous();
@@ -127,15 +134,23 @@ fn prepare(
     Ok(())
 }
 
+/// What settling one group after the other adds to.
+struct Settling<'a> {
+    chain: &'a mut Chain,
+    brought: &'a mut Vec<Rewrite>,
+    findings: &'a mut Vec<String>,
+    /// Where damage was found last: the cause of losses of which no other is known.
+    damaged: Option<Spot>,
+}
+
 /// Decides what damage cost a group, cuts its entries there, and splits it into what the log keeps and what it tells.
 fn settle(
     id: GroupId,
     mut replayed: Replayed,
-    chain: &mut Chain,
-    brought: &mut Vec<Rewrite>,
-    findings: &mut Vec<String>,
+    settling: &mut Settling<'_>,
 ) -> (Group, RecoveredGroup) {
-    let found = found_damage(&replayed);
+    let Settling { chain, brought, findings, damaged } = settling;
+    let found = found_damage(&replayed, *damaged);
     if let Some(damage) = &found {
         let Damage { file, offset, kind } = damage;
         let what = match kind {
@@ -169,9 +184,10 @@ fn settle(
         entries.push(Entry { term, index, payload });
     }
     let mut hard_state = replayed.hard_state;
-    if damage.is_none() {
-        // A submission that was cut short may have left a commit index behind without its entries.
-        hard_state.commit = hard_state.commit.min(live.last());
+    if let Some(newest) = entries.last().map(|entry| entry.term).filter(|t| *t > hard_state.term) {
+        // A submission was cut short between its entries and its hard state: nothing of it was told durable, no vote was
+        // sent, and the term is known from the entries.
+        hard_state = HardState { term: newest, vote: None, ..hard_state };
     }
     let replica = replayed.replica;
     let outside = RecoveredGroup { replica, hard_state, base, entries, damage: damage.clone() };
@@ -182,12 +198,12 @@ fn settle(
 }
 
 /// Damage found by this start.
-fn found_damage(replayed: &Replayed) -> Option<Damage> {
+fn found_damage(replayed: &Replayed, damaged: Option<Spot>) -> Option<Damage> {
     if let Some(spot) = replayed.broken.or(replayed.doubt) {
         let (file, offset) = (spot.file(), spot.offset);
         return Some(Damage { file, offset, kind: DamageKind::HardStateLost });
     }
-    let (first, last, spot) = replayed.slots.lost()?;
+    let (first, last, spot) = replayed.slots.lost(damaged)?;
     let kind = DamageKind::EntriesLost { first, last };
     Some(Damage { file: spot.file(), offset: spot.offset, kind })
 }

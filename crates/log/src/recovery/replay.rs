@@ -61,12 +61,9 @@ impl Replayed {
                 true
             }
             Body::Rebase(base) => {
-                let moved = self.slots.rebase(&self.base, &base).is_ok();
+                let known = self.slots.rebase(&self.base, &base);
                 self.base = base;
-                if !moved {
-                    self.slots = Slots::empty(base.applied.index);
-                }
-                moved
+                known
             }
             // A founding with the number that follows: the group was dropped, and that record is damaged.
             Body::Create(replica) => {
@@ -89,10 +86,12 @@ pub(super) struct Replay {
     pub(super) findings: Vec<String>,
     /// Groups may have been founded of which nothing is known.
     pub(super) hidden: bool,
+    /// Rewritten entries whose place was not known when they came.
+    stray: BTreeMap<(GroupId, Index), Slot>,
     /// The log itself says so of an earlier time.
     hidden_before: bool,
     /// Where damage was found last.
-    damaged: Option<Spot>,
+    pub(super) damaged: Option<Spot>,
     /// Groups that the opening being read names; `None` once something of it is damaged.
     opening: Option<BTreeSet<GroupId>>,
     /// Which kinds of records the damaged region being read held, by group; everything if that is not known.
@@ -193,24 +192,36 @@ impl Replay {
                 self.apply_state(record.group, record.sequence, *state, spot);
             }
             Body::Rewritten { index, term, payload: Some(payload) } => {
-                let group = self.groups.get_mut(&record.group);
-                if let Some(group) = group.filter(|group| record.sequence >= group.founded) {
-                    let sequence = record.sequence;
-                    let home = source.home;
-                    group.slots.fill(index, Slot { term, payload: Some(payload), home, sequence });
-                }
+                let (sequence, home) = (record.sequence, source.home);
+                let slot = Slot { term, payload: Some(payload), home, sequence };
+                self.apply_rewritten(record.group, index, slot);
             }
             _ => {}
         }
     }
 
-    fn apply_state(&mut self, id: GroupId, sequence: u64, state: StateRecord, spot: Spot) {
-        let spot = self.damaged.unwrap_or(spot);
-        let group = self.groups.entry(id).or_default();
-        if group.replica != state.replica || group.founded != state.founded {
-            *group = Replayed::default();
+    fn apply_rewritten(&mut self, id: GroupId, index: Index, slot: Slot) {
+        let group = self.groups.get_mut(&id).filter(|group| slot.sequence >= group.founded);
+        let left = match group {
+            Some(group) => group.slots.fill(index, slot),
+            None => Some(slot),
+        };
+        // Damage hides the place it belongs to; a full state further on may show it.
+        if let Some(slot) = left {
+            self.stray.insert((id, index), slot);
         }
+    }
+
+    fn apply_state(&mut self, id: GroupId, sequence: u64, state: StateRecord, spot: Spot) {
+        let group = self.groups.entry(id).or_default();
         group.slots.adopt(&state, spot);
+        if !self.stray.is_empty() {
+            let of_group = (id, Index(0))..=(id, Index(u64::MAX));
+            let strays = self.stray.extract_if(of_group, |_, slot| slot.sequence >= state.founded);
+            for ((_, index), slot) in strays {
+                let _other_term = group.slots.fill(index, slot);
+            }
+        }
         group.replica = state.replica;
         group.founded = state.founded;
         group.hard_state = state.hard_state;
@@ -279,7 +290,7 @@ impl Replay {
             return;
         }
         let kinds = self.region_kinds.as_ref().and_then(|kinds| kinds.get(&id)).copied();
-        let appends_only = kinds.is_some_and(|kinds| kinds & !(kinds::APPEND | kinds::STATE) == 0);
+        let appends_only = kinds.is_some_and(|kinds| kinds == kinds::APPEND);
         if proven_before && appends_only {
             lose_entries(group, missing, append, spot);
         } else {
@@ -309,7 +320,7 @@ impl Replay {
 }
 
 /// So many entries of a group are missing, and nothing else. They may have replaced older ones, though none that was
-/// committed, and each but the first followed the one before it.
+/// committed (a commit index stands behind the entries it speaks of), and each but the first followed the one before it.
 fn lose_entries(group: &mut Replayed, missing: u64, append: Option<Index>, spot: Spot) {
     let committed = group.hard_state.commit.max(group.base.applied.index);
     let first = match append {

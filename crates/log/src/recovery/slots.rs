@@ -38,8 +38,10 @@ impl Slot {
 pub(super) struct Slots {
     base: Index,
     slots: VecDeque<Slot>,
-    /// Where the damage was found that made an entry lost.
+    /// Where the damage was found that made an entry lost, if it was found.
     spots: BTreeMap<Index, Spot>,
+    /// The full state that made known of the entries which are expected further on.
+    expected_at: Option<Spot>,
 }
 
 impl Slots {
@@ -99,12 +101,15 @@ impl Slots {
     }
 
     /// Fills in an entry that was rewritten, if it has this term here.
-    pub(super) fn fill(&mut self, index: Index, slot: Slot) {
-        if let Some(at) = self.at(index)
-            && self.slots[at].term == slot.term
-        {
-            self.slots[at] = slot;
-            self.spots.remove(&index);
+    /// Gives it back otherwise.
+    pub(super) fn fill(&mut self, index: Index, slot: Slot) -> Option<Slot> {
+        match self.at(index).filter(|at| self.slots[*at].term == slot.term) {
+            Some(at) => {
+                self.slots[at] = slot;
+                self.spots.remove(&index);
+                None
+            }
+            None => Some(slot),
         }
     }
 
@@ -128,18 +133,14 @@ impl Slots {
         }
     }
 
-    /// Moves the base. Fails where it is not known whether the log holds the base's own entry.
-    pub(super) fn rebase(&mut self, old: &Base, new: &Base) -> Result<(), ()> {
+    /// Moves the base. Says whether it is known if the log holds the base's own entry; where it is not, what lies behind is
+    /// kept.
+    pub(super) fn rebase(&mut self, old: &Base, new: &Base) -> bool {
         let index = new.applied.index;
-        let held = if index == self.base {
-            new.applied.term == old.applied.term
-        } else {
-            match self.get(index).map(|slot| slot.term) {
-                Some(TERM_UNKNOWN) => return Err(()),
-                Some(term) => term == new.applied.term,
-                None => false,
-            }
-        };
+        let at_base = (index == self.base).then_some(old.applied.term);
+        let term = at_base.or_else(|| self.get(index).map(|slot| slot.term));
+        let known = term != Some(TERM_UNKNOWN) || at_base.is_some();
+        let held = !known || term == Some(new.applied.term);
         if held {
             let gone = usize::try_from(index.0 - self.base.0).unwrap_or(usize::MAX);
             self.slots.drain(..gone.min(self.slots.len()));
@@ -148,11 +149,11 @@ impl Slots {
         } else {
             *self = Self::empty(index);
         }
-        Ok(())
+        known
     }
 
-    /// Takes over what a full state says about the live entries: those known with the right term are kept, all others are
-    /// missing until they are found further on.
+    /// Takes over what a full state says about the live entries: those known with the right term, of the same incarnation of
+    /// the group, are kept; all others are missing until they are found further on.
     pub(super) fn adopt(&mut self, state: &StateRecord, spot: Spot) {
         let base = state.base.applied.index;
         let mut adopted = Self::empty(base);
@@ -165,32 +166,37 @@ impl Slots {
                 term = run.term;
             }
             let known = self.at(index).map(|at| &mut self.slots[at]);
-            let slot = match known.filter(|slot| slot.term == term) {
+            let same = |slot: &&mut Slot| slot.term == term && slot.sequence >= state.founded;
+            adopted.slots.push_back(match known.filter(same) {
                 Some(slot) => Slot { payload: slot.payload.take(), ..slot.clone() },
                 None => Slot::lost(term),
-            };
-            if slot.payload.is_none() {
-                let found = self.spots.get(&index).copied().unwrap_or(spot);
-                adopted.spots.insert(index, found);
-            }
-            adopted.slots.push_back(slot);
+            });
         }
+        let mut spots = std::mem::take(&mut self.spots);
+        spots.retain(|index, _| adopted.get(*index).is_some_and(|slot| slot.payload.is_none()));
+        adopted.spots = spots;
+        adopted.expected_at = Some(spot);
         *self = adopted;
     }
 
-    /// First and last entry that are lost, and where the damage of the first was found.
-    pub(super) fn lost(&self) -> Option<(Index, Index, Spot)> {
-        let (first, spot) = self.spots.first_key_value()?;
-        let (last, _) = self.spots.last_key_value()?;
-        Some((*first, *last, *spot))
+    /// First and last entry that are lost, and where the damage was found that cost the first: `damaged`, if it is not
+    /// known better.
+    pub(super) fn lost(&self, damaged: Option<Spot>) -> Option<(Index, Index, Spot)> {
+        let is_lost = |slot: &Slot| slot.payload.is_none();
+        let first = self.index_at(self.slots.iter().position(is_lost)?);
+        let last = self.index_at(self.slots.iter().rposition(is_lost)?);
+        let known = self.spots.get(&first).copied();
+        Some((first, last, known.or(damaged).or(self.expected_at)?))
+    }
+
+    fn index_at(&self, at: usize) -> Index {
+        Index(self.base.0 + 1 + at as u64)
     }
 
     /// Removes everything from the first lost entry on.
     pub(super) fn cut_lost(&mut self) {
-        if let Some((first, _, _)) = self.lost() {
-            while self.last() >= first {
-                self.slots.pop_back();
-            }
+        if let Some(first) = self.slots.iter().position(|slot| slot.payload.is_none()) {
+            self.slots.truncate(first);
             self.spots.clear();
         }
     }

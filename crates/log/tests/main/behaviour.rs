@@ -52,7 +52,7 @@ fn entry(index: u64, term: u64, bytes: usize) -> Entry {
 fn restart(host: Host) -> (Host, ringfort_log::RecoveredLog) {
     let mut disk = host.disk;
     disk.power_loss(PowerLoss::LoseAll);
-    Host::start(disk, small_options()).map_err(|(_, error)| error).unwrap()
+    Host::start(disk, small_options()).unwrap()
 }
 
 fn segments(host: &mut Host) -> usize {
@@ -371,7 +371,7 @@ fn four_thousand_groups_survive_and_each_segment_knows_them_all() {
     }
     let mut disk = host.disk;
     disk.power_loss(PowerLoss::LoseAll);
-    let (_, recovered) = Host::start(disk, options).map_err(|(_, error)| error).unwrap();
+    let (_, recovered) = Host::start(disk, options).unwrap();
     assert_eq!(recovered.groups.len(), 4097);
     assert!(recovered.findings.is_empty());
     assert!(recovered.groups.values().all(|group| group.entries[0] == entry(1, 1, 100)));
@@ -392,7 +392,7 @@ fn entries_of_seventeen_mebibytes_fit_default_segments() {
     assert_eq!(said.durable.last(), Some(&(0, 6)));
     let mut disk = host.disk;
     disk.power_loss(PowerLoss::LoseAll);
-    let (_, recovered) = Host::start(disk, options).map_err(|(_, error)| error).unwrap();
+    let (_, recovered) = Host::start(disk, options).unwrap();
     let lengths = recovered.groups[&GroupId(1)].entries.iter().map(|entry| entry.payload.len());
     assert!(lengths.eq([17 << 20; 5]));
 }
@@ -415,7 +415,7 @@ fn foreign_files_are_left_alone() {
     for name in names {
         disk.execute(&DiskOperation::Create(FileName::new(name))).unwrap();
     }
-    let (mut host, _) = Host::start(disk, small_options()).map_err(|(_, e)| e).unwrap();
+    let (mut host, _) = Host::start(disk, small_options()).unwrap();
     let mut client = Client::default();
     host.submit(client.create(1));
     host.settle();
@@ -438,7 +438,7 @@ fn a_log_under_another_salt_is_refused_and_not_touched() {
     let error = recover(&mut disk, other, Monotonic(0)).unwrap_err();
     assert!(matches!(error, LogError::Unreadable { .. }), "{error}");
     assert_eq!(disk.list().unwrap(), before);
-    let (_, recovered) = Host::start(disk, small_options()).map_err(|(_, e)| e).unwrap();
+    let (_, recovered) = Host::start(disk, small_options()).unwrap();
     assert!(recovered.groups.contains_key(&GroupId(1)));
 }
 
@@ -454,6 +454,39 @@ fn options_out_of_range_are_named() {
         other => panic!("{other:?}"),
     });
     assert_eq!(names, ["segment_bytes", "segment_bytes", "log_bytes_target"]);
+}
+
+/// The segment before the active one is kept for this.
+#[test]
+fn damage_to_an_opening_costs_nothing() {
+    let mut host = Host::fresh(1, small_options());
+    let mut client = Client::default();
+    for group in 1..=8 {
+        host.submit(client.create(group));
+        host.submit(client.append(group, vec![entry(1, 1, 100)]));
+        host.submit(client.rebase(group, 1, 1));
+    }
+    let mut next = 2;
+    for _ in 0..3 {
+        fill_segment(&mut host, &mut client, 1, &mut next);
+        host.submit(client.rebase(1, next - 1, 1));
+        host.settle();
+    }
+    let file = newest_used(&mut host);
+    let length = host.disk.content(&file).unwrap()[64..68].try_into().unwrap();
+    for offset in (0..u64::from(u32::from_le_bytes(length))).step_by(5) {
+        let mut disk = host.disk.clone();
+        assert!(disk.flip_bit(&file, offset, 4));
+        let (_, recovered) = Host::start(disk, small_options()).unwrap();
+        assert!(!recovered.findings.is_empty(), "offset {offset}");
+        assert!(!recovered.groups_may_be_missing, "offset {offset}");
+        assert_eq!(recovered.groups.len(), 8, "offset {offset}");
+        for (id, group) in &recovered.groups {
+            assert_eq!(group.damage, None, "group {id}, offset {offset}");
+            let last = if id.0 == 1 { next - 1 } else { 1 };
+            assert_eq!(group.base.applied.index, Index(last), "group {id}, offset {offset}");
+        }
+    }
 }
 
 #[test]

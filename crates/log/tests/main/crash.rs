@@ -12,6 +12,7 @@ use crate::support::trace::Trace;
 #[derive(Debug, Default)]
 struct Tally {
     sync_boundaries: u64,
+    other_moments: u64,
     crashes: u64,
     crashes_in_recovery: u64,
     batches: u64,
@@ -24,12 +25,13 @@ fn check_power_loss(disk: &SimDisk, seed: u64, pattern: PowerLoss, model: &Model
     let mut copy = disk.clone();
     copy.reseed(seed);
     copy.power_loss(pattern);
-    let started = Host::start(copy, small_options());
-    let (_, recovered) = started.map_err(|(_, error)| error).unwrap();
+    let (_, recovered) = Host::start(copy, small_options()).unwrap();
     model.check(&recovered);
 }
 
 struct Life<'a> {
+    /// A power loss is tried at one in so many sync boundaries, and at one in four times as many other moments.
+    thinned: u64,
     host: Host,
     model: &'a mut Model,
     trace: &'a mut Trace,
@@ -68,12 +70,16 @@ impl Life<'_> {
     }
 
     fn step(&mut self) {
-        if self.host.before_sync() {
+        if self.host.before_sync() && self.trace.random.one_in(self.thinned) {
             self.tally.sync_boundaries += 1;
             for pattern in [PowerLoss::Torn, PowerLoss::Partial] {
                 let seed = self.trace.random.next_u64();
                 check_power_loss(&self.host.disk, seed, pattern, self.model);
             }
+        } else if self.trace.random.one_in(4 * self.thinned) {
+            self.tally.other_moments += 1;
+            let seed = self.trace.random.next_u64();
+            check_power_loss(&self.host.disk, seed, PowerLoss::Any, self.model);
         }
         self.host.step(None);
     }
@@ -102,28 +108,28 @@ fn restart(mut disk: SimDisk, random: &mut Random, model: &mut Model, tally: &mu
                 model.adopt(&recovered);
                 disk = host.disk;
             }
-            Err((down, error)) => {
-                assert!(down.crashed(), "{error}");
-                disk = down;
+            Err(down) => {
+                assert!(down.disk.crashed(), "{}", down.error);
+                disk = *down.disk;
                 tally.crashes_in_recovery += 1;
             }
         }
         crash(&mut disk, random);
     }
-    let (mut host, recovered) = Host::start(disk, small_options()).map_err(|(_, e)| e).unwrap();
+    let (mut host, recovered) = Host::start(disk, small_options()).unwrap();
     model.check(&recovered);
     model.adopt(&recovered);
     host.hand_over();
     host
 }
 
-fn one_seed(seed: u64, tally: &mut Tally) {
+/// Several lives of one log, each of up to so many steps.
+fn lives(seed: u64, mut trace: Trace, (steps_max, thinned): (u64, u64), tally: &mut Tally) {
     let mut model = Model::default();
-    let mut trace = Trace::new(seed);
     let mut host = Host::fresh(seed, small_options());
     for _ in 0..5 {
-        let steps = trace.random.between(1, 300);
-        let mut life = Life { host, model: &mut model, trace: &mut trace, tally };
+        let steps = trace.random.between(1, steps_max);
+        let mut life = Life { thinned, host, model: &mut model, trace: &mut trace, tally };
         life.run(steps);
         host = life.host;
         let stats = host.log.stats();
@@ -143,8 +149,31 @@ fn one_seed(seed: u64, tally: &mut Tally) {
 fn what_was_told_durable_survives_every_crash() {
     let mut tally = Tally::default();
     campaign::run("what_was_told_durable_survives_every_crash", 12, 1000, |seed| {
-        one_seed(seed, &mut tally);
+        lives(seed, Trace::new(seed), (300, 1), &mut tally);
     });
     println!("{tally:?}");
-    assert!(tally.sync_boundaries > 100 && tally.crashes_in_recovery > 5, "{tally:?}");
+}
+
+/// The same over so many segments that they are freed, recycled and rewritten all the time.
+#[test]
+fn what_was_told_durable_survives_in_recycled_segments() {
+    let mut tally = Tally::default();
+    campaign::run("what_was_told_durable_survives_in_recycled_segments", 3, 200, |seed| {
+        let mut trace = Trace::new(seed);
+        trace.payload_bytes = 8192;
+        lives(seed, trace, (1500, 10), &mut tally);
+    });
+    println!("{tally:?}");
+}
+
+/// The same with so many groups that a segment's opening takes several batches.
+#[test]
+fn what_was_told_durable_survives_with_many_groups() {
+    let mut tally = Tally::default();
+    campaign::run("what_was_told_durable_survives_with_many_groups", 3, 100, |seed| {
+        let mut trace = Trace::new(seed);
+        trace.groups = 500;
+        lives(seed, trace, (1200, 8), &mut tally);
+    });
+    println!("{tally:?}");
 }

@@ -34,7 +34,7 @@ fn create(group: u32, replica: u64) -> GroupWrite {
 
 /// Every kind of record, over two starts.
 fn write_log() -> SimDisk {
-    let state = HardState { term: Term(3), vote: Some(ReplicaId(12)), commit: Index(2) };
+    let state = HardState { term: Term(3), vote: Some(ReplicaId(12)), commit: Index(1) };
     let base = Base { applied: Applied { index: Index(1), term: Term(1) }, generation: 7 };
     let submissions = [
         vec![create(0, 10), create(1, 11), create(2, 12)],
@@ -53,7 +53,7 @@ fn write_log() -> SimDisk {
     // No marker follows: the last batch's entries are brought along by the next start.
     let mut disk = host.disk;
     disk.power_loss(PowerLoss::LoseAll);
-    let (mut host, _) = Host::start(disk, small_options()).map_err(|(_, error)| error).unwrap();
+    let (mut host, _) = Host::start(disk, small_options()).unwrap();
     let id = SubmissionId(7);
     let writes = vec![append(1, None, &[(2, 3, "after the start")])];
     host.submit(Submission { source: SourceId(0), id, writes, operations: 1 });
@@ -74,18 +74,12 @@ fn segments(disk: &mut SimDisk) -> Vec<(FileName, Vec<u8>)> {
 
 fn load(name: &str) -> Bytes {
     let path = directory().join(name);
-    let bytes = std::fs::File::options().read(true).open(&path).and_then(|mut file| {
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut file, &mut bytes).map(|_| bytes)
-    });
+    let bytes = std::fs::read(&path);
     bytes.unwrap_or_else(|error| panic!("{}: {error}", path.display())).into()
 }
 
 fn store(name: &str, bytes: &[u8]) {
-    let path = directory().join(name);
-    let mut file =
-        std::fs::File::options().write(true).create(true).truncate(true).open(path).unwrap();
-    std::io::Write::write_all(&mut file, bytes).unwrap();
+    std::fs::write(directory().join(name), bytes).unwrap();
 }
 
 const SEGMENTS: [&str; 2] = ["log-0000000000000001.seg", "log-0000000000000003.seg"];

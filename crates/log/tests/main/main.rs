@@ -3,6 +3,8 @@
 //! Campaigns run a small number of seeds by default and the full one with `RINGFORT_CAMPAIGN=full`. A failure prints its
 //! seed; `RINGFORT_SEED=<seed>` runs that one alone.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // tests panic, and read fixtures and the environment
+
 mod behaviour;
 mod crash;
 mod fixtures;

@@ -125,7 +125,8 @@ pub struct Worker<W> {
     under_way: VecDeque<UnderWay>,
     last_submission: SubmissionId,
     checkpoints: Checkpoints,
-    may_grow: bool,
+    /// Bytes by which this worker's shards may grow until the host looks at the disk again.
+    room: u64,
     messages: VecDeque<String>,
     stats: WorkerStats,
 }
@@ -147,7 +148,7 @@ impl<W> Worker<W> {
             under_way: VecDeque::new(),
             last_submission: SubmissionId(0),
             checkpoints: Checkpoints::default(),
-            may_grow: true,
+            room: u64::MAX,
             messages: VecDeque::new(),
             stats: WorkerStats::default(),
         }

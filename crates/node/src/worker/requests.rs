@@ -12,6 +12,7 @@ use ringfort_types::{Code, Key, Monotonic, NamespaceId, Refusal, ShardId, shard_
 use super::{GetAnswer, Worker, open_shard, replied};
 use crate::listing::{self, PageBounds};
 use crate::pending::{Kind, Response};
+use crate::space::growth;
 
 impl<W> Worker<W> {
     /// The shard of a key.
@@ -175,13 +176,10 @@ impl<W> Worker<W> {
         if self.pending.len() >= self.config.requests_max {
             return Err(self.overloaded(kind == Kind::Write));
         }
-        let grows = operations.iter().any(|operation| matches!(operation, Operation::Put { .. }));
-        if grows && !self.may_grow {
-            return Err(refused(
-                kind,
-                Code::StorageFull,
-                "the disk is full up to its reserve; deletes and reads go on",
-            ));
+        let growth = growth_of(operations);
+        if growth > self.room {
+            let detail = "the disk is full up to its reserve; deletes and reads go on";
+            return Err(refused(kind, Code::StorageFull, detail));
         }
         let open = open_shard(&mut self.slots, shard)
             .map_err(|refusal| refused(kind, refusal.code, refusal.detail))?;
@@ -197,6 +195,7 @@ impl<W> Worker<W> {
         if !open.replica.leads() {
             return Err(refused(kind, Code::Unavailable, "the shard has no leader"));
         }
+        self.room -= growth;
         let ticket = self.pending.insert(context.deadline, kind, waiter());
         let engine = self.engine.as_ref();
         if let Err(error) = open.replica.enqueue(engine, now, ticket, identity, atomic, operations)
@@ -257,6 +256,15 @@ impl<W> Worker<W> {
             Refusal::new(Code::Overloaded, detail)
         }
     }
+}
+
+/// What a command's puts take of the room.
+fn growth_of(operations: &[Operation]) -> u64 {
+    let of = |operation: &Operation| match operation {
+        Operation::Put { key, value, .. } => growth((key.as_bytes().len() + value.len()) as u64),
+        Operation::Get { .. } | Operation::Delete { .. } => 0,
+    };
+    operations.iter().map(of).sum()
 }
 
 /// A refusal of a command that was not enqueued.

@@ -49,9 +49,9 @@ impl<W> Worker<W> {
         }
     }
 
-    /// Takes the decision whether writes that grow the data are admitted.
-    pub fn handle_space(&mut self, may_grow: bool) {
-        self.may_grow = may_grow;
+    /// Takes the bytes by which this worker's shards may grow until it is told again.
+    pub fn handle_room(&mut self, bytes: u64) {
+        self.room = bytes;
     }
 
     /// Takes the log's wish that stores be flushed. Those of other workers are passed over.

@@ -43,14 +43,14 @@ fn a_write_whose_time_passes_under_way_is_of_unknown_outcome() {
 #[test]
 fn a_full_disk_refuses_growth_and_takes_deletes() {
     let mut driver = Driver::new(2);
-    driver.node.worker().handle_space(false);
+    driver.node.worker().handle_room(0);
     let now = driver.node.now;
     let refusal = driver.node.worker().write(now, &context(now), &put(1), || 1).unwrap_err();
     assert_eq!((refusal.code, refusal.outcome), (Code::StorageFull, Some(Outcome::NotApplied)));
     let delete = Operation::Delete { key: key(1), condition: Condition::Always };
     let delete = Write { operation: delete, identity: Identity::None };
     driver.node.worker().write(now, &context(now), &delete, || 2).unwrap();
-    driver.node.worker().handle_space(true);
+    driver.node.worker().handle_room(1 << 20);
     driver.node.worker().write(now, &context(now), &put(1), || 3).unwrap();
     driver.node.settle().unwrap();
     let answers: Vec<_> =

@@ -32,8 +32,8 @@ pub enum Reply {
     PreconditionFailed {
         /// What stands (0: absent).
         current: Version,
-        /// Position of the operation, from 0.
-        operation: usize,
+        /// In an atomic batch: position of the operation, from 0.
+        operation: Option<usize>,
     },
     /// The identity was used for something else before.
     Mismatch,

@@ -24,7 +24,7 @@ impl Machine {
             };
             return Ok(match self.operation(engine, at, operation, effects)? {
                 Ok(done) => Reply::Done(done),
-                Err(current) => Reply::PreconditionFailed { current, operation: 0 },
+                Err(current) => Reply::PreconditionFailed { current, operation: None },
             });
         }
         let savepoint = self.staged.savepoint();
@@ -39,7 +39,7 @@ impl Machine {
                     if let Some(effects) = effects {
                         effects.truncate(effects_before);
                     }
-                    return Ok(Reply::PreconditionFailed { current, operation: position });
+                    return Ok(Reply::PreconditionFailed { current, operation: Some(position) });
                 }
             }
         }

@@ -54,7 +54,7 @@ fn every_condition_holds_where_it_should_and_nowhere_else() {
             let expected = if holds {
                 done_put(current.0 + 1)
             } else {
-                Reply::PreconditionFailed { current, operation: 0 }
+                Reply::PreconditionFailed { current, operation: None }
             };
             assert_eq!(
                 bench.run(put_if("a", "new", condition.clone())),
@@ -110,7 +110,10 @@ fn a_failed_atomic_batch_leaves_no_trace() {
         payload.operations(Default::default(), &CommandIdentity::None, true, &batch);
         payload.operations(Default::default(), &CommandIdentity::None, false, &[get("{t}a")]);
     });
-    assert_eq!(answers[1].reply, Reply::PreconditionFailed { current: Version(0), operation: 3 });
+    assert_eq!(
+        answers[1].reply,
+        Reply::PreconditionFailed { current: Version(0), operation: Some(3) }
+    );
     assert!(matches!(&answers[2].reply, Reply::Done(Done::Got(Some(found))) if found.value == "2"));
     assert_eq!(bench.value("{t}b"), None);
     assert_eq!(bench.effects.len(), effects + 1, "only the put that came before");
@@ -149,7 +152,7 @@ fn a_keyed_write_happens_once_and_its_answer_is_repeated() {
 #[test]
 fn a_failed_condition_is_remembered() {
     let mut bench = Bench::new();
-    let failed = Reply::PreconditionFailed { current: Version(0), operation: 0 };
+    let failed = Reply::PreconditionFailed { current: Version(0), operation: None };
     let write = [put_if("a", "1", Condition::Exists)];
     assert_eq!(bench.command(&idempotent("k"), false, &write).reply, failed);
     bench.run(put("a", "0"));

@@ -3,7 +3,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Seeds in a full campaign, or a few.
-#[allow(clippy::disallowed_methods)] // tests are told their extent by the environment
 pub(crate) fn run(name: &str, few: u64, full: u64, mut one: impl FnMut(u64)) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let all = std::env::var("RINGFORT_CAMPAIGN").is_ok_and(|extent| extent == "full");

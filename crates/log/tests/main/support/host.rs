@@ -20,6 +20,13 @@ pub(crate) struct Said {
     pub(crate) failed: Option<DiskError>,
 }
 
+/// A log that could not be started, and its disk.
+#[derive(Debug)]
+pub(crate) struct Down {
+    pub(crate) disk: Box<SimDisk>,
+    pub(crate) error: LogError,
+}
+
 /// A log that runs.
 pub(crate) struct Host {
     pub(crate) disk: SimDisk,
@@ -29,22 +36,18 @@ pub(crate) struct Host {
 
 impl Host {
     /// Starts a log on what is on a disk.
-    pub(crate) fn start(
-        disk: SimDisk,
-        options: LogOptions,
-    ) -> Result<(Self, RecoveredLog), (SimDisk, LogError)> {
+    pub(crate) fn start(disk: SimDisk, options: LogOptions) -> Result<(Self, RecoveredLog), Down> {
         let mut disk = disk;
         let now = Monotonic(1_000_000_000);
         match ringfort_log::recover(&mut disk, options, now) {
             Ok((log, recovered)) => Ok((Self { disk, log, now }, recovered)),
-            Err(error) => Err((disk, error)),
+            Err(error) => Err(Down { disk: Box::new(disk), error }),
         }
     }
 
     /// Starts a log on an empty disk.
     pub(crate) fn fresh(seed: u64, options: LogOptions) -> Self {
-        let (host, recovered) =
-            Self::start(SimDisk::new(seed), options).map_err(|(_, e)| e).unwrap();
+        let (host, recovered) = Self::start(SimDisk::new(seed), options).unwrap();
         assert!(recovered.groups.is_empty() && recovered.findings.is_empty());
         host
     }

@@ -57,10 +57,10 @@ impl Model {
                     self.changes.push_back(Change::Create(*group, *replica));
                 }
                 GroupWrite::Append { group, hard_state, entries } => {
-                    let hard_state = hard_state.map(|state| Change::HardState(*group, state));
-                    self.changes.extend(hard_state);
                     let entries = entries.iter().cloned();
                     self.changes.extend(entries.map(|entry| Change::Entry(*group, entry)));
+                    let hard_state = hard_state.map(|state| Change::HardState(*group, state));
+                    self.changes.extend(hard_state);
                 }
                 GroupWrite::Rebase { group, base } => {
                     self.changes.push_back(Change::Rebase(*group, *base));
@@ -135,12 +135,15 @@ pub(crate) fn plain(recovered: &RecoveredLog) -> Groups {
     groups.collect()
 }
 
-/// Equal, but for commit indexes of which the entries did not make it.
+/// Equal, but for a term of which the entries made it and the hard state did not.
 fn same(groups: &Groups, found: &Groups) -> bool {
     groups.len() == found.len()
         && groups.iter().zip(found).all(|((id, group), (found_id, found))| {
-            let commit = group.hard_state.commit.min(group.last());
-            let hard_state = HardState { commit, ..group.hard_state };
+            let newest = group.entries.last().map(|entry| entry.term);
+            let hard_state = match newest.filter(|term| *term > group.hard_state.term) {
+                Some(term) => HardState { term, vote: None, ..group.hard_state },
+                None => group.hard_state,
+            };
             id == found_id
                 && group.replica == found.replica
                 && hard_state == found.hard_state

@@ -123,7 +123,7 @@ impl Trace {
             .map(|at| Entry { term, index: Index(first.0 + at), payload: self.payload() })
             .collect();
         let last = entries.last().map_or(group.last(), |entry| entry.index);
-        let with_state = self.random.one_in(3);
+        let with_state = term > group.hard_state.term || self.random.one_in(3);
         let hard_state = with_state.then(|| HardState {
             term,
             vote: self.random.one_in(2).then_some(ReplicaId(1 + self.random.below(5))),

@@ -94,6 +94,11 @@ impl Chain {
         segment.live_bytes -= bytes;
     }
 
+    #[cfg(test)]
+    pub(crate) fn get(&self, id: SegmentId) -> &Segment {
+        self.segments.iter().find(|segment| segment.id == id).unwrap()
+    }
+
     fn segment(&mut self, id: SegmentId) -> &mut Segment {
         let last = self.segments.len() - 1;
         let at = if self.segments[last].id == id {

@@ -69,7 +69,7 @@ pub struct FileLog {
     /// Number of the next batch.
     sequence: u64,
     pending: Pending,
-    /// Since when the oldest pending submission waits.
+    /// Since when pending submissions wait though the disk is free.
     waiting_since: Monotonic,
     /// Submissions whose last record is in the batch being filled.
     ended: Vec<(SourceId, SubmissionId)>,
@@ -228,6 +228,8 @@ impl FileLog {
         if flight.operations > 0 {
             self.pacing.observe(flight.operations, self.pending.operations(), took);
         }
+        // From here on the next batch could start: only what it waits from now on is of its own choice.
+        self.waiting_since = now;
         self.ended = flight.ended;
         self.tell_durable();
         while let Some(segment) = self.chain.pop_before(header.oldest) {

@@ -4,6 +4,9 @@
 //! - Indexes run without gaps from the one after the base to `last`; term runs and homes cover exactly these.
 //! - What a home counts is counted in its segment of the [`Chain`], and nowhere else.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 
 use ringfort_types::{Index, Term};

@@ -37,7 +37,7 @@ impl Pacing {
         self.company = self.company - self.company / SMOOTHING + operations + waiting;
     }
 
-    /// When a batch should start, of which `waiting` operations have waited since `since` at the longest.
+    /// When a batch of `waiting` operations should start that could have started at `since`.
     pub(crate) fn due(&self, waiting: u64, since: Monotonic) -> Monotonic {
         let company = self.company / SMOOTHING;
         let enough = waiting <= FEW_OPERATIONS || waiting * 4 >= company * 3;

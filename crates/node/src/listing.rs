@@ -115,7 +115,7 @@ mod tests {
         let shards: Vec<ShardId> = (0..7).map(ShardId).collect();
         let all: Vec<String> = (0..500).map(|n| format!("{n:04}")).collect();
         // Deliberately uneven: shard 0 holds half of all.
-        let of = |n: usize| if n % 2 == 0 { 0 } else { n % 7 };
+        let of = |n: usize| if n.is_multiple_of(2) { 0 } else { n % 7 };
         for (limit, bytes_max) in [(1, 1000), (3, 1000), (100, 1000), (1000, 100_000), (50, 12)] {
             let mut seen = Vec::new();
             let mut after = None;

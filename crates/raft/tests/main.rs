@@ -1,5 +1,7 @@
 //! The host contract, as a group of one keeps it.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
 use std::time::Duration;
 
 use bytes::Bytes;

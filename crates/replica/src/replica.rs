@@ -311,6 +311,14 @@ impl Replica {
         read::get(engine, self.group, NamespaceId::default(), key, self.clock.now(now))
     }
 
+    /// Bytes of a key's value as it is applied; 0 if it is absent or cannot be read.
+    #[must_use]
+    pub fn value_bytes(&self, engine: &dyn StorageEngine, key: &Key) -> usize {
+        let data_key = layout::data_key(NamespaceId::default(), key.as_bytes());
+        let stored = engine.get(self.group, &data_key).ok().flatten();
+        stored.map_or(0, |stored| stored.len())
+    }
+
     /// Lists keys from what is applied.
     ///
     /// # Errors

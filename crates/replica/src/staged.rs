@@ -130,7 +130,7 @@ impl Staged {
     }
 
     /// Takes back what was staged since the savepoint.
-    pub(crate) fn rollback(&mut self, savepoint: Savepoint) {
+    pub(crate) fn rollback(&mut self, savepoint: &Savepoint) {
         for operation in self.operations.drain(savepoint.0..) {
             self.positions.remove(key_of(&operation));
         }

@@ -15,7 +15,9 @@ pub(crate) type Node = Server;
 /// # Errors
 /// What keeps it from serving, and what to do about it.
 pub(crate) fn start(settings: &Settings) -> Result<Node, StartError> {
-    Server::start(&options(settings))
+    let node = Server::start(&options(settings))?;
+    crate::allocator::give_back();
+    Ok(node)
 }
 
 fn options(settings: &Settings) -> ServerOptions {

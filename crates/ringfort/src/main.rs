@@ -10,6 +10,7 @@
 //!
 //! Exit codes are part of the outside contract; [`exit::Exit`] names them, and every command ends with one.
 
+mod allocator;
 mod arguments;
 mod commands;
 mod config;
@@ -17,9 +18,6 @@ mod exit;
 mod host;
 mod logging;
 mod output;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
     let arguments = <arguments::Arguments as clap::Parser>::parse();

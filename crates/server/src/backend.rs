@@ -101,26 +101,17 @@ impl NodeBackend {
             .collect();
         let context = context.clone();
         let started = self.host.on_worker(owner, move |worker| {
-            let mut written = std::collections::BTreeSet::new();
-            let mut started = Vec::with_capacity(operations.len());
-            for (position, operation) in &operations {
-                let shard = worker.shard_of(operation.key());
-                let ordered = written.contains(&shard);
-                if operation.is_write() {
-                    written.insert(shard);
-                }
+            let mut receivers = Vec::with_capacity(operations.len());
+            let waiter = || {
                 let (sender, receiver) = oneshot::channel();
-                let now = worker.batch_operation(
-                    context.arrived,
-                    &context,
-                    &identity,
-                    (*position, operation),
-                    ordered,
-                    || sender,
-                );
-                started.push(now.map_or(Started::Waiting(receiver), Started::Done));
-            }
-            started
+                receivers.push(receiver);
+                sender
+            };
+            let answers = worker.batch(context.arrived, &context, &identity, &operations, waiter);
+            let started = |(receiver, answer): (_, Option<Response>)| {
+                answer.map_or(Started::Waiting(receiver), Started::Done)
+            };
+            receivers.into_iter().zip(answers).map(started).collect::<Vec<_>>()
         });
         match started.await {
             Ok(started) => positions

@@ -33,7 +33,7 @@ impl FileDisk {
                 self.remember(file, created);
             }
             DiskOperation::WriteAt { file, offset, bytes } => {
-                self.file(file)?.write_all_at(bytes, *offset)?
+                self.file(file)?.write_all_at(bytes, *offset)?;
             }
             DiskOperation::Read { file, offset, len } => {
                 return Ok(DiskAnswer::Read(read_at(&*self.file(file)?, *offset, *len)?));

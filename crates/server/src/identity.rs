@@ -119,13 +119,13 @@ impl Identity {
         let mut text = serde_json::to_vec_pretty(self).map_err(IdentityError::Damaged)?;
         text.push(b'\n');
         if disk.list()?.iter().any(|(name, _)| *name == new) {
-            run(disk, DiskOperation::Delete(new.clone()))?;
+            run(disk, &DiskOperation::Delete(new.clone()))?;
         }
-        run(disk, DiskOperation::Create(new.clone()))?;
-        run(disk, DiskOperation::WriteAt { file: new.clone(), offset: 0, bytes: text.into() })?;
-        run(disk, DiskOperation::SyncData(new.clone()))?;
-        run(disk, DiskOperation::Rename { from: new, to: file })?;
-        run(disk, DiskOperation::SyncDirectory)
+        run(disk, &DiskOperation::Create(new.clone()))?;
+        run(disk, &DiskOperation::WriteAt { file: new.clone(), offset: 0, bytes: text.into() })?;
+        run(disk, &DiskOperation::SyncData(new.clone()))?;
+        run(disk, &DiskOperation::Rename { from: new, to: file })?;
+        run(disk, &DiskOperation::SyncDirectory)
     }
 
     pub(crate) fn node(&self) -> Result<NodeId, IdentityError> {
@@ -141,8 +141,8 @@ impl Identity {
     }
 }
 
-fn run(disk: &mut dyn Disk, operation: DiskOperation) -> Result<(), IdentityError> {
-    let answer = disk.execute(&operation)?;
+fn run(disk: &mut dyn Disk, operation: &DiskOperation) -> Result<(), IdentityError> {
+    let answer = disk.execute(operation)?;
     debug_assert_eq!(answer, DiskAnswer::Done);
     Ok(())
 }

@@ -149,7 +149,7 @@ impl<L: LogListener> LogThread<L> {
         match event {
             LogEvent::Durable { source, id } => self.listener.tell(source, LogOutput::Durable(id)),
             LogEvent::WantRebase { groups } => {
-                self.listener.tell_all(&LogOutput::WantRebase(groups))
+                self.listener.tell_all(&LogOutput::WantRebase(groups));
             }
             LogEvent::Failed(error) => fatal::disk_failed(&error),
         }

@@ -309,6 +309,7 @@ fn prepare(options: &ServerOptions, client: SocketAddr) -> Result<Prepared, Star
             shards: identity.shards,
             requests_max: options.inflight_requests,
             retry_bytes_max: options.idempotency_bytes as u64,
+            answer_bytes_max: sizes.limits.request_bytes_max,
             payload_bytes_target: sizes.payload_target,
         },
         tick: GROUP_TICK,

@@ -223,7 +223,7 @@ impl Host {
                 match input {
                     WorkerInput::Log(LogOutput::Durable(id)) => worker.handle_durable(id),
                     WorkerInput::Log(LogOutput::WantRebase(groups)) => {
-                        worker.handle_want_rebase(&groups)
+                        worker.handle_want_rebase(&groups);
                     }
                     WorkerInput::Disk(completion) => {
                         if let Err(error) = worker.handle_disk(completion) {

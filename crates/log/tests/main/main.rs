@@ -5,8 +5,10 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)] // tests panic, and read fixtures and the environment
 
-mod behaviour;
+mod batches;
 mod crash;
 mod fixtures;
 mod flips;
+mod space;
+mod start;
 mod support;

@@ -5,14 +5,14 @@ use ringfort_log::{Base, GroupWrite};
 use ringfort_replica::Output;
 use ringfort_types::GroupId;
 
-use super::{Worker, open_shard};
+use super::{Worker, open_shard_mut};
 use crate::checkpoint::next_generation;
 
 impl<W> Worker<W> {
     pub(super) fn start_flush(&mut self) {
         while let Some(group) = self.checkpoints.next() {
             let Some(shard) = group.shard() else { continue };
-            let Ok(open) = open_shard(&mut self.slots, shard) else {
+            let Ok(open) = open_shard_mut(&mut self.slots, shard) else {
                 self.checkpoints.finish(true);
                 continue;
             };
@@ -50,7 +50,7 @@ impl<W> Worker<W> {
     pub(super) fn handle_rebased(&mut self, group: GroupId, base: Base) {
         self.checkpoints.finish(true);
         let Some(shard) = group.shard() else { return };
-        let Ok(open) = open_shard(&mut self.slots, shard) else {
+        let Ok(open) = open_shard_mut(&mut self.slots, shard) else {
             return;
         };
         let before = open.replica.status().base;

@@ -16,6 +16,7 @@ use ringfort_types::{Code, GroupId, Key, Refusal, ReplicaId, ShardId};
 use crate::checkpoint::Checkpoints;
 use crate::pending::{Pending, Replied, Response};
 
+mod batch;
 mod flush;
 mod requests;
 mod status;
@@ -32,6 +33,8 @@ pub struct WorkerConfig {
     pub requests_max: usize,
     /// Bytes of remembered answers per shard at most; keyed writes beyond are refused as `overloaded`.
     pub retry_bytes_max: u64,
+    /// Bytes of values that the answer to one batch may hold.
+    pub answer_bytes_max: usize,
     /// An entry that has grown to this size, in bytes, takes no further command.
     pub payload_bytes_target: usize,
 }
@@ -92,7 +95,7 @@ pub struct WorkerStats {
 }
 
 enum Slot {
-    Open(OpenShard),
+    Open(Box<OpenShard>),
     Closed { replica: ReplicaId, reason: String },
 }
 
@@ -163,7 +166,7 @@ impl<W> Worker<W> {
     pub(crate) fn add_shard(&mut self, shard: ShardId, replica: Replica, generation: Generation) {
         let open =
             OpenShard { replica, last_generation: generation, flushing_log_bytes: 0, dirty: false };
-        self.set_slot(shard, Slot::Open(open));
+        self.set_slot(shard, Slot::Open(Box::new(open)));
         self.mark_dirty(shard);
     }
 
@@ -179,7 +182,7 @@ impl<W> Worker<W> {
     }
 
     fn mark_dirty(&mut self, shard: ShardId) {
-        if let Ok(open) = open_shard(&mut self.slots, shard)
+        if let Ok(open) = open_shard_mut(&mut self.slots, shard)
             && !open.dirty
         {
             open.dirty = true;
@@ -203,11 +206,24 @@ impl<W> Worker<W> {
     }
 }
 
-fn open_shard(slots: &mut [Option<Slot>], shard: ShardId) -> Result<&mut OpenShard, Refusal> {
+fn open_shard_mut(slots: &mut [Option<Slot>], shard: ShardId) -> Result<&mut OpenShard, Refusal> {
     match slots.get_mut(shard.0 as usize) {
         Some(Some(Slot::Open(open))) => Ok(open),
-        Some(Some(Slot::Closed { reason, .. })) => Err(closed(shard, reason)),
-        _ => Err(Refusal::new(Code::Unavailable, format!("shard {shard} is not on this worker"))),
+        slot => Err(not_open(shard, slot.and_then(|slot| slot.as_ref()))),
+    }
+}
+
+fn open_shard(slots: &[Option<Slot>], shard: ShardId) -> Result<&OpenShard, Refusal> {
+    match slots.get(shard.0 as usize) {
+        Some(Some(Slot::Open(open))) => Ok(open),
+        slot => Err(not_open(shard, slot.and_then(Option::as_ref))),
+    }
+}
+
+fn not_open(shard: ShardId, slot: Option<&Slot>) -> Refusal {
+    match slot {
+        Some(Slot::Closed { reason, .. }) => closed(shard, reason),
+        _ => Refusal::new(Code::Unavailable, format!("shard {shard} is not on this worker")),
     }
 }
 

@@ -4,14 +4,12 @@ use std::borrow::Cow;
 
 use ringfort_replica::command::{CommandIdentity, POSITION_SINGLE};
 use ringfort_replica::{ListQuery, Reading};
-use ringfort_types::request::{
-    Batch, Consistency, Context, Done, Found, Get, Identity, List, Operation, Page, Write,
-};
+use ringfort_types::request::{Consistency, Context, Found, Get, List, Operation, Page, Write};
 use ringfort_types::{Code, Key, Monotonic, NamespaceId, Refusal, ShardId, shard_of_token};
 
-use super::{GetAnswer, Worker, open_shard, replied};
+use super::{GetAnswer, Worker, open_shard_mut};
 use crate::listing::{self, PageBounds};
-use crate::pending::{Kind, Response};
+use crate::pending::Kind;
 use crate::space::growth;
 
 impl<W> Worker<W> {
@@ -30,7 +28,7 @@ impl<W> Worker<W> {
         waiter: impl FnOnce() -> W,
     ) -> GetAnswer {
         let shard = self.shard_of(&get.key);
-        let open = match open_shard(&mut self.slots, shard) {
+        let open = match open_shard_mut(&mut self.slots, shard) {
             Ok(open) => open,
             Err(refusal) => return GetAnswer::Now(Err(refusal)),
         };
@@ -79,7 +77,7 @@ impl<W> Worker<W> {
         if self.pending.len() >= self.config.requests_max {
             return GetAnswer::Now(Err(self.overloaded(false)));
         }
-        match open_shard(&mut self.slots, shard) {
+        match open_shard_mut(&mut self.slots, shard) {
             Ok(open) if open.replica.leads() => {
                 let ticket = self.pending.insert(context.deadline, Kind::Read, waiter());
                 open.replica.enqueue_read(ticket);
@@ -112,57 +110,8 @@ impl<W> Worker<W> {
         self.enqueue(now, context, shard, &identity, false, operations, Kind::Write, waiter)
     }
 
-    /// Executes an atomic batch, whose keys share one shard; the answer comes under the waiter.
-    ///
-    /// # Errors
-    /// The batch was refused, and never happens.
-    pub fn atomic(
-        &mut self,
-        now: Monotonic,
-        context: &Context,
-        batch: &Batch,
-        waiter: impl FnOnce() -> W,
-    ) -> Result<(), Refusal> {
-        let Some(first) = batch.operations.first() else {
-            return Err(Refusal::not_applied(Code::InvalidArgument, "the batch has no operation"));
-        };
-        let shard = self.shard_of(first.key());
-        let identity = CommandIdentity::of(&batch.identity, context.principal.as_str(), 0);
-        self.enqueue(now, context, shard, &identity, true, &batch.operations, Kind::Write, waiter)
-    }
-
-    /// Executes one operation of a batch that is not atomic. A get is `ordered` where an earlier operation of the batch
-    /// writes to the same shard: it then goes through the log behind it.
-    pub fn batch_operation(
-        &mut self,
-        now: Monotonic,
-        context: &Context,
-        identity: &Identity,
-        (position, operation): (u16, &Operation),
-        ordered: bool,
-        waiter: impl FnOnce() -> W,
-    ) -> Option<Response> {
-        let shard = self.shard_of(operation.key());
-        if let Operation::Get { key } = operation
-            && !ordered
-        {
-            let get = Get { key: key.clone(), consistency: Consistency::Linearizable };
-            return match self.get(now, context, &get, waiter) {
-                GetAnswer::Now(result) => Some(result.map(|found| replied(Done::Got(found)))),
-                GetAnswer::Later => None,
-            };
-        }
-        let (identity, kind) = if operation.is_write() {
-            (CommandIdentity::of(identity, context.principal.as_str(), position), Kind::Write)
-        } else {
-            (CommandIdentity::None, Kind::Read)
-        };
-        let operations = std::slice::from_ref(operation);
-        self.enqueue(now, context, shard, &identity, false, operations, kind, waiter).err().map(Err)
-    }
-
     #[expect(clippy::too_many_arguments, reason = "the one funnel that all commands go through")]
-    fn enqueue(
+    pub(super) fn enqueue(
         &mut self,
         now: Monotonic,
         context: &Context,
@@ -181,7 +130,7 @@ impl<W> Worker<W> {
             let detail = "the disk is full up to its reserve; deletes and reads go on";
             return Err(refused(kind, Code::StorageFull, detail));
         }
-        let open = open_shard(&mut self.slots, shard)
+        let open = open_shard_mut(&mut self.slots, shard)
             .map_err(|refusal| refused(kind, refusal.code, refusal.detail))?;
         if *identity != CommandIdentity::None
             && open.replica.retry_bytes() >= self.config.retry_bytes_max
@@ -216,7 +165,7 @@ impl<W> Worker<W> {
     /// A shard cannot be read: a listing without it would not be true.
     pub fn list(&mut self, now: Monotonic, list: &List) -> Result<Page, Refusal> {
         for shard in &self.mine {
-            let open = open_shard(&mut self.slots, *shard)?;
+            let open = open_shard_mut(&mut self.slots, *shard)?;
             if !open.replica.can_read_now() {
                 return Err(Refusal::new(
                     Code::Unavailable,
@@ -238,7 +187,7 @@ impl<W> Worker<W> {
                     bytes_max: list.bytes_max,
                     keys_only: list.keys_only,
                 };
-                let open = open_shard(slots, shard).map_err(|refusal| (shard, Err(refusal)))?;
+                let open = open_shard_mut(slots, shard).map_err(|refusal| (shard, Err(refusal)))?;
                 open.replica.list(engine, now, &query).map_err(|error| (shard, Ok(error)))
             });
         page.map_err(|(shard, error)| match error {

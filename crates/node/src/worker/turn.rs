@@ -7,7 +7,7 @@ use ringfort_replica::{Output, Reading, Ticket};
 use ringfort_types::request::Done;
 use ringfort_types::{GroupId, Monotonic};
 
-use super::{Slot, UnderWay, Worker, WorkerError, open_shard, replied};
+use super::{Slot, UnderWay, Worker, WorkerError, open_shard_mut, replied};
 use crate::pending::{Response, response};
 
 impl<W> Worker<W> {
@@ -16,7 +16,7 @@ impl<W> Worker<W> {
         while let Some(done) = self.under_way.pop_front_if(|under_way| under_way.id <= id) {
             for (group, persist) in done.persists {
                 if let Some(shard) = group.shard()
-                    && let Ok(open) = open_shard(&mut self.slots, shard)
+                    && let Ok(open) = open_shard_mut(&mut self.slots, shard)
                 {
                     open.replica.handle_persisted(persist);
                     self.mark_dirty(shard);
@@ -36,7 +36,7 @@ impl<W> Worker<W> {
         self.reads.retain(|ticket, _| self.pending.contains(*ticket));
         for position in 0..self.mine.len() {
             let shard = self.mine[position];
-            let Ok(open) = open_shard(&mut self.slots, shard) else {
+            let Ok(open) = open_shard_mut(&mut self.slots, shard) else {
                 continue;
             };
             let result = open.replica.handle_tick(self.engine.as_ref(), now);
@@ -82,7 +82,7 @@ impl<W> Worker<W> {
     pub fn poll(&mut self, now: Monotonic) {
         let mut out = Output::default();
         for shard in std::mem::take(&mut self.dirty) {
-            let Ok(open) = open_shard(&mut self.slots, shard) else {
+            let Ok(open) = open_shard_mut(&mut self.slots, shard) else {
                 continue;
             };
             open.dirty = false;
@@ -140,7 +140,7 @@ impl<W> Worker<W> {
         let Some(waiter) = self.pending.take(ticket) else {
             return;
         };
-        let result = match open_shard(&mut self.slots, shard) {
+        let result = match open_shard_mut(&mut self.slots, shard) {
             Ok(open) => open.replica.get(self.engine.as_ref(), now, &key),
             Err(refusal) => return self.responses.push_back((waiter, Err(refusal))),
         };

@@ -108,3 +108,25 @@ fn too_many_requests_are_refused_early() {
     driver.node.settle().unwrap();
     assert_eq!(driver.node.answers.len(), 10_000);
 }
+
+#[test]
+fn the_values_that_one_batch_reads_are_bounded() {
+    let mut driver = Driver::new(6);
+    let now = driver.node.now;
+    let large = Operation::Put {
+        key: key(1),
+        value: vec![7; 60_000].into(),
+        ttl: None,
+        condition: Condition::Always,
+    };
+    let large = Write { operation: large, identity: Identity::None };
+    driver.node.worker().write(now, &context(now), &large, || 1).unwrap();
+    driver.node.settle().unwrap();
+    let gets: Vec<_> =
+        (0..1000).map(|position| (position, Operation::Get { key: key(1) })).collect();
+    let answers = driver.node.worker().batch(now, &context(now), &Identity::None, &gets, || 2);
+    let served = answers.iter().filter(|answer| matches!(answer, Some(Ok(_)))).count();
+    assert_eq!(served, (16 << 20) / 60_009, "values and their heads up to 16 MiB");
+    let refused = answers.into_iter().flatten().filter_map(Result::err);
+    assert!(refused.map(|refusal| refusal.code).all(|code| code == Code::TooLarge));
+}

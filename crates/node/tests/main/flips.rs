@@ -75,7 +75,7 @@ fn flip(driver: &mut Driver, disk: &SimDisk, prefix: &str, story: &str, counts: 
     let mut closed = 0;
     for shard in (0..SHARDS).map(ShardId) {
         match after.state(shard) {
-            Ok(found) => after.settle_on(shard, found, &story),
+            Ok(found) => after.settle_on(shard, &found, &story),
             Err(why) => {
                 assert!(why.contains("closed"), "{story}: shard {shard}: {why}");
                 closed += 1;

@@ -1,5 +1,9 @@
 //! A whole node on a simulated disk.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+#![expect(clippy::cast_possible_truncation, reason = "small numbers of the tests' own")]
+#![expect(clippy::disallowed_methods, reason = "tests take their size from the environment")]
+
 mod behaviour;
 mod flips;
 mod power;

@@ -192,7 +192,7 @@ impl Driver {
         for shard in (0..SHARDS).map(ShardId) {
             let found =
                 self.state(shard).unwrap_or_else(|why| panic!("{story}: shard {shard}: {why}"));
-            self.settle_on(shard, found, story);
+            self.settle_on(shard, &found, story);
         }
     }
 
@@ -200,13 +200,13 @@ impl Driver {
     pub(crate) fn settle_on(
         &mut self,
         shard: ShardId,
-        found: BTreeMap<Key, (u64, Bytes)>,
+        found: &BTreeMap<Key, (u64, Bytes)>,
         story: &str,
     ) {
         let history = self.histories.get_mut(&shard).unwrap();
         let states = history.states();
         let mut bases: Vec<_> =
-            states.iter().filter(|state| state.keys == found).cloned().collect();
+            states.iter().filter(|state| state.keys == *found).cloned().collect();
         bases.dedup();
         if bases.is_empty() {
             let short = |state: &BTreeMap<Key, (u64, Bytes)>| {
@@ -218,7 +218,7 @@ impl Driver {
             let (acknowledged, writes) = (history.acknowledged, history.writes.len());
             let last = short(&states[states.len() - 1].keys);
             let first = short(&states[0].keys);
-            let found = short(&found);
+            let found = short(found);
             panic!(
                 "{story}: {shard} holds no state after {acknowledged} to {writes} of its writes:\n{found}\nnot {first}\n... {last}"
             );
@@ -238,7 +238,7 @@ impl Driver {
             let get = Get { key: key.clone(), consistency: Consistency::Linearizable };
             match self.node.worker().get(now, &context(now), &get, || 0) {
                 GetAnswer::Now(Ok(Some(found))) => {
-                    drop(keys.insert(key, (found.version.0, found.value)))
+                    drop(keys.insert(key, (found.version.0, found.value)));
                 }
                 GetAnswer::Now(Ok(None)) => {}
                 GetAnswer::Now(Err(refusal)) => return Err(refusal.to_string()),

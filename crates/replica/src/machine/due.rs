@@ -25,7 +25,7 @@ impl Machine {
         engine.scan(self.group, range, &mut |key, value| {
             match (layout::parse_expiry_key(key), value.try_into()) {
                 (Some((_, data_key)), Ok(version)) => {
-                    due.push((data_key, Version(u64::from_le_bytes(version))))
+                    due.push((data_key, Version(u64::from_le_bytes(version))));
                 }
                 _ => malformed = true,
             }

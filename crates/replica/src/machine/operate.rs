@@ -34,7 +34,7 @@ impl Machine {
             match self.operation(engine, at, operation, effects)? {
                 Ok(done) => all.push(done),
                 Err(current) => {
-                    self.staged.rollback(savepoint);
+                    self.staged.rollback(&savepoint);
                     self.meta = meta;
                     if let Some(effects) = effects {
                         effects.truncate(effects_before);

@@ -225,7 +225,7 @@ fn forgetting_goes_on_where_one_entry_could_not_finish() {
 }
 
 fn open_session(bench: &mut Bench) -> SessionId {
-    match bench.entry(|payload| payload.open_session()).remove(0).reply {
+    match bench.entry(ringfort_replica::command::PayloadBuilder::open_session).remove(0).reply {
         Reply::SessionOpened(session) => session,
         other => panic!("{other:?}"),
     }

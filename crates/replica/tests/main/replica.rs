@@ -240,5 +240,5 @@ fn a_listing_is_bounded_and_in_order() {
     );
     assert_eq!(list(&ListQuery { limit: 2, ..all.clone() }), ["a", "aa"]);
     assert_eq!(list(&ListQuery { bytes_max: 1, ..all }), ["a"], "one item at least");
-    assert_eq!(host.engine.blocks(), false);
+    assert!(!host.engine.blocks());
 }

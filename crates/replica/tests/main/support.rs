@@ -7,31 +7,31 @@ use ringfort_replica::{Answer, Applying, Effect, Machine, Reply};
 use ringfort_types::request::{Condition, Done, Operation};
 use ringfort_types::{Applied, Entry, GroupId, Index, Key, NamespaceId, ShardTime, Term, Version};
 
-pub const GROUP: GroupId = GroupId(1);
+pub(crate) const GROUP: GroupId = GroupId(1);
 
-pub struct Bench {
-    pub engine: MemoryEngine,
-    pub machine: Machine,
-    pub now: ShardTime,
-    pub effects: Vec<Effect>,
-    pub index: u64,
+pub(crate) struct Bench {
+    pub(crate) engine: MemoryEngine,
+    pub(crate) machine: Machine,
+    pub(crate) now: ShardTime,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) index: u64,
 }
 
-pub fn engine() -> MemoryEngine {
+pub(crate) fn engine() -> MemoryEngine {
     let mut engine = MemoryEngine::new(MemoryOptions { hash_seed: 1 });
     engine.create(GROUP).unwrap();
     engine
 }
 
 impl Bench {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let engine = engine();
         let machine = Machine::open(&engine, GROUP, 1).unwrap();
         Self { engine, machine, now: ShardTime(1000), effects: Vec::new(), index: 0 }
     }
 
     /// Applies one entry with everything that `fill` puts into it.
-    pub fn entry(&mut self, fill: impl FnOnce(&mut PayloadBuilder)) -> Vec<Answer> {
+    pub(crate) fn entry(&mut self, fill: impl FnOnce(&mut PayloadBuilder)) -> Vec<Answer> {
         let mut payload = PayloadBuilder::new();
         fill(&mut payload);
         self.index += 1;
@@ -48,25 +48,25 @@ impl Bench {
     }
 
     /// Applies one command.
-    pub fn command(
+    pub(crate) fn command(
         &mut self,
         identity: &CommandIdentity,
         atomic: bool,
         operations: &[Operation],
     ) -> Answer {
         let mut answers = self.entry(|payload| {
-            payload.operations(NamespaceId::default(), identity, atomic, operations)
+            payload.operations(NamespaceId::default(), identity, atomic, operations);
         });
         assert_eq!(answers.len(), 1);
         answers.remove(0)
     }
 
     /// Applies one operation without identity.
-    pub fn run(&mut self, operation: Operation) -> Reply {
+    pub(crate) fn run(&mut self, operation: Operation) -> Reply {
         self.command(&CommandIdentity::None, false, &[operation]).reply
     }
 
-    pub fn value(&mut self, key: &str) -> Option<(Version, Bytes)> {
+    pub(crate) fn value(&mut self, key: &str) -> Option<(Version, Bytes)> {
         match self.run(Operation::Get { key: self::key(key) }) {
             Reply::Done(Done::Got(found)) => found.map(|found| (found.version, found.value)),
             other => panic!("{other:?}"),
@@ -74,27 +74,27 @@ impl Bench {
     }
 }
 
-pub fn key(text: &str) -> Key {
+pub(crate) fn key(text: &str) -> Key {
     Key::new(text.to_owned()).unwrap()
 }
 
-pub fn put(name: &str, value: &str) -> Operation {
+pub(crate) fn put(name: &str, value: &str) -> Operation {
     put_if(name, value, Condition::Always)
 }
 
-pub fn put_if(name: &str, value: &str, condition: Condition) -> Operation {
+pub(crate) fn put_if(name: &str, value: &str, condition: Condition) -> Operation {
     Operation::Put { key: key(name), value: Bytes::from(value.to_owned()), ttl: None, condition }
 }
 
-pub fn delete(name: &str) -> Operation {
+pub(crate) fn delete(name: &str) -> Operation {
     Operation::Delete { key: key(name), condition: Condition::Always }
 }
 
-pub fn get(name: &str) -> Operation {
+pub(crate) fn get(name: &str) -> Operation {
     Operation::Get { key: key(name) }
 }
 
-pub fn idempotent(name: &'static str) -> CommandIdentity {
+pub(crate) fn idempotent(name: &'static str) -> CommandIdentity {
     CommandIdentity::Key {
         principal: Bytes::from_static(b"ann"),
         key: Bytes::from_static(name.as_bytes()),
@@ -102,6 +102,6 @@ pub fn idempotent(name: &'static str) -> CommandIdentity {
     }
 }
 
-pub fn done_put(version: u64) -> Reply {
+pub(crate) fn done_put(version: u64) -> Reply {
     Reply::Done(Done::Put(Version(version)))
 }

@@ -152,7 +152,7 @@ pub enum EngineError {
     /// A flush of the store is under way: wait for its end.
     #[error("a flush of group {0} is under way")]
     FlushUnderWay(GroupId),
-    /// What the disk holds is damaged. The store is not opened; others are not affected.
+    /// What the disk holds is damaged, or cannot be read. The store is not opened; others are not affected.
     #[error("{file} is damaged at offset {offset}: {reason}")]
     Damaged {
         /// The file.

@@ -46,6 +46,11 @@ impl Chain {
         self.segments.back().expect("a chain has an active segment")
     }
 
+    /// The active segment's file was made with so many bytes.
+    pub(crate) fn set_active_capacity(&mut self, capacity: u64) {
+        self.segments.back_mut().expect("a chain has an active segment").capacity = capacity;
+    }
+
     pub(crate) fn set_active_end(&mut self, end: u64) {
         self.segments.back_mut().expect("a chain has an active segment").end = end;
     }

@@ -113,7 +113,7 @@ impl FileLog {
             flight: None,
             preparer: parts.preparer,
             prepare_operation: None,
-            stragglers: Stragglers::new(options.log_bytes_target),
+            stragglers: Stragglers::new(options.log_bytes_target, options.segment_bytes),
             straggler_operation: None,
             pacing: Pacing::new(options.sync_delay_max),
             marker_due: (!parts.marked).then(|| now + options.marker_delay),

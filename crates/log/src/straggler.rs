@@ -14,7 +14,7 @@ use crate::format::{BatchRead, Body, Record, Sealer, SegmentId, read_batch};
 use crate::group::Group;
 use crate::opening::Rewrite;
 
-/// At most this part of a segment is rewritten; where more is needed, groups are asked for rebases.
+/// At most this part of a segment's usual size is rewritten; where more is needed, groups are asked for rebases.
 const REWRITTEN_SHARE: u64 = 8;
 /// The old segment is read in pieces of this size.
 const READ_BYTES: usize = 1 << 20;
@@ -31,11 +31,16 @@ pub(crate) enum Choice {
 }
 
 /// A pure choice: `segments` in the chain, `bytes` in all, and how much is needed of the oldest.
-pub(crate) fn choose(oldest: &Segment, segments: usize, bytes: u64, target: u64) -> Choice {
+pub(crate) fn choose(
+    oldest: &Segment,
+    (segments, bytes): (usize, u64),
+    target: u64,
+    segment_bytes: u64,
+) -> Choice {
     // The active segment and the one before it are kept whatever is in them.
     if bytes <= target || segments <= 2 || oldest.live_entries == 0 {
         Choice::Nothing
-    } else if oldest.live_bytes <= oldest.capacity / REWRITTEN_SHARE {
+    } else if oldest.live_bytes <= segment_bytes / REWRITTEN_SHARE {
         Choice::Rewrite
     } else {
         Choice::Ask
@@ -57,6 +62,7 @@ struct Reading {
 #[derive(Debug)]
 pub(crate) struct Stragglers {
     target: u64,
+    segment_bytes: u64,
     reading: Option<Reading>,
     /// Read back, and still to be written.
     pub(crate) rewrites: VecDeque<Rewrite>,
@@ -68,9 +74,10 @@ pub(crate) struct Stragglers {
 }
 
 impl Stragglers {
-    pub(crate) fn new(target: u64) -> Self {
+    pub(crate) fn new(target: u64, segment_bytes: u64) -> Self {
         Self {
             target,
+            segment_bytes,
             reading: None,
             rewrites: VecDeque::new(),
             unreadable: None,
@@ -104,7 +111,8 @@ impl Stragglers {
         groups: &BTreeMap<GroupId, Group>,
     ) -> Option<Vec<GroupId>> {
         let oldest = *chain.oldest();
-        let mut choice = choose(&oldest, chain.len(), chain.bytes(), self.target);
+        let mut choice =
+            choose(&oldest, (chain.len(), chain.bytes()), self.target, self.segment_bytes);
         if choice == Choice::Rewrite && self.unreadable == Some(oldest.id) {
             choice = Choice::Ask;
         }

@@ -4,21 +4,26 @@
 //!   wanted ──▶ flush under way ──▶ generation durable ──▶ Rebase record submitted ──▶ record durable
 //!                  │ disk full, …                                                        │
 //!                  ▼                                                                     ▼
-//!               given up; wanted again by the log                            old generation removed
+//!               put off for a while                                         old generation removed
 //! ```
 //!
 //! The record is the commit point: a start before it comes back to the old generation, which is still there.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use ringfort_engine::Generation;
-use ringfort_types::GroupId;
+use ringfort_types::{GroupId, Monotonic};
+
+/// A flush that was given up is tried again after this time.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Which stores are to be flushed, and the one that is.
 #[derive(Debug, Default)]
 pub(crate) struct Checkpoints {
     wanted: VecDeque<GroupId>,
     under_way: Option<GroupId>,
+    not_before: Monotonic,
 }
 
 impl Checkpoints {
@@ -31,21 +36,32 @@ impl Checkpoints {
         }
     }
 
+    /// Whether a flush may be begun.
+    pub(crate) fn is_due(&self, now: Monotonic) -> bool {
+        self.under_way.is_none() && !self.wanted.is_empty() && now >= self.not_before
+    }
+
     /// The next store to flush, if none is under way.
-    pub(crate) fn next(&mut self) -> Option<GroupId> {
-        if self.under_way.is_some() {
+    pub(crate) fn next(&mut self, now: Monotonic) -> Option<GroupId> {
+        if !self.is_due(now) {
             return None;
         }
         self.under_way = self.wanted.pop_front();
         self.under_way
     }
 
-    /// Takes the end of the one under way: recorded, or given up. What else was wanted is dropped with a failure, so that a
-    /// full disk is not tried again at once; the log says again what it wants.
-    pub(crate) fn finish(&mut self, well: bool) {
+    /// Takes the end of the one under way: it is recorded, or there was nothing to do.
+    pub(crate) fn finish(&mut self) {
         self.under_way = None;
-        if !well {
-            self.wanted.clear();
+    }
+
+    /// Takes the failure of the one under way: it is wanted still, and tried again later, for a full disk does not empty
+    /// at once.
+    pub(crate) fn put_off(&mut self, now: Monotonic, group: GroupId) {
+        self.under_way = None;
+        self.not_before = now + RETRY_DELAY;
+        if !self.wanted.contains(&group) {
+            self.wanted.push_front(group);
         }
     }
 }

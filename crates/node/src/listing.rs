@@ -22,13 +22,14 @@ struct Source {
     more: bool,
 }
 
-/// Merges one page. `fetch` gives at most so many items of a shard behind a key, in order; fewer only at the shard's end
-/// or where its own bound of bytes ends it, with at least one item if there is one.
+/// Merges one page. `fetch` gives at most so many keys of a shard behind a key, in order, and fewer only at the shard's
+/// end; `complete` adds what an item that is taken is to have.
 pub(crate) fn merge<E>(
     shards: &[ShardId],
     after: Option<&Key>,
     bounds: PageBounds,
     mut fetch: impl FnMut(ShardId, Option<&Key>, usize) -> Result<Vec<Item>, E>,
+    mut complete: impl FnMut(ShardId, Item) -> Result<Item, E>,
 ) -> Result<Page, E> {
     // Keys are spread evenly, so a little more than an even share of the page is what a shard usually gives.
     let share = (bounds.limit / shards.len().max(1)) * 5 / 4 + 4;
@@ -40,8 +41,7 @@ pub(crate) fn merge<E>(
         if let Some(first) = items.front() {
             heads.push(Reverse((first.key.clone(), sources.len())));
         }
-        let more = !items.is_empty();
-        sources.push(Source { shard: *shard, items, more });
+        sources.push(Source { shard: *shard, more: items.len() == share, items });
     }
     let mut page = Page::default();
     let mut bytes = 0;
@@ -52,11 +52,12 @@ pub(crate) fn merge<E>(
         }
         let source = &mut sources[position];
         if let Some(item) = source.items.pop_front() {
-            bytes += item.key.as_bytes().len() + item.value.len();
             if source.items.is_empty() && source.more {
                 source.items = fetch(source.shard, Some(&item.key), share)?.into();
-                source.more = !source.items.is_empty();
+                source.more = source.items.len() == share;
             }
+            let item = complete(source.shard, item)?;
+            bytes += item.key.as_bytes().len() + item.value.len();
             page.items.push(item);
         }
         if let Some(next) = source.items.front() {
@@ -100,7 +101,7 @@ mod tests {
 
     fn item(key: &str) -> Item {
         let key = Key::new(key.to_owned()).unwrap();
-        Item { key, version: Version(1), value: Bytes::from_static(b"v"), ttl_ms: None }
+        Item { key, version: Version(1), value: Bytes::new(), ttl_ms: None }
     }
 
     fn keys(page: &Page) -> Vec<String> {
@@ -133,6 +134,7 @@ mod tests {
                         });
                         Ok::<_, ()>(behind.take(count).map(|(_, key)| item(key)).collect())
                     },
+                    |_, item| Ok(Item { value: Bytes::from_static(b"v"), ..item }),
                 )
                 .unwrap();
                 seen.extend(keys(&page));

@@ -110,6 +110,10 @@ pub(crate) fn response(answer: Answer) -> Response {
         Reply::PreconditionFailed { current, operation } => {
             Refusal { failed_op: operation, ..Refusal::precondition(current) }
         }
+        Reply::TooLarge => Refusal::not_applied(
+            Code::TooLarge,
+            "the values that the batch reads are too much for one answer",
+        ),
         Reply::Mismatch => Refusal::not_applied(
             Code::IdempotencyMismatch,
             "this Idempotency-Key was used for another request on the same key",

@@ -83,14 +83,10 @@ pub struct ListQuery {
     pub after: Option<Key>,
     /// Most items.
     pub limit: usize,
-    /// Stop once keys and values reach this many bytes, with at least one item.
-    pub bytes_max: usize,
-    /// Leave values out.
-    pub keys_only: bool,
 }
 
-/// Lists keys of a shard in byte order at a shard time. Keys that are due are left out: they no longer exist for anybody
-/// who asks now.
+/// Lists keys of a shard in byte order at a shard time, without their values: whoever merges shards asks for those that
+/// it takes. Keys that are due are left out: they no longer exist for anybody who asks now.
 ///
 /// # Errors
 /// The engine failed.
@@ -102,29 +98,21 @@ pub fn list(
 ) -> Result<Vec<Item>, MachineError> {
     let (start, end) = bounds(query);
     let mut items = Vec::new();
-    let mut bytes = 0;
     let mut malformed = false;
     engine.scan(group, Range { start: &start, end: Some(&end) }, &mut |data_key, stored| {
         let parsed = Key::new(Bytes::copy_from_slice(&data_key[DATA_PREFIX_BYTES..]))
             .ok()
             .zip(Head::decode(stored));
-        let Some((key, (head, len))) = parsed else {
+        let Some((key, (head, _))) = parsed else {
             malformed = true;
             return ScanControl::Stop;
         };
         if head.due.is_some_and(|due| due <= now) {
             return ScanControl::Continue;
         }
-        let value =
-            if query.keys_only { Bytes::new() } else { Bytes::copy_from_slice(&stored[len..]) };
-        bytes += key.as_bytes().len() + value.len();
         let ttl_ms = head.due.map(|due| due.millis_since(now));
-        items.push(Item { key, version: head.version, value, ttl_ms });
-        if items.len() >= query.limit || bytes >= query.bytes_max {
-            ScanControl::Stop
-        } else {
-            ScanControl::Continue
-        }
+        items.push(Item { key, version: head.version, value: Bytes::new(), ttl_ms });
+        if items.len() >= query.limit { ScanControl::Stop } else { ScanControl::Continue }
     })?;
     if malformed { Err(MachineError::Malformed("record")) } else { Ok(items) }
 }

@@ -69,6 +69,8 @@ pub struct Output {
     pub answers: Vec<(Ticket, Answer)>,
     /// Reads that may be served now.
     pub reads: Vec<Ticket>,
+    /// Client commands among those writes.
+    pub commands: u32,
     /// Tickets whose proposals are lost to a change of leadership or a stop: their outcome is unknown.
     pub lost: Vec<Ticket>,
 }
@@ -89,6 +91,7 @@ pub struct ReplicaStatus {
 #[derive(Debug)]
 struct Proposed {
     position: Applied,
+    bytes: usize,
     tickets: Vec<Option<Ticket>>,
 }
 
@@ -118,6 +121,10 @@ pub struct Replica {
     /// The queue opens a session: its id is the entry's index, so there is one to an entry.
     queue_opens_session: bool,
     proposed: VecDeque<Proposed>,
+    /// Bytes of what is proposed and not applied.
+    proposed_bytes: usize,
+    /// Client commands proposed since the last turn said so.
+    fresh_commands: u32,
     reads: VecDeque<(ReadId, Ticket)>,
     last_read: u64,
     expiring: Expiring,
@@ -154,6 +161,8 @@ impl Replica {
             queued: Vec::new(),
             queue_opens_session: false,
             proposed: VecDeque::new(),
+            proposed_bytes: 0,
+            fresh_commands: 0,
             reads: VecDeque::new(),
             last_read: 0,
             expiring: Expiring::No,
@@ -209,6 +218,14 @@ impl Replica {
         self.clock.now(now)
     }
 
+    /// Bytes that are queued, or proposed and not applied: what this replica holds of requests whether or not anybody
+    /// still waits for them.
+    #[must_use]
+    pub fn unapplied_bytes(&self) -> usize {
+        let queued = if self.queue.is_empty() { 0 } else { self.queue.len() };
+        queued + self.proposed_bytes
+    }
+
     // --- inputs ---
 
     /// Queues operations with one identity for this turn's entry. Keys among them that are due are expired first. The
@@ -225,6 +242,7 @@ impl Replica {
         atomic: bool,
         operations: &[Operation],
     ) -> Result<(), MachineError> {
+        let now = self.advance(now);
         self.expire_touched(engine, now, operations)?;
         self.queue.operations(NamespaceId::default(), identity, atomic, operations);
         self.queued.push(Some(ticket));
@@ -234,6 +252,7 @@ impl Replica {
 
     /// Queues the opening of a session.
     pub fn enqueue_open_session(&mut self, now: Monotonic, ticket: Ticket) {
+        let now = self.advance(now);
         if self.queue_opens_session {
             self.propose(now);
         }
@@ -258,7 +277,8 @@ impl Replica {
         self.queued.push(None);
     }
 
-    /// Takes the passing of time: expires what is due, and stamps the log while keys have a time to live.
+    /// Takes the passing of time: expires what is due, and stamps the log while keys have a time to live or answers are
+    /// due to be forgotten (which happens with an entry).
     ///
     /// # Errors
     /// The engine failed: the replica must stop.
@@ -267,19 +287,24 @@ impl Replica {
         engine: &dyn StorageEngine,
         now: Monotonic,
     ) -> Result<(), MachineError> {
+        let now = self.advance(now);
         self.raft.handle_tick(now);
-        let Some(next) = self.machine.next_due().filter(|_| self.leads()) else {
+        if !self.leads() || self.expiring != Expiring::No {
             return Ok(());
-        };
+        }
         let shard_now = self.clock.now(now);
-        if next <= shard_now && self.expiring == Expiring::No {
-            let due = self.machine.due_keys(engine, shard_now, EXPIRE_KEYS_MAX)?;
-            if !due.is_empty() {
-                self.enqueue_expire(&due);
-                self.expiring = Expiring::Queued;
-            }
-        } else if now.since(self.stamped) >= STAMP_INTERVAL {
-            self.enqueue_expire(&[]);
+        let is_due = |time: Option<ShardTime>| time.is_some_and(|due| due <= shard_now);
+        let stamp_due = now.since(self.stamped) >= STAMP_INTERVAL;
+        let due = if is_due(self.machine.next_due()) {
+            let bytes_max = self.payload_bytes_target / 2;
+            self.machine.due_keys(engine, shard_now, EXPIRE_KEYS_MAX, bytes_max)?
+        } else {
+            Vec::new()
+        };
+        let stamp = stamp_due && self.machine.next_due().is_some();
+        if !due.is_empty() || stamp || is_due(self.machine.next_forget()) {
+            self.enqueue_expire(&due);
+            self.expiring = Expiring::Queued;
         }
         Ok(())
     }
@@ -358,8 +383,9 @@ impl Replica {
         now: Monotonic,
         out: &mut Output,
     ) -> Result<(), MachineError> {
-        self.now = now;
+        let now = self.advance(now);
         self.propose(now);
+        out.commands += std::mem::take(&mut self.fresh_commands);
         let effects = self.raft.poll_effects();
         if let Some((role, term)) = effects.role {
             self.handle_role(role, term, out);
@@ -382,6 +408,12 @@ impl Replica {
             );
         }
         Ok(())
+    }
+
+    /// The newest time this replica was told: whoever asks with an older one gets no older stamp for it.
+    fn advance(&mut self, now: Monotonic) -> Monotonic {
+        self.now = self.now.max(now);
+        self.now
     }
 
     fn persist(&mut self, persist: Persist, out: &mut Output) {
@@ -417,6 +449,7 @@ impl Replica {
         while let Some(proposed) =
             self.proposed.pop_front_if(|proposed| proposed.position.index <= position.index)
         {
+            self.proposed_bytes -= proposed.bytes;
             if proposed.position == position {
                 assert_eq!(proposed.tickets.len(), answers.len(), "one answer for each command");
                 let pairs = proposed.tickets.into_iter().zip(answers);
@@ -437,6 +470,7 @@ impl Replica {
 
     /// Everything that waits here for an answer, given up: the replica stops.
     pub fn abandon(&mut self) -> Vec<Ticket> {
+        self.proposed_bytes = 0;
         let proposed = self.proposed.drain(..).flat_map(|proposed| proposed.tickets);
         let mut lost: Vec<_> = proposed.chain(self.queued.drain(..)).flatten().collect();
         lost.extend(self.reads.drain(..).map(|(_, ticket)| ticket));
@@ -458,13 +492,18 @@ impl Replica {
         self.queue_opens_session = false;
         // Stamps never fall, also where a foreign stamp was ahead of this replica's reckoning.
         let stamp = self.clock.now(now).max(self.machine.time());
-        match self.raft.propose(queue.finish(stamp)) {
+        let clients = tickets.iter().flatten().count();
+        self.fresh_commands += u32::try_from(clients).unwrap_or(u32::MAX);
+        let payload = queue.finish(stamp);
+        let bytes = payload.len();
+        match self.raft.propose(payload) {
             Ok(position) => {
                 self.stamped = now;
                 if self.expiring == Expiring::Queued {
                     self.expiring = Expiring::Proposed(position.index);
                 }
-                self.proposed.push_back(Proposed { position, tickets });
+                self.proposed_bytes += bytes;
+                self.proposed.push_back(Proposed { position, bytes, tickets });
             }
             // Callers enqueue only where this replica leads, and leadership changes only within `poll`.
             Err(error) => unreachable_for(&error),

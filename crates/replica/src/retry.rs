@@ -62,7 +62,8 @@ pub(crate) fn encode_remembered(fingerprint: u128, reply: &Reply) -> Option<Byte
             let operation = operation.map_or(Some(NO_OPERATION), |at| u16::try_from(at).ok());
             out.put_u16_le(operation?);
         }
-        Reply::Mismatch
+        Reply::TooLarge
+        | Reply::Mismatch
         | Reply::SessionExpired
         | Reply::SessionFull
         | Reply::SessionOpened(_)

@@ -13,13 +13,11 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 pub(crate) struct Staged {
     operations: Vec<WriteOperation>,
     positions: HashMap<Bytes, usize, KeyHashing>,
-    /// What changes of the open savepoint replaced.
+    /// How many changes there were at the open savepoint, if one is open.
+    savepoint: Option<usize>,
+    /// What stood before the open savepoint and was replaced since.
     replaced: Vec<(usize, WriteOperation)>,
 }
-
-/// A place to roll back to.
-#[derive(Debug)]
-pub(crate) struct Savepoint(usize);
 
 /// What a key holds.
 #[derive(Clone, Debug)]
@@ -89,7 +87,7 @@ impl Staged {
     /// No changes. `hash_seed` is any number that clients do not know.
     pub(crate) fn new(hash_seed: u64) -> Self {
         let positions = HashMap::with_hasher(KeyHashing(hash_seed));
-        Self { operations: Vec::new(), positions, replaced: Vec::new() }
+        Self { operations: Vec::new(), positions, savepoint: None, replaced: Vec::new() }
     }
 
     /// Whether there is no change.
@@ -123,22 +121,25 @@ impl Staged {
         Ok(engine.get(group, key)?.map(Stored::Engine))
     }
 
-    /// Opens a savepoint; the one before is closed.
-    pub(crate) fn savepoint(&mut self) -> Savepoint {
-        self.replaced.clear();
-        Savepoint(self.operations.len())
+    /// Opens a savepoint; there is none open.
+    pub(crate) fn open_savepoint(&mut self) {
+        self.savepoint = Some(self.operations.len());
     }
 
-    /// Takes back what was staged since the savepoint.
-    pub(crate) fn rollback(&mut self, savepoint: &Savepoint) {
-        for operation in self.operations.drain(savepoint.0..) {
+    /// Closes the savepoint: what was staged since stays.
+    pub(crate) fn close_savepoint(&mut self) {
+        self.savepoint = None;
+        self.replaced.clear();
+    }
+
+    /// Takes back what was staged since the savepoint, and closes it.
+    pub(crate) fn rollback(&mut self) {
+        let Some(savepoint) = self.savepoint.take() else { return };
+        for operation in self.operations.drain(savepoint..) {
             self.positions.remove(key_of(&operation));
         }
         for (position, operation) in self.replaced.drain(..).rev() {
-            // What was replaced stood before the savepoint, or was itself drained above.
-            if let Some(slot) = self.operations.get_mut(position) {
-                *slot = operation;
-            }
+            self.operations[position] = operation;
         }
     }
 
@@ -155,7 +156,9 @@ impl Staged {
         match self.operations.get_mut(position) {
             Some(slot) => {
                 let old = std::mem::replace(slot, operation);
-                self.replaced.push((position, old));
+                if self.savepoint.is_some_and(|savepoint| position < savepoint) {
+                    self.replaced.push((position, old));
+                }
             }
             None => self.operations.push(operation),
         }

@@ -54,7 +54,7 @@ impl NodeBackend {
     async fn get_here(&self, context: &Context, get: &Get) -> Result<Option<Found>, Refusal> {
         let mut receiver = None;
         let answer = self.host.with_worker(|worker| {
-            worker.get(context.arrived, context, get, || {
+            worker.get(clock::now(), context, get, || {
                 let (sender, waiting) = oneshot::channel();
                 receiver = Some(waiting);
                 sender
@@ -77,7 +77,7 @@ impl NodeBackend {
         let accepted = self
             .host
             .on_worker(owner, move |worker| {
-                worker.atomic(context.arrived, &context, &batch, || sender)
+                worker.atomic(clock::now(), &context, &batch, || sender)
             })
             .await;
         accepted.map_err(|refusal| with_outcome(refusal, Outcome::NotApplied))??;
@@ -107,7 +107,7 @@ impl NodeBackend {
                 receivers.push(receiver);
                 sender
             };
-            let answers = worker.batch(context.arrived, &context, &identity, &operations, waiter);
+            let answers = worker.batch(clock::now(), &context, &identity, &operations, waiter);
             let started = |(receiver, answer): (_, Option<Response>)| {
                 answer.map_or(Started::Waiting(receiver), Started::Done)
             };
@@ -161,7 +161,7 @@ impl Backend for NodeBackend {
         let (sender, receiver) = oneshot::channel();
         let context = context.clone();
         let read = move |worker: &mut crate::worker_thread::NodeWorker| {
-            worker.get(context.arrived, &context, &get, || sender)
+            worker.get(clock::now(), &context, &get, || sender)
         };
         match self.host.on_worker(self.worker_of(shard), read).await? {
             GetAnswer::Now(result) => result,
@@ -174,11 +174,11 @@ impl Backend for NodeBackend {
         let (sender, receiver) = oneshot::channel();
         if self.is_here(shard) {
             self.host
-                .with_worker(|worker| worker.write(context.arrived, context, &write, || sender))?;
+                .with_worker(|worker| worker.write(clock::now(), context, &write, || sender))?;
         } else {
             let context = context.clone();
             let enqueue = move |worker: &mut crate::worker_thread::NodeWorker| {
-                worker.write(context.arrived, &context, &write, || sender)
+                worker.write(clock::now(), &context, &write, || sender)
             };
             let accepted = self.host.on_worker(self.worker_of(shard), enqueue).await;
             accepted.map_err(|refusal| with_outcome(refusal, Outcome::NotApplied))??;

@@ -1,25 +1,46 @@
 //! Executes disk operations in the data directory, through the standard library.
+//!
+//! Files under write are kept open ([`handles`]), and so is the directory itself: what an acknowledgement waits for needs no
+//! new descriptor. A file that is only read is opened for each read.
 
-use std::collections::HashMap;
+mod handles;
+
+#[cfg(test)]
+mod tests;
+
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use ringfort_env::{Disk, DiskAnswer, DiskError, DiskErrorKind, DiskOperation, FileName};
 
+use self::handles::Handles;
+
+/// Names of files that are written again after a rename: the log's segments, which are recycled.
+const RECYCLED_PREFIX: &str = "log-";
+
 /// The data directory. Clones share their open files, so that a rename on one thread is known on the others.
 #[derive(Clone, Debug)]
 pub(crate) struct FileDisk {
-    directory: Arc<PathBuf>,
-    open: Arc<Mutex<HashMap<FileName, Arc<File>>>>,
+    directory: Arc<Directory>,
+    handles: Arc<Mutex<Handles>>,
+}
+
+#[derive(Debug)]
+struct Directory {
+    path: PathBuf,
+    /// To sync it.
+    handle: File,
 }
 
 impl FileDisk {
-    pub(crate) fn new(directory: &Path) -> Self {
-        Self { directory: Arc::new(directory.to_owned()), open: Arc::default() }
+    /// Opens the data directory, which exists.
+    pub(crate) fn new(path: &Path) -> io::Result<Self> {
+        let directory = Directory { path: path.to_owned(), handle: File::open(path)? };
+        Ok(Self { directory: Arc::new(directory), handles: Arc::default() })
     }
 
     fn run(&self, operation: &DiskOperation) -> io::Result<DiskAnswer> {
@@ -30,27 +51,20 @@ impl FileDisk {
                     .write(true)
                     .create_new(true)
                     .open(self.path(file))?;
-                self.remember(file, created);
+                self.handles().keep(file, created, true);
             }
             DiskOperation::WriteAt { file, offset, bytes } => {
-                self.file(file)?.write_all_at(bytes, *offset)?;
+                self.for_write(file)?.write_all_at(bytes, *offset)?;
             }
             DiskOperation::Read { file, offset, len } => {
-                return Ok(DiskAnswer::Read(read_at(&*self.file(file)?, *offset, *len)?));
+                return Ok(DiskAnswer::Read(read_at(&*self.for_read(file)?, *offset, *len)?));
             }
             DiskOperation::SyncData(file) => self.sync(file)?,
-            DiskOperation::SyncDirectory => File::open(self.directory.as_path())?.sync_all()?,
-            DiskOperation::Rename { from, to } => {
-                std::fs::rename(self.path(from), self.path(to))?;
-                let moved = self.forget(from);
-                self.forget(to);
-                if let Some(file) = moved {
-                    self.lock().insert(to.clone(), file);
-                }
-            }
-            DiskOperation::Truncate { file, len } => self.file(file)?.set_len(*len)?,
+            DiskOperation::SyncDirectory => self.directory.handle.sync_all()?,
+            DiskOperation::Rename { from, to } => self.rename(from, to)?,
+            DiskOperation::Truncate { file, len } => self.for_write(file)?.set_len(*len)?,
             DiskOperation::Delete(file) => {
-                self.forget(file);
+                self.handles().close(file);
                 std::fs::remove_file(self.path(file))?;
             }
             DiskOperation::List => return self.list_files().map(DiskAnswer::Listed),
@@ -58,20 +72,32 @@ impl FileDisk {
         Ok(DiskAnswer::Done)
     }
 
+    fn rename(&self, from: &FileName, to: &FileName) -> io::Result<()> {
+        let written_on = to.as_str().starts_with(RECYCLED_PREFIX);
+        if written_on && self.handles().for_read(from).is_none() {
+            // Opened here, where a failure is met by another attempt: the write that follows has none.
+            let file = self.open_to_write(from)?;
+            self.handles().keep(from, file, false);
+        }
+        std::fs::rename(self.path(from), self.path(to))?;
+        self.handles().renamed(from, to, written_on);
+        Ok(())
+    }
+
     #[cfg(not(feature = "mutant-skip-sync"))]
     fn sync(&self, file: &FileName) -> io::Result<()> {
-        self.file(file)?.sync_data()
+        self.for_sync(file)?.sync_data()
     }
 
     /// The mutant that the crash tests must catch: it says that data is durable when it is not.
     #[cfg(feature = "mutant-skip-sync")]
     fn sync(&self, file: &FileName) -> io::Result<()> {
-        self.file(file).map(drop)
+        self.for_sync(file).map(drop)
     }
 
     fn list_files(&self) -> io::Result<Vec<(FileName, u64)>> {
         let mut files = Vec::new();
-        for entry in std::fs::read_dir(self.directory.as_path())? {
+        for entry in std::fs::read_dir(&self.directory.path)? {
             let entry = entry?;
             let metadata = entry.metadata()?;
             // Names that are no UTF-8 are none of ours.
@@ -84,30 +110,38 @@ impl FileDisk {
     }
 
     fn path(&self, file: &FileName) -> PathBuf {
-        self.directory.join(file.as_str())
+        self.directory.path.join(file.as_str())
     }
 
-    fn file(&self, name: &FileName) -> io::Result<Arc<File>> {
-        if let Some(file) = self.lock().get(name) {
-            return Ok(Arc::clone(file));
+    fn for_write(&self, name: &FileName) -> io::Result<Arc<File>> {
+        if let Some(file) = self.handles().for_write(name) {
+            return Ok(file);
         }
-        let file = OpenOptions::new().read(true).write(true).open(self.path(name))?;
-        Ok(self.remember(name, file))
+        let file = self.open_to_write(name)?;
+        Ok(self.handles().keep(name, file, true))
     }
 
-    fn remember(&self, name: &FileName, file: File) -> Arc<File> {
-        let file = Arc::new(file);
-        self.lock().insert(name.clone(), Arc::clone(&file));
-        file
+    fn for_sync(&self, name: &FileName) -> io::Result<Arc<File>> {
+        if let Some(file) = self.handles().for_sync(name) {
+            return Ok(file);
+        }
+        self.open_to_write(name).map(Arc::new)
     }
 
-    fn forget(&self, name: &FileName) -> Option<Arc<File>> {
-        self.lock().remove(name)
+    fn for_read(&self, name: &FileName) -> io::Result<Arc<File>> {
+        if let Some(file) = self.handles().for_read(name) {
+            return Ok(file);
+        }
+        File::open(self.path(name)).map(Arc::new)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<FileName, Arc<File>>> {
-        // The map is changed by single calls only: a panic elsewhere leaves it whole.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn open_to_write(&self, name: &FileName) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).open(self.path(name))
+    }
+
+    fn handles(&self) -> MutexGuard<'_, Handles> {
+        // Handles are changed by single calls only: a panic elsewhere leaves them whole.
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

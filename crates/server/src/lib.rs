@@ -24,6 +24,7 @@ mod disk;
 mod fatal;
 mod identity;
 mod inbox;
+mod limits;
 mod listen;
 mod log_thread;
 mod metrics;

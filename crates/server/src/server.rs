@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use ringfort_env::Disk;
 use ringfort_door::{BuildInfo, Hosts, HttpOptions, Surface};
 use ringfort_node::host::{FileLog, LogError, LogOptions, SourceId, recover};
 use ringfort_node::host::{MemoryEngine, MemoryOptions, StorageEngine};
@@ -23,6 +24,7 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::disk::FileDisk;
 use crate::identity::{Identity, IdentityError};
 use crate::inbox::Inbox;
+use crate::limits;
 use crate::listen::Listener;
 use crate::log_thread::{LogInput, LogThread};
 use crate::options::{EngineKind, ServerOptions};
@@ -93,6 +95,8 @@ pub(crate) enum Phase {
     Serving,
     /// Nothing more is accepted; what is in flight is answered.
     Stopping,
+    /// Nobody waits for an answer any more.
+    Stopped,
 }
 
 /// A running node.
@@ -100,6 +104,8 @@ pub struct Server {
     client_address: SocketAddr,
     health_address: Option<SocketAddr>,
     phase: watch::Sender<Phase>,
+    /// Each worker's word that its connections have ended.
+    words: Receiver<()>,
     log: Sender<LogInput>,
     workers: Vec<JoinHandle<()>>,
     log_thread: JoinHandle<()>,
@@ -114,6 +120,7 @@ impl Server {
     /// # Errors
     /// See [`StartError`]. Damage of a shard is no error: the shard is closed and the log says so.
     pub fn start(options: &ServerOptions) -> Result<Self, StartError> {
+        limits::raise_open_files();
         let data_dir = DataDir::hold(&options.data_dir)?;
         // Addresses first: a start that cannot listen should not have touched the log.
         let client = bind("listen.client", options.client_listen)?;
@@ -135,6 +142,9 @@ impl Server {
         let (phase, phases) = watch::channel(Phase::Opening);
         let (opened, openings) = channel();
         let (ready, readies) = channel();
+        // Each worker accepts from each listener.
+        let acceptors = parts.len() * (1 + usize::from(health.is_some()));
+        let connections_max = limits::connections_max(options.connections, acceptors);
         let mut workers = Vec::new();
         for (number, part) in parts.into_iter().enumerate() {
             let start = WorkerStart {
@@ -148,12 +158,14 @@ impl Server {
                 background: to_background.clone(),
                 listeners: listeners(&client, health.as_ref(), options)
                     .map_err(system("a socket"))?,
-                connections_max: options.connections,
+                connections_max,
                 stop_timeout: options.stop_timeout,
                 phases: phases.clone(),
             };
             workers.push(start.spawn().map_err(system("a thread"))?);
         }
+        // So that a thread that ends without a word is noticed.
+        drop((opened, ready));
         let mut founded = Vec::new();
         for _ in &workers {
             let (writes, findings) = receive(&openings)??;
@@ -193,6 +205,7 @@ impl Server {
             client_address,
             health_address,
             phase,
+            words: readies,
             log: to_log,
             workers,
             log_thread,
@@ -217,6 +230,11 @@ impl Server {
     /// durable already. Blocks.
     pub fn stop(self) {
         self.phase.send_replace(Phase::Stopping);
+        // A worker that ended by a panic has ended the process.
+        for _ in &self.workers {
+            let _ = self.words.recv();
+        }
+        self.phase.send_replace(Phase::Stopped);
         for worker in self.workers {
             join(worker);
         }
@@ -288,11 +306,11 @@ impl Sizes {
 
 /// Reads or makes the identity, and recovers the log.
 fn prepare(options: &ServerOptions, client: SocketAddr) -> Result<Prepared, StartError> {
-    let mut disk = FileDisk::new(&options.data_dir);
+    let mut disk = FileDisk::new(&options.data_dir).map_err(system("the data directory"))?;
     let identity = claim(&mut disk, options)?;
     let log_options = LogOptions {
         segment_bytes: options.segment_bytes,
-        log_bytes_target: options.log_bytes,
+        log_bytes_target: options.log_bytes.max(snapshot_bytes(&mut disk)?),
         salt: identity.salt()?,
         sync_delay_max: options.sync_delay_max,
         marker_delay: MARKER_DELAY,
@@ -309,6 +327,7 @@ fn prepare(options: &ServerOptions, client: SocketAddr) -> Result<Prepared, Star
             shards: identity.shards,
             requests_max: options.inflight_requests,
             retry_bytes_max: options.idempotency_bytes as u64,
+            unapplied_bytes_max: options.inflight_bytes,
             answer_bytes_max: sizes.limits.request_bytes_max,
             payload_bytes_target: sizes.payload_target,
         },
@@ -331,6 +350,13 @@ fn prepare(options: &ServerOptions, client: SocketAddr) -> Result<Prepared, Star
     };
     let opening = Opening { options: open_options, engine: options.engine };
     Ok(Prepared { disk, identity, log, parts, opening, info, limits: sizes.limits })
+}
+
+/// Bytes of the snapshots in the data directory: about what the data takes. The log may be as large.
+fn snapshot_bytes(disk: &mut FileDisk) -> Result<u64, StartError> {
+    let files = disk.list().map_err(IdentityError::from)?;
+    let snapshots = files.iter().filter(|(name, _)| name.as_str().starts_with("snap-"));
+    Ok(snapshots.map(|(_, bytes)| bytes).sum())
 }
 
 /// The identity of the data directory: the one it has, or a new one.

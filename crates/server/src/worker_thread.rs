@@ -130,12 +130,15 @@ impl Host {
 
     /// Uses the worker's core, and has a turn follow if that made work.
     pub(crate) fn with_worker<T>(&self, used: impl FnOnce(&mut NodeWorker) -> T) -> T {
-        let mut worker = self.worker.borrow_mut();
-        let result = used(&mut worker);
-        if worker.has_work() {
-            self.shared.workers[self.number].wake();
-        }
-        result
+        // A panic in here leaves the core half changed: it must not be served from again.
+        fatal::guard(|| {
+            let mut worker = self.worker.borrow_mut();
+            let result = used(&mut worker);
+            if worker.has_work() {
+                self.shared.workers[self.number].wake();
+            }
+            result
+        })
     }
 
     /// Uses the core of any worker: at once if it is this one, else on its thread.
@@ -195,7 +198,8 @@ impl Host {
         let inbox = self.shared.workers[self.number].clone();
         loop {
             inbox.notified().await;
-            self.turn(&inbox);
+            // The runtime would keep a panic to itself.
+            fatal::guard(|| self.turn(&inbox));
         }
     }
 
@@ -216,28 +220,29 @@ impl Host {
     }
 
     fn turn(&self, inbox: &Inbox<WorkerInput>) {
-        let mut calls = Vec::new();
-        {
-            let mut worker = self.worker.borrow_mut();
-            for input in inbox.take() {
-                match input {
-                    WorkerInput::Log(LogOutput::Durable(id)) => worker.handle_durable(id),
-                    WorkerInput::Log(LogOutput::WantRebase(groups)) => {
-                        worker.handle_want_rebase(&groups);
-                    }
-                    WorkerInput::Disk(completion) => {
-                        if let Err(error) = worker.handle_disk(completion) {
-                            fatal::disk_failed(&error);
-                        }
-                    }
-                    WorkerInput::Call(call) => calls.push(call),
-                }
+        // Calls first: they find everything applied that the turn before took note of.
+        let (calls, words): (Vec<_>, Vec<_>) =
+            inbox.take().into_iter().partition(|input| matches!(input, WorkerInput::Call(_)));
+        for input in calls {
+            if let WorkerInput::Call(call) = input {
+                call(self);
             }
         }
-        for call in calls {
-            call(self);
-        }
         let mut worker = self.worker.borrow_mut();
+        for input in words {
+            match input {
+                WorkerInput::Log(LogOutput::Durable(id)) => worker.handle_durable(id),
+                WorkerInput::Log(LogOutput::WantRebase(groups)) => {
+                    worker.handle_want_rebase(&groups);
+                }
+                WorkerInput::Disk(completion) => {
+                    if let Err(error) = worker.handle_disk(completion) {
+                        fatal::disk_failed(&error);
+                    }
+                }
+                WorkerInput::Call(_) => {}
+            }
+        }
         worker.poll(clock::now());
         while let Some(submission) = worker.poll_submission() {
             // The log thread ends last; if it has ended, nothing waits for an answer any more.
@@ -282,18 +287,19 @@ impl Host {
         let free = match rustix::fs::statvfs(&info.data_dir) {
             Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize),
             Err(error) => {
-                return tracing::warn!(
-                    "the free space of the data directory cannot be read: {error}"
-                );
+                tracing::warn!("the free space of the data directory cannot be read: {error}");
+                0
             }
         };
-        // Each worker counts on its share of what is free.
-        let free = free / self.shared.workers.len() as u64;
-        let room = Space { free, segment: info.segment_bytes, largest_store, unflushed }.room();
-        self.with_worker(|worker| worker.handle_room(room));
+        // Each worker counts on its share of what is free, and keeps its share of the log's reserve.
+        let workers = self.shared.workers.len() as u64;
+        let (free, segment) = (free / workers, info.segment_bytes / workers);
+        let room = Space { free, segment, largest_store, unflushed }.room();
+        let refused = self.with_worker(|worker| worker.handle_room(room));
+        let short = refused || room == 0;
         let source = SourceId(u16::try_from(self.number).unwrap_or(u16::MAX));
         // The log thread ends last; if it has ended, nobody needs its size any more.
-        drop(self.shared.log.send(LogInput::Holdings { source, bytes: total, short: room == 0 }));
+        drop(self.shared.log.send(LogInput::Holdings { source, bytes: total, short }));
     }
 }
 
@@ -307,6 +313,7 @@ pub(crate) struct WorkerStart {
     pub(crate) opening: Opening,
     pub(crate) disk: FileDisk,
     pub(crate) opened: Sender<OpenedPart>,
+    /// Told when every open shard can be read and written, and again when this worker's connections have ended.
     pub(crate) ready: Sender<()>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) background: Sender<Job>,
@@ -365,5 +372,8 @@ impl WorkerStart {
         if tokio::time::timeout(self.stop_timeout, finished).await.is_err() {
             tracing::warn!("requests were still in flight when the time to stop had passed");
         }
+        // The others' connections may still wait for this worker's shards.
+        let _ = self.ready.send(());
+        drop(phases.wait_for(|phase| *phase >= Phase::Stopped).await);
     }
 }

@@ -83,21 +83,29 @@ pub(super) fn from_file(
 ) -> Result<Content, EngineError> {
     let file = files::whole(group, generation);
     let mut loader = Loader::new(group, hasher);
-    let head = read_head(disk, &file)?;
+    let head = read(disk, &file, 0, FILE_HEAD_BYTES)?;
     check_file_head(&head, group, generation).map_err(|fault| error_of(&file, 0, fault))?;
     let head = read_stream(disk, &file, &mut loader)?;
     Ok(loader.builder.finish(head.applied))
 }
 
-fn read_head(disk: &mut dyn Disk, file: &FileName) -> Result<Bytes, EngineError> {
-    match disk.read(file, 0, FILE_HEAD_BYTES) {
-        Err(error) if error.kind == DiskErrorKind::NotFound => Err(EngineError::Damaged {
-            file: file.clone(),
-            offset: 0,
-            reason: "the log names this generation, and its file is missing".to_owned(),
-        }),
-        other => Ok(other?),
-    }
+/// At most `len` bytes at `offset`. A file that cannot be read is as lost as a damaged one: it closes its store, and the
+/// others are opened.
+fn read(
+    disk: &mut dyn Disk,
+    file: &FileName,
+    offset: u64,
+    len: usize,
+) -> Result<Bytes, EngineError> {
+    disk.read(file, offset, len).map_err(|error| {
+        let reason = match error.kind {
+            DiskErrorKind::NotFound => {
+                "the log names this generation, and its file is missing".to_owned()
+            }
+            _ => format!("it cannot be read: {}", error.message),
+        };
+        EngineError::Damaged { file: file.clone(), offset, reason }
+    })
 }
 
 fn read_stream(
@@ -109,7 +117,7 @@ fn read_stream(
     let mut decoder = Decoder::new();
     let mut offset = start;
     loop {
-        let bytes = disk.read(file, offset, READ_BYTES)?;
+        let bytes = read(disk, file, offset, READ_BYTES)?;
         if bytes.is_empty() {
             return decoder.finish().map_err(|fault| error_of(file, start, fault));
         }

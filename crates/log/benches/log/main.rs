@@ -8,8 +8,8 @@
 
 mod host;
 
+use std::cell::{OnceCell, RefCell};
 use std::fs::{File, OpenOptions};
-use std::hint::black_box;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
@@ -24,9 +24,12 @@ use ringfort_log::{
 use ringfort_types::{Applied, Entry, GroupId, Index, Monotonic, ReplicaId, Term};
 
 const BATCH_BYTES: usize = 64 << 10;
-/// So many entries of so many bytes make a batch of exactly 64 KiB.
-const ENTRIES: u64 = 190;
-const PAYLOAD_BYTES: usize = 300;
+/// What a batch of exactly 64 KiB is made of: entries, and bytes of each one's payload.
+type Shape = (u64, usize);
+/// A turn in which 63 shards have one entry each, with the commands of three or four puts.
+const TURN_OF_SHARDS: Shape = (63, 990);
+/// The harshest case: each put an entry of its own.
+const SINGLE_PUTS: Shape = (190, 300);
 /// Batches of one turn.
 const TURN: u64 = 32;
 
@@ -38,19 +41,20 @@ fn scratch() -> tempfile::TempDir {
 
 /// One client that appends batch after batch to group 1, and now and then moves its base.
 struct Writer {
+    shape: Shape,
     payload: Bytes,
     id: u64,
     next: u64,
 }
 
 impl Writer {
-    fn new() -> Self {
-        Self { payload: Bytes::from(vec![0x5a; PAYLOAD_BYTES]), id: 0, next: 1 }
+    fn new(shape: Shape) -> Self {
+        Self { shape, payload: Bytes::from(vec![0x5a; shape.1]), id: 0, next: 1 }
     }
 
     fn wrap(&mut self, writes: Vec<GroupWrite>) -> Submission {
         self.id += 1;
-        let operations = u32::try_from(ENTRIES).unwrap();
+        let operations = u32::try_from(self.shape.0).unwrap();
         Submission { source: SourceId(0), id: SubmissionId(self.id), writes, operations }
     }
 
@@ -61,8 +65,8 @@ impl Writer {
     fn batch(&mut self) -> Submission {
         let entry =
             |index| Entry { term: Term(1), index: Index(index), payload: self.payload.clone() };
-        let entries = (self.next..self.next + ENTRIES).map(entry).collect();
-        self.next += ENTRIES;
+        let entries = (self.next..self.next + self.shape.0).map(entry).collect();
+        self.next += self.shape.0;
         self.wrap(vec![GroupWrite::Append { group: GroupId(1), hard_state: None, entries }])
     }
 
@@ -116,7 +120,7 @@ struct Race {
 }
 
 impl Race {
-    fn new() -> Self {
+    fn new(shape: Shape) -> Self {
         let scratch = scratch();
         let bare = Bare::new(scratch.path());
         let log_directory = scratch.path().join("log");
@@ -124,7 +128,7 @@ impl Race {
         let mut directory = Directory::new(log_directory);
         let log = open(&mut directory);
         let mut host = Host::new(directory, log);
-        let mut writer = Writer::new();
+        let mut writer = Writer::new(shape);
         host.log.submit(host.now(), writer.create());
         host.pump();
         let mut race = Self { _directory: scratch, host, writer, bare, turns: Vec::new() };
@@ -173,23 +177,36 @@ impl Race {
 }
 
 fn append(criterion: &mut Criterion) {
-    let mut race = Race::new();
-    let mut group = criterion.benchmark_group("append_64KiB");
+    race(criterion, "append_64KiB", TURN_OF_SHARDS);
+    race(criterion, "append_64KiB_single_puts", SINGLE_PUTS);
+}
+
+fn race(criterion: &mut Criterion, name: &str, shape: Shape) {
+    let race = OnceCell::new();
+    let the_race = || race.get_or_init(|| RefCell::new(Race::new(shape))).borrow_mut();
+    let mut group = criterion.benchmark_group(name);
     group.throughput(Throughput::Bytes(BATCH_BYTES as u64)).sample_size(20);
     let iterations = |per_batch: Duration, count: u64| per_batch * u32::try_from(count).unwrap();
     group.bench_function("log", |bencher| {
-        bencher.iter_custom(|count| iterations(race.run(count).0, count));
+        bencher.iter_custom(|count| iterations(the_race().run(count).0, count));
     });
     group.bench_function("bare", |bencher| {
-        bencher.iter_custom(|count| iterations(race.run(count).1, count));
+        bencher.iter_custom(|count| iterations(the_race().run(count).1, count));
     });
     group.finish();
-    let mut ratios: Vec<f64> =
-        race.turns.iter().map(|(log, bare)| bare.as_secs_f64() / log.as_secs_f64()).collect();
+    let Some(race) = race.get() else {
+        return;
+    };
+    let mut ratios: Vec<f64> = race
+        .borrow()
+        .turns
+        .iter()
+        .map(|(log, bare)| bare.as_secs_f64() / log.as_secs_f64())
+        .collect();
     ratios.sort_by(f64::total_cmp);
     let median = ratios[ratios.len() / 2];
     println!(
-        "append_64KiB: the log does {:.1}% of the bare disk (median of {} pairs of interleaved turns of {TURN} batches)",
+        "{name}: the log does {:.1}% of the bare disk (median of {} pairs of interleaved turns of {TURN} batches)",
         median * 100.0,
         ratios.len()
     );
@@ -199,63 +216,85 @@ fn append(criterion: &mut Criterion) {
 fn core(criterion: &mut Criterion) {
     let scratch = scratch();
     let mut log = open(&mut Directory::new(scratch.path().to_owned()));
-    let mut writer = Writer::new();
+    let mut writer = Writer::new(SINGLE_PUTS);
     log.submit(Monotonic(0), writer.create());
     let mut group = criterion.benchmark_group("core");
-    group.throughput(Throughput::Elements(ENTRIES));
+    group.throughput(Throughput::Elements(SINGLE_PUTS.0));
     group.bench_function("batch_of_190_puts", |bencher| {
         bencher.iter(|| {
             let submission = writer.batch();
             log.submit(Monotonic(0), submission);
-            let end = writer.id;
-            if end.is_multiple_of(64) {
+            if writer.id.is_multiple_of(64) {
                 log.submit(Monotonic(0), writer.rebase());
             }
-            let mut durable = 0;
-            while durable < end {
-                while let Some(request) = log.poll_disk() {
-                    let id = request.id;
-                    drop(request);
-                    let result = Ok(DiskAnswer::Done);
-                    log.handle_disk(Monotonic(0), DiskCompletion { id, result });
-                }
-                while let Some(event) = log.poll_event() {
-                    if let LogEvent::Durable { id, .. } = event {
-                        durable = id.0;
-                    }
-                }
-            }
+            complete_at_once(&mut log, writer.id);
         });
     });
     group.finish();
 }
 
+fn complete_at_once(log: &mut FileLog, last: u64) {
+    let mut durable = 0;
+    while durable < last {
+        while let Some(request) = log.poll_disk() {
+            let id = request.id;
+            drop(request);
+            log.handle_disk(Monotonic(0), DiskCompletion { id, result: Ok(DiskAnswer::Done) });
+        }
+        while let Some(event) = log.poll_event() {
+            if let LogEvent::Durable { id, .. } = event {
+                durable = id.0;
+            }
+        }
+    }
+}
+
+/// A start on a log of 128 MiB, all of it live; between starts the log gets its spare segment ready, as a server does.
 fn replay(criterion: &mut Criterion) {
     const BATCHES: u64 = 2048;
     let scratch = scratch();
-    let mut directory = Directory::new(scratch.path().to_owned());
+    let options = LogOptions { log_bytes_target: 1 << 30, ..LogOptions::new(7) };
+    let mut directory = Some(Directory::new(scratch.path().to_owned()));
+    let mut group = criterion.benchmark_group("replay");
+    group.throughput(Throughput::Bytes(BATCHES * BATCH_BYTES as u64)).sample_size(10);
+    let mut entries = 0;
+    group.bench_function("128MiB_of_389120_entries", |bencher| {
+        bencher.iter_custom(|count| {
+            let mut took = Duration::ZERO;
+            for _ in 0..count {
+                let mut used = directory.take().unwrap();
+                if entries == 0 {
+                    used = fill(used, BATCHES);
+                    entries = BATCHES * SINGLE_PUTS.0;
+                }
+                let start = instant();
+                let (log, recovered) = recover(&mut used, options, Monotonic(0)).unwrap();
+                took += start.elapsed();
+                assert_eq!(recovered.groups[&GroupId(1)].entries.len() as u64, entries);
+                let mut host = Host::new(used, log);
+                host.pump();
+                host.settle();
+                directory = Some(host.directory);
+            }
+            took
+        });
+    });
+    group.finish();
+}
+
+/// Writes a log of so many batches.
+fn fill(mut directory: Directory, batches: u64) -> Directory {
     let log = open(&mut directory);
     let mut host = Host::new(directory, log);
-    let mut writer = Writer::new();
+    let mut writer = Writer::new(SINGLE_PUTS);
     host.log.submit(host.now(), writer.create());
-    for _ in 0..BATCHES {
+    for _ in 0..batches {
         let batch = writer.batch();
         host.log.submit(host.now(), batch);
         host.pump();
     }
     host.settle();
-    let Host { mut directory, .. } = host;
-    let mut group = criterion.benchmark_group("replay");
-    group.throughput(Throughput::Bytes(BATCHES * BATCH_BYTES as u64)).sample_size(10);
-    group.bench_function("128MiB_of_389120_entries", |bencher| {
-        bencher.iter(|| {
-            let options = LogOptions::new(7);
-            let (log, recovered) = recover(&mut directory, options, Monotonic(0)).unwrap();
-            assert_eq!(recovered.groups[&GroupId(1)].entries.len() as u64, BATCHES * ENTRIES);
-            black_box((log, recovered));
-        });
-    });
-    group.finish();
+    host.directory
 }
 
 criterion_group!(benches, core, append, replay);

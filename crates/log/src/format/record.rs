@@ -281,13 +281,22 @@ fn push_entry(
     (index, term): (Index, Term),
     payload: &[u8],
 ) {
-    let start = target.begin(kind, group, sequence);
-    let mut body = [0; ENTRY_HEADER_BYTES - RECORD_HEADER_BYTES];
-    body[..8].copy_from_slice(&index.0.to_le_bytes());
-    body[8..16].copy_from_slice(&term.0.to_le_bytes());
-    body[16..].copy_from_slice(&crc32c::crc32c(payload).to_le_bytes());
-    target.bytes.extend_from_slice(&body);
-    target.end(start, payload.len());
+    // The hot path: the head is put together on the stack and copied once.
+    let mut head = [0; ENTRY_HEADER_BYTES];
+    let start = target.offset + target.bytes.len() as u64;
+    let length = u32::try_from(ENTRY_HEADER_BYTES + payload.len());
+    let length = length.expect("a record is far below 4 GiB");
+    head[4..8].copy_from_slice(&length.to_le_bytes());
+    head[8] = kind;
+    head[9] = VERSION;
+    head[10..14].copy_from_slice(&group.0.to_le_bytes());
+    head[14..22].copy_from_slice(&sequence.to_le_bytes());
+    head[22..30].copy_from_slice(&index.0.to_le_bytes());
+    head[30..38].copy_from_slice(&term.0.to_le_bytes());
+    head[38..].copy_from_slice(&crc32c::crc32c(payload).to_le_bytes());
+    let crc = target.sealer.seal(start, &head[4..]);
+    head[..4].copy_from_slice(&crc.to_le_bytes());
+    target.bytes.extend_from_slice(&head);
     target.bytes.extend_from_slice(payload);
 }
 

@@ -7,9 +7,9 @@ use ringfort_types::{Entry, GroupId, HardState, Monotonic};
 
 use super::Spot;
 use super::history::{Files, Restored, UNPROVEN};
-use super::replay::Replayed;
+use super::replay::{Replay, Replayed};
 use super::slots::Slots;
-use crate::builder::{BatchBuilder, Place};
+use crate::builder::{Batch, BatchBuilder, Place};
 use crate::chain::Chain;
 use crate::file_log::Parts;
 use crate::format::{ENTRY_HEADER_BYTES, Sealer, SegmentId, flags};
@@ -18,6 +18,9 @@ use crate::live::LiveEntries;
 use crate::opening::{Opening, Rewrite};
 use crate::prepare::{Preparer, zeros};
 use crate::{Damage, DamageKind, FileLog, LogError, LogOptions, RecoveredGroup, RecoveredLog};
+
+/// A segment made at a start has room for its opening and this part of the usual size.
+const SHORT_SHARE: u64 = 16;
 
 /// Opens a fresh segment after what was read, and hands over to a running log.
 pub(super) fn reopen(
@@ -35,31 +38,7 @@ pub(super) fn reopen(
     }
     chain.push(fresh, options.segment_bytes, 0);
     let hidden = replay.hidden;
-    let mut recovered = RecoveredLog {
-        findings: replay.findings,
-        groups_may_be_missing: hidden,
-        ..RecoveredLog::default()
-    };
-    let mut groups = BTreeMap::new();
-    let mut brought = Vec::new();
-    for (id, replayed) in replay.groups {
-        let mut settling = Settling {
-            chain: &mut chain,
-            brought: &mut brought,
-            findings: &mut recovered.findings,
-            damaged: replay.damaged,
-        };
-        let (group, outside) = settle(id, replayed, &mut settling);
-        groups.insert(id, group);
-        recovered.groups.insert(id, outside);
-    }
-    // Only a file behind the newest segment: what is older may be needed again if power fails before the fresh segment is
-    // on disk, since it may be the page cache alone that says it is not.
-    let behind = newest.map_or(SegmentId(0), |id| SegmentId(id.0 + 1));
-    let mut candidates = files.range(behind..);
-    let spare = candidates.find(|(_, length)| **length == options.segment_bytes);
-    let spare = spare.map(|(id, _)| *id);
-    prepare(disk, fresh, options.segment_bytes, spare)?;
+    let (groups, brought, recovered) = settle_all(replay, &mut chain);
     let previous = chain.previous();
     let place = Place {
         segment: fresh,
@@ -75,46 +54,99 @@ pub(super) fn reopen(
         batch_bytes: options.batch_bytes_soft(),
     };
     let batches = opening.build(&groups, &brought);
+    let spare = spare_behind(newest, files, options.segment_bytes);
+    let (end, capacity) = write_opening(disk, fresh, &batches, spare, &options)?;
+    chain.set_active_capacity(capacity);
+    chain.set_active_end(end);
+    let unused = files
+        .iter()
+        .filter(|(id, _)| Some(**id) != spare && links.iter().all(|link| link.id != **id));
+    let mut preparer = Preparer::new(options.segment_bytes, SegmentId(fresh.0 + 1), Vec::new());
+    for (id, length) in unused {
+        preparer.release(*id, *length);
+    }
+    let oldest = chain.oldest_needed();
+    while let Some(segment) = chain.pop_before(oldest) {
+        preparer.release(segment.id, segment.capacity);
+    }
+    let sequence = sequence + batches.len() as u64;
+    let marked = brought.is_empty();
+    let parts = Parts { options, groups, chain, place, sequence, preparer, marked };
+    Ok((FileLog::new(parts, now), recovered))
+}
+
+/// A prepared segment that nobody uses. Only one behind the newest segment: what is older may be needed again if power fails
+/// before the fresh segment is on disk, since it may be the page cache alone that says it is not.
+fn spare_behind(newest: Option<SegmentId>, files: &Files, segment_bytes: u64) -> Option<SegmentId> {
+    let behind = newest.map_or(SegmentId(0), |id| SegmentId(id.0 + 1));
+    let mut candidates = files.range(behind..);
+    candidates.find(|(_, length)| **length == segment_bytes).map(|(id, _)| *id)
+}
+
+/// Makes the fresh segment and writes its opening, each batch synced before the next. Returns where the opening ends, and
+/// the size of the file.
+fn write_opening(
+    disk: &mut dyn Disk,
+    fresh: SegmentId,
+    batches: &[Batch],
+    spare: Option<SegmentId>,
+    options: &LogOptions,
+) -> Result<(u64, u64), LogError> {
+    let segment_bytes = options.segment_bytes;
     let needed = batches.last().map_or(0, |batch| batch.header.end());
-    if needed > options.segment_bytes {
-        let segment_bytes = options.segment_bytes;
+    if needed > segment_bytes {
         return Err(LogError::SegmentTooSmall { segment_bytes, needed });
     }
-    for batch in &batches {
+    // Where no spare is there, a short segment will do: nobody waits for a long one to be written with zeros.
+    let capacity = match spare {
+        Some(_) => segment_bytes,
+        None => segment_bytes.min(needed + segment_bytes / SHORT_SHARE),
+    };
+    if let Err(error) = prepare(disk, fresh, capacity, spare) {
+        // What was begun gives its space back, if it can; if not, the next start sees to it.
+        let _unless_the_disk_is_gone = disk.execute(&DiskOperation::Delete(fresh.file()));
+        return Err(error);
+    }
+    for batch in batches {
         let bytes = batch.bytes.clone();
         let offset = batch.header.offset;
         disk.execute(&DiskOperation::WriteAt { file: fresh.file(), offset, bytes })?;
         disk.execute(&DiskOperation::SyncData(fresh.file()))?;
     }
-    chain.set_active_end(needed);
-    let mut preparer = Preparer::new(options.segment_bytes, SegmentId(fresh.0 + 1), Vec::new());
-    let oldest = chain.oldest_needed();
-    let unused = files
-        .iter()
-        .filter(|(id, _)| Some(**id) != spare && links.iter().all(|link| link.id != **id));
-    for (id, length) in unused {
-        preparer.release(*id, *length);
-    }
-    while let Some(segment) = chain.pop_before(oldest) {
-        preparer.release(segment.id, segment.capacity);
-    }
-    let parts = Parts {
-        options,
-        groups,
-        chain,
-        place,
-        sequence: sequence + batches.len() as u64,
-        preparer,
-        marked: brought.is_empty(),
+    Ok((needed, capacity))
+}
+
+/// Settles one group after the other: groups as the log keeps them, entries to bring along, and what is told.
+fn settle_all(
+    replay: Replay,
+    chain: &mut Chain,
+) -> (BTreeMap<GroupId, Group>, Vec<Rewrite>, RecoveredLog) {
+    let mut recovered = RecoveredLog {
+        findings: replay.findings,
+        groups_may_be_missing: replay.hidden,
+        ..RecoveredLog::default()
     };
-    Ok((FileLog::new(parts, now), recovered))
+    let mut groups = BTreeMap::new();
+    let mut brought = Vec::new();
+    for (id, replayed) in replay.groups {
+        let mut settling = Settling {
+            chain: &mut *chain,
+            brought: &mut brought,
+            findings: &mut recovered.findings,
+            damaged: replay.damaged,
+        };
+        let (group, outside) = settle(id, replayed, &mut settling);
+        groups.insert(id, group);
+        recovered.groups.insert(id, outside);
+    }
+    (groups, brought, recovered)
 }
 
 /// Makes the fresh segment's file: from one that is not in use, or anew.
 fn prepare(
     disk: &mut dyn Disk,
     fresh: SegmentId,
-    segment_bytes: u64,
+    capacity: u64,
     spare: Option<SegmentId>,
 ) -> Result<(), LogError> {
     if let Some(spare) = spare {
@@ -122,8 +154,8 @@ fn prepare(
     } else {
         disk.execute(&DiskOperation::Create(fresh.file()))?;
         let mut offset = 0;
-        while offset < segment_bytes {
-            let bytes = zeros(offset, segment_bytes);
+        while offset < capacity {
+            let bytes = zeros(offset, capacity);
             let length = bytes.len() as u64;
             disk.execute(&DiskOperation::WriteAt { file: fresh.file(), offset, bytes })?;
             offset += length;

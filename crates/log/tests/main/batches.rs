@@ -41,7 +41,7 @@ fn what_comes_while_a_batch_is_synced_goes_into_one_next_batch() {
 
 #[test]
 fn a_small_put_costs_less_than_sixty_bytes() {
-    let mut host = Host::fresh(1, small_options());
+    let mut host = Host::fresh(1, LogOptions::new(1));
     let mut client = Client::default();
     for group in 0..64 {
         host.submit(client.create(group));
@@ -123,14 +123,14 @@ fn many_operations_wait_a_little_for_company_and_one_does_not() {
         host.submit(busy(&mut client, 64));
         while host.step(Some(Lane::Log)) {}
     }
-    assert_eq!(host.disk.queued(), 0);
+    let log_lane_busy = |host: &Host| host.disk.front(Lane::Log).is_some();
     host.submit(busy(&mut client, 20));
-    assert_eq!(host.disk.queued(), 0, "64 came before: more are expected");
+    assert!(!log_lane_busy(&host), "64 came before: more are expected");
     let due = host.log.poll_timer().unwrap();
     assert!(due > host.now && due <= host.now + Duration::from_millis(1));
     host.submit(busy(&mut client, 40));
-    assert_eq!(host.disk.queued(), 2, "most are there");
+    assert!(log_lane_busy(&host), "most are there");
     while host.step(Some(Lane::Log)) {}
     host.submit(busy(&mut client, 1));
-    assert_eq!(host.disk.queued(), 2, "one waits for nobody");
+    assert!(log_lane_busy(&host), "one waits for nobody");
 }

@@ -33,6 +33,9 @@ pub struct WorkerConfig {
     pub requests_max: usize,
     /// Bytes of remembered answers per shard at most; keyed writes beyond are refused as `overloaded`.
     pub retry_bytes_max: u64,
+    /// Bytes of commands queued, or proposed and not applied, at most; more are refused as `overloaded`. Counts what a
+    /// stalled disk leaves behind when those who waited have gone.
+    pub unapplied_bytes_max: usize,
     /// Bytes of values that the answer to one batch may hold.
     pub answer_bytes_max: usize,
     /// An entry that has grown to this size, in bytes, takes no further command.
@@ -130,6 +133,12 @@ pub struct Worker<W> {
     checkpoints: Checkpoints,
     /// Bytes by which this worker's shards may grow until the host looks at the disk again.
     room: u64,
+    /// A put was refused for want of room since then.
+    refused_for_room: bool,
+    /// A flush that was put off may be begun.
+    flush_due: bool,
+    /// Bytes of commands that are queued, or proposed and not applied, whether or not anybody still waits for them.
+    unapplied_bytes: usize,
     messages: VecDeque<String>,
     stats: WorkerStats,
 }
@@ -152,6 +161,9 @@ impl<W> Worker<W> {
             last_submission: SubmissionId(0),
             checkpoints: Checkpoints::default(),
             room: u64::MAX,
+            refused_for_room: false,
+            flush_due: false,
+            unapplied_bytes: 0,
             messages: VecDeque::new(),
             stats: WorkerStats::default(),
         }
@@ -197,6 +209,7 @@ impl<W> Worker<W> {
         if let Some(Some(slot)) = self.slots.get_mut(shard.0 as usize)
             && let Slot::Open(open) = slot
         {
+            self.unapplied_bytes -= open.replica.unapplied_bytes();
             let lost = open.replica.abandon();
             let replica = open.replica.id();
             *slot = Slot::Closed { replica, reason: reason.clone() };

@@ -4,10 +4,12 @@ use std::borrow::Cow;
 
 use ringfort_replica::command::{CommandIdentity, POSITION_SINGLE};
 use ringfort_replica::{ListQuery, Reading};
-use ringfort_types::request::{Consistency, Context, Found, Get, List, Operation, Page, Write};
+use ringfort_types::request::{
+    Consistency, Context, Found, Get, Item, List, Operation, Page, Write,
+};
 use ringfort_types::{Code, Key, Monotonic, NamespaceId, Refusal, ShardId, shard_of_token};
 
-use super::{GetAnswer, Worker, open_shard_mut};
+use super::{GetAnswer, Worker, open_shard, open_shard_mut};
 use crate::listing::{self, PageBounds};
 use crate::pending::Kind;
 use crate::space::growth;
@@ -42,8 +44,8 @@ impl<W> Worker<W> {
             Ok(Reading::Due(..)) if get.consistency == Consistency::Stale => {
                 GetAnswer::Now(Ok(None))
             }
-            Ok(Reading::Due(data_key, version)) => {
-                open.replica.enqueue_expire(&[(data_key, version)]);
+            // The key goes first, through the log, and the read behind it.
+            Ok(Reading::Due(..)) => {
                 let operation = Operation::Get { key: get.key.clone() };
                 match self.enqueue(
                     now,
@@ -125,8 +127,19 @@ impl<W> Worker<W> {
         if self.pending.len() >= self.config.requests_max {
             return Err(self.overloaded(kind == Kind::Write));
         }
+        if context.deadline <= now {
+            return Err(refused(
+                kind,
+                Code::Timeout,
+                "the request's time passed before it was begun",
+            ));
+        }
+        if self.unapplied_bytes > self.config.unapplied_bytes_max {
+            return Err(self.overloaded(kind == Kind::Write));
+        }
         let growth = growth_of(operations);
         if growth > self.room {
+            self.refused_for_room = true;
             let detail = "the disk is full up to its reserve; deletes and reads go on";
             return Err(refused(kind, Code::StorageFull, detail));
         }
@@ -147,8 +160,10 @@ impl<W> Worker<W> {
         self.room -= growth;
         let ticket = self.pending.insert(context.deadline, kind, waiter());
         let engine = self.engine.as_ref();
-        if let Err(error) = open.replica.enqueue(engine, now, ticket, identity, atomic, operations)
-        {
+        let before = open.replica.unapplied_bytes();
+        let enqueued = open.replica.enqueue(engine, now, ticket, identity, atomic, operations);
+        self.unapplied_bytes += open.replica.unapplied_bytes() - before;
+        if let Err(error) = enqueued {
             // The waiter is answered with everything else that the shard gives up.
             self.close(shard, &error);
             let lost = self.pending.lose(vec![ticket]);
@@ -174,22 +189,31 @@ impl<W> Worker<W> {
             }
         }
         let bounds = PageBounds { limit: list.limit, bytes_max: list.bytes_max };
-        let (slots, engine) = (&mut self.slots, self.engine.as_ref());
-        let page =
-            listing::merge(&self.mine, list.after.as_ref(), bounds, |shard, after, limit| {
-                let query = ListQuery {
-                    namespace: NamespaceId::default(),
-                    prefix: list.prefix.clone(),
-                    start: list.start.clone(),
-                    end: list.end.clone(),
-                    after: after.cloned(),
-                    limit,
-                    bytes_max: list.bytes_max,
-                    keys_only: list.keys_only,
-                };
-                let open = open_shard_mut(slots, shard).map_err(|refusal| (shard, Err(refusal)))?;
-                open.replica.list(engine, now, &query).map_err(|error| (shard, Ok(error)))
-            });
+        let (slots, engine) = (&self.slots, self.engine.as_ref());
+        let open = |shard| open_shard(slots, shard).map_err(|refusal| (shard, Err(refusal)));
+        let keys = |shard, after: Option<&Key>, limit| {
+            let query = ListQuery {
+                namespace: NamespaceId::default(),
+                prefix: list.prefix.clone(),
+                start: list.start.clone(),
+                end: list.end.clone(),
+                after: after.cloned(),
+                limit,
+            };
+            open(shard)?.replica.list(engine, now, &query).map_err(|error| (shard, Ok(error)))
+        };
+        let with_value = |shard, item: Item| {
+            if list.keys_only {
+                return Ok(item);
+            }
+            match open(shard)?.replica.get(engine, now, &item.key) {
+                Ok(Reading::Found(Some(found))) => Ok(Item { value: found.value, ..item }),
+                // The key was listed within this call; nothing can have removed it since.
+                Ok(_) => Err((shard, Err(Refusal::new(Code::Internal, "a listed key is gone")))),
+                Err(error) => Err((shard, Ok(error))),
+            }
+        };
+        let page = listing::merge(&self.mine, list.after.as_ref(), bounds, keys, with_value);
         page.map_err(|(shard, error)| match error {
             Ok(error) => self.close(shard, &error),
             Err(refusal) => refusal,

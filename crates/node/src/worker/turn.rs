@@ -3,11 +3,12 @@
 use ringfort_env::{DiskCompletion, DiskRequest};
 use ringfort_log::{Base, GroupWrite, Submission, SubmissionId};
 use ringfort_raft::PersistId;
+use ringfort_replica::command::CommandIdentity;
 use ringfort_replica::{Output, Reading, Ticket};
-use ringfort_types::request::Done;
-use ringfort_types::{GroupId, Monotonic};
+use ringfort_types::request::{Done, Operation};
+use ringfort_types::{GroupId, Key, Monotonic, ShardId};
 
-use super::{Slot, UnderWay, Worker, WorkerError, open_shard_mut, replied};
+use super::{Slot, UnderWay, Worker, WorkerError, open_shard, open_shard_mut, replied};
 use crate::pending::{Response, response};
 
 impl<W> Worker<W> {
@@ -34,12 +35,15 @@ impl<W> Worker<W> {
         self.stats.timeouts += expired.len() as u64;
         self.responses.extend(expired);
         self.reads.retain(|ticket, _| self.pending.contains(*ticket));
+        self.flush_due = self.checkpoints.is_due(now);
         for position in 0..self.mine.len() {
             let shard = self.mine[position];
             let Ok(open) = open_shard_mut(&mut self.slots, shard) else {
                 continue;
             };
+            let before = open.replica.unapplied_bytes();
             let result = open.replica.handle_tick(self.engine.as_ref(), now);
+            self.unapplied_bytes += open.replica.unapplied_bytes() - before;
             let queued = open.replica.has_queued();
             match result {
                 Ok(()) if queued => self.mark_dirty(shard),
@@ -49,9 +53,11 @@ impl<W> Worker<W> {
         }
     }
 
-    /// Takes the bytes by which this worker's shards may grow until it is told again.
-    pub fn handle_room(&mut self, bytes: u64) {
+    /// Takes the bytes by which this worker's shards may grow until it is told again. Gives whether a put was refused for
+    /// want of room since the last time.
+    pub fn handle_room(&mut self, bytes: u64) -> bool {
         self.room = bytes;
+        std::mem::take(&mut self.refused_for_room)
     }
 
     /// Takes the log's wish that stores be flushed. Those of other workers are passed over.
@@ -75,7 +81,7 @@ impl<W> Worker<W> {
     /// Whether a turn has something to do.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.dirty.is_empty() || !self.responses.is_empty()
+        !self.dirty.is_empty() || !self.responses.is_empty() || self.flush_due
     }
 
     /// Does one turn.
@@ -86,18 +92,19 @@ impl<W> Worker<W> {
                 continue;
             };
             open.dirty = false;
-            if let Err(error) = open.replica.poll(self.engine.as_mut(), now, &mut out) {
+            self.unapplied_bytes -= open.replica.unapplied_bytes();
+            let polled = open.replica.poll(self.engine.as_mut(), now, &mut out);
+            self.unapplied_bytes += open.replica.unapplied_bytes();
+            if let Err(error) = polled {
                 self.close(shard, &error);
             }
         }
-        self.poll_flushes(&mut out);
-        self.start_flush();
+        self.poll_flushes(now, &mut out);
+        self.start_flush(now);
         self.submit(&mut out);
         self.stats.commands += out.answers.len() as u64;
         for (ticket, answer) in out.answers {
-            if let Some(waiter) = self.pending.take(ticket) {
-                self.responses.push_back((waiter, response(answer)));
-            }
+            self.respond(ticket, response(answer));
         }
         for ticket in out.reads {
             self.finish_read(now, ticket);
@@ -112,7 +119,8 @@ impl<W> Worker<W> {
         let writes = std::mem::take(&mut out.writes);
         self.stats.entries += writes.len() as u64;
         let persists = std::mem::take(&mut out.persists);
-        self.submit_writes(writes, persists, None);
+        let commands = std::mem::take(&mut out.commands);
+        self.submit_writes(writes, persists, None, commands);
     }
 
     pub(super) fn submit_writes(
@@ -120,10 +128,10 @@ impl<W> Worker<W> {
         writes: Vec<GroupWrite>,
         persists: Vec<(GroupId, PersistId)>,
         rebase: Option<(GroupId, Base)>,
+        operations: u32,
     ) {
         self.last_submission = SubmissionId(self.last_submission.0 + 1);
         let id = self.last_submission;
-        let operations = u32::try_from(self.pending.len()).unwrap_or(u32::MAX);
         self.submissions.push_back(Submission {
             source: self.config.source,
             id,
@@ -134,23 +142,46 @@ impl<W> Worker<W> {
     }
 
     fn finish_read(&mut self, now: Monotonic, ticket: Ticket) {
-        let Some((shard, key)) = self.reads.remove(&ticket) else {
-            return;
-        };
-        let Some(waiter) = self.pending.take(ticket) else {
-            return;
-        };
-        let result = match open_shard_mut(&mut self.slots, shard) {
+        let Some((shard, key)) = self.reads.remove(&ticket) else { return };
+        let reading = match open_shard(&self.slots, shard) {
             Ok(open) => open.replica.get(self.engine.as_ref(), now, &key),
-            Err(refusal) => return self.responses.push_back((waiter, Err(refusal))),
+            Err(refusal) => return self.respond(ticket, Err(refusal)),
         };
-        let response = match result {
-            Ok(Reading::Found(found)) => Ok(replied(Done::Got(found))),
-            // Confirmed as of now: to whoever asked, the key is gone.
-            Ok(Reading::Due(..)) => Ok(replied(Done::Got(None))),
-            Err(error) => Err(self.close(shard, &error)),
+        match reading {
+            Ok(Reading::Found(found)) => self.respond(ticket, Ok(replied(Done::Got(found)))),
+            // The key goes first, through the log, and the read behind it.
+            Ok(Reading::Due(..)) => self.get_through_log(now, shard, ticket, key),
+            Err(error) => {
+                let refusal = self.close(shard, &error);
+                self.respond(ticket, Err(refusal));
+            }
+        }
+    }
+
+    fn get_through_log(&mut self, now: Monotonic, shard: ShardId, ticket: Ticket, key: Key) {
+        let operation = [Operation::Get { key }];
+        let open = match open_shard_mut(&mut self.slots, shard) {
+            Ok(open) => open,
+            Err(refusal) => return self.respond(ticket, Err(refusal)),
         };
-        self.responses.push_back((waiter, response));
+        let before = open.replica.unapplied_bytes();
+        let identity = CommandIdentity::None;
+        let enqueued =
+            open.replica.enqueue(self.engine.as_ref(), now, ticket, &identity, false, &operation);
+        self.unapplied_bytes += open.replica.unapplied_bytes() - before;
+        match enqueued {
+            Ok(()) => self.mark_dirty(shard),
+            Err(error) => {
+                let refusal = self.close(shard, &error);
+                self.respond(ticket, Err(refusal));
+            }
+        }
+    }
+
+    fn respond(&mut self, ticket: Ticket, response: Response) {
+        if let Some(waiter) = self.pending.take(ticket) {
+            self.responses.push_back((waiter, response));
+        }
     }
 
     /// The next answer and whoever waits for it.

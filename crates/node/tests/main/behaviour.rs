@@ -84,7 +84,9 @@ fn a_flush_that_finds_the_disk_full_is_given_up_and_tried_again() {
     assert_eq!((stats.flushes, stats.flushes_failed), (0, 1));
     driver.check("while the disk is full");
     driver.node.disk().set_capacity(None);
-    driver.node.want_flush(&[ShardId(0)]);
+    assert_eq!(driver.node.worker().stats().flushes, 0);
+    // Nobody has to ask again.
+    driver.node.pass(Duration::from_secs(2)).unwrap();
     driver.node.settle().unwrap();
     assert_eq!(driver.node.worker().stats().flushes, 1);
     driver.check("once there is room");
@@ -107,6 +109,60 @@ fn too_many_requests_are_refused_early() {
     driver.node.disk().stall(Lane::Log, false);
     driver.node.settle().unwrap();
     assert_eq!(driver.node.answers.len(), 10_000);
+}
+
+#[test]
+fn what_nobody_waits_for_any_more_still_counts() {
+    let mut driver = Driver::new(7);
+    driver.node.disk().stall(Lane::Log, true);
+    let mut admitted = 0;
+    let refusal = loop {
+        let now = driver.node.now;
+        let mut context = context(now);
+        context.deadline = now + Duration::from_millis(1);
+        let value = vec![1; 60_000];
+        let operation = Operation::Put {
+            key: key(1),
+            value: value.into(),
+            ttl: None,
+            condition: Condition::Always,
+        };
+        let write = Write { operation, identity: Identity::None };
+        match driver.node.worker().write(now, &context, &write, || 1) {
+            Ok(()) => admitted += 60_000,
+            Err(refusal) => break refusal,
+        }
+        // Every request times out; what it left behind stays until the disk goes on.
+        driver.node.pass(Duration::from_millis(2)).unwrap();
+    };
+    assert_eq!(refusal.code, Code::Overloaded);
+    assert!((250_000_000..280_000_000).contains(&admitted), "{admitted}");
+    driver.node.disk().stall(Lane::Log, false);
+    driver.node.settle().unwrap();
+    let now = driver.node.now;
+    driver.node.worker().write(now, &context(now), &put(2), || 2).unwrap();
+    driver.node.settle().unwrap();
+    assert!(matches!(driver.node.answers.last(), Some((2, Ok(_)))));
+}
+
+#[test]
+fn remembered_answers_are_forgotten_without_traffic() {
+    let mut driver = Driver::new(8);
+    let keyed = Write { identity: Identity::IdempotencyKey("k".into()), ..put(1) };
+    let now = driver.node.now;
+    driver.node.worker().write(now, &context(now), &keyed, || 1).unwrap();
+    driver.node.settle().unwrap();
+    let remembered = |driver: &mut Driver| {
+        let shards = driver.node.worker().shards();
+        shards.iter().filter_map(|shard| Some(shard.status?.retry_bytes)).sum::<u64>()
+    };
+    assert!(remembered(&mut driver) > 0);
+    driver.node.pass(Duration::from_secs(599)).unwrap();
+    driver.node.settle().unwrap();
+    assert!(remembered(&mut driver) > 0);
+    driver.node.pass(Duration::from_secs(2)).unwrap();
+    driver.node.settle().unwrap();
+    assert_eq!(remembered(&mut driver), 0);
 }
 
 #[test]

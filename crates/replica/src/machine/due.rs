@@ -8,7 +8,8 @@ use super::{Machine, MachineError};
 use crate::layout;
 
 impl Machine {
-    /// Keys due at `now` with their versions, at most `count_max`, for an Expire command. Moves [`Machine::next_due`] on.
+    /// Keys due at `now` with their versions, at most `count_max` and with about `bytes_max` bytes of keys (one key may
+    /// exceed that), for an Expire command. Moves [`Machine::next_due`] on.
     ///
     /// # Errors
     /// The engine failed.
@@ -17,19 +18,22 @@ impl Machine {
         engine: &dyn StorageEngine,
         now: ShardTime,
         count_max: usize,
+        bytes_max: usize,
     ) -> Result<Vec<(Bytes, Version)>, MachineError> {
         let (start, end) = layout::expiry_range(now);
         let mut due = Vec::new();
         let mut malformed = false;
+        let mut bytes = 0;
         let range = Range { start: &start, end: Some(&end) };
         engine.scan(self.group, range, &mut |key, value| {
             match (layout::parse_expiry_key(key), value.try_into()) {
                 (Some((_, data_key)), Ok(version)) => {
+                    bytes += data_key.len();
                     due.push((data_key, Version(u64::from_le_bytes(version))));
                 }
                 _ => malformed = true,
             }
-            if malformed || due.len() == count_max {
+            if malformed || due.len() == count_max || bytes >= bytes_max {
                 ScanControl::Stop
             } else {
                 ScanControl::Continue

@@ -10,8 +10,10 @@ use crate::command::{CommandIdentity, Operations};
 use crate::layout;
 use crate::retry::{self, Session};
 
-/// Remembered answers forgotten with one entry at most, so that an entry's cost is bounded.
+/// Remembered answers forgotten with one entry at most, so that an entry's cost is bounded: so many, and one for so many
+/// bytes of the entry, which is more than a keyed command takes. So memory is given back faster than it can be taken.
 const FORGET_PER_ENTRY: usize = 64;
+const FORGET_PER_BYTES: usize = 16;
 
 impl Machine {
     pub(super) fn identified(
@@ -66,7 +68,9 @@ impl Machine {
         if sequence - raised >= SESSION_OPEN_MAX {
             return Ok(fresh(Reply::SessionFull));
         }
-        for closed in session.lowest_open..raised.min(session.lowest_open + SESSION_OPEN_MAX) {
+        for closed in
+            session.lowest_open..raised.min(session.lowest_open.saturating_add(SESSION_OPEN_MAX))
+        {
             self.forget_record(engine, layout::session_answer_key(id, closed))?;
         }
         session = Session { lowest_open: raised, due: retry_due(at.stamp) };
@@ -152,12 +156,14 @@ impl Machine {
         &mut self,
         engine: &dyn StorageEngine,
         now: ShardTime,
+        payload_bytes: usize,
     ) -> Result<(), MachineError> {
+        let count_max = FORGET_PER_ENTRY + payload_bytes / FORGET_PER_BYTES;
         let mut due = Vec::new();
         let mut next = None;
         let range = Range { start: layout::FORGET_ALL.0, end: Some(layout::FORGET_ALL.1) };
         engine.scan(self.group, range, &mut |key, _| match layout::parse_forget_key(key) {
-            Some((time, _)) if time <= now && due.len() < FORGET_PER_ENTRY => {
+            Some((time, _)) if time <= now && due.len() < count_max => {
                 due.push(Bytes::copy_from_slice(key));
                 ScanControl::Continue
             }
@@ -196,7 +202,7 @@ impl Machine {
             self.forget_at(session.due, &key);
             return Ok(());
         }
-        for sequence in session.lowest_open..session.lowest_open + SESSION_OPEN_MAX {
+        for sequence in session.lowest_open..session.lowest_open.saturating_add(SESSION_OPEN_MAX) {
             self.forget_record(engine, layout::session_answer_key(id, sequence))?;
         }
         self.forget_record(engine, key)

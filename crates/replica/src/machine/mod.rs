@@ -35,6 +35,8 @@ pub enum Reply {
         /// In an atomic batch: position of the operation, from 0.
         operation: Option<usize>,
     },
+    /// The gets of its entry read more than an entry may; nothing was changed.
+    TooLarge,
     /// The identity was used for something else before.
     Mismatch,
     /// The session, or this sequence of it, is no longer known.
@@ -118,6 +120,8 @@ pub struct Machine {
     group: GroupId,
     meta: Meta,
     staged: Staged,
+    /// Bytes that the gets of the entry being applied have read.
+    read_bytes: usize,
     /// No remembered answer is due before this; `None`: there is none at all.
     next_forget: Option<ShardTime>,
     /// No key is due before this; `None`: no key has a time to live.
@@ -145,8 +149,14 @@ impl Machine {
             Some(value) => Meta::decode(&value).ok_or(MachineError::Malformed("meta record"))?,
             None => Meta::default(),
         };
-        let mut machine =
-            Self { group, meta, staged: Staged::new(hash_seed), next_forget: None, next_due: None };
+        let mut machine = Self {
+            group,
+            meta,
+            staged: Staged::new(hash_seed),
+            read_bytes: 0,
+            next_forget: None,
+            next_due: None,
+        };
         machine.next_due = machine.first_due(engine)?;
         machine.next_forget = machine.first_forget(engine)?;
         Ok(machine)
@@ -174,6 +184,12 @@ impl Machine {
     #[must_use]
     pub fn retry_bytes(&self) -> u64 {
         self.meta.retry_bytes
+    }
+
+    /// Nothing remembered is due before this; `None`: nothing is remembered.
+    #[must_use]
+    pub fn next_forget(&self) -> Option<ShardTime> {
+        self.next_forget
     }
 
     /// No key is due before this; `None`: no key has a time to live.
@@ -217,6 +233,7 @@ impl Machine {
         let malformed = |source| MachineError::Entry { index: position.index, source };
         let mut reader = PayloadReader::new(payload.clone()).map_err(malformed)?;
         self.meta.time = self.meta.time.max(reader.stamp);
+        self.read_bytes = 0;
         let at = At { position, stamp: self.meta.time };
         if self.next_forget.is_some_and(|due| due <= at.stamp) {
             // Forgetting scans the store: what is staged has to be in it.
@@ -228,7 +245,7 @@ impl Machine {
                 let term = out.answers.last().map_or(before.term, |(applied, _)| applied.term);
                 self.write(engine, Applied { term, ..before })?;
             }
-            self.forget_due(engine, at.stamp)?;
+            self.forget_due(engine, at.stamp, payload.len())?;
         }
         let mut answers = Vec::with_capacity(1);
         while let Some(command) = reader.command().map_err(malformed)? {

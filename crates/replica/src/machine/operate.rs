@@ -24,45 +24,52 @@ impl Machine {
             };
             return Ok(match self.operation(engine, at, operation, effects)? {
                 Ok(done) => Reply::Done(done),
-                Err(current) => Reply::PreconditionFailed { current, operation: None },
+                Err(not_done) => not_done.reply(None),
             });
         }
-        let savepoint = self.staged.savepoint();
+        self.staged.open_savepoint();
         let (meta, effects_before) = (self.meta, effects.as_ref().map_or(0, Vec::len));
         let mut all = Vec::with_capacity(command.operations.len());
         for (position, operation) in command.operations.into_iter().enumerate() {
             match self.operation(engine, at, operation, effects)? {
                 Ok(done) => all.push(done),
-                Err(current) => {
-                    self.staged.rollback(&savepoint);
+                Err(not_done) => {
+                    self.staged.rollback();
                     self.meta = meta;
                     if let Some(effects) = effects {
                         effects.truncate(effects_before);
                     }
-                    return Ok(Reply::PreconditionFailed { current, operation: Some(position) });
+                    return Ok(not_done.reply(Some(position)));
                 }
             }
         }
+        self.staged.close_savepoint();
         Ok(Reply::All(all))
     }
 
-    /// Executes one operation; the error is the version that stands against its condition.
+    /// Executes one operation, or says why not; then nothing has changed.
     fn operation(
         &mut self,
         engine: &dyn StorageEngine,
         at: At,
         operation: CommandOperation,
         effects: &mut Option<Vec<Effect>>,
-    ) -> Result<Result<Done, Version>, MachineError> {
+    ) -> Result<Result<Done, NotDone>, MachineError> {
         let CommandOperation { data_key, condition, action } = operation;
         let wants_value = effects.is_some() || action == Action::Get;
         let before = self.before(engine, &data_key, wants_value)?;
         let current = before.as_ref().map_or(Version::ABSENT, |before| before.head.version);
         if !condition.holds(current) {
-            return Ok(Err(current));
+            return Ok(Err(NotDone::Condition(current)));
         }
         Ok(Ok(match action {
-            Action::Get => Done::Got(before.map(|before| before.found(at.stamp))),
+            Action::Get => {
+                self.read_bytes += before.as_ref().map_or(0, |before| before.value_len);
+                if self.read_bytes > READ_BYTES_MAX {
+                    return Ok(Err(NotDone::TooLarge));
+                }
+                Done::Got(before.map(|before| before.found(at.stamp)))
+            }
             Action::Put { ttl_ms, value } => {
                 Done::Put(self.put(at, data_key, (value, ttl_ms), before, effects))
             }
@@ -159,6 +166,27 @@ impl Machine {
         self.meta.revision += 1;
         assert!(self.meta.revision <= VERSION_MAX, "the shard has used up its versions");
         Version(self.meta.revision)
+    }
+}
+
+/// Bytes of values that the gets of one entry may read: part of the replicated behaviour, so a constant. A leader refuses
+/// earlier what it sees to be too much; this bounds what it could not see.
+const READ_BYTES_MAX: usize = 128 << 20;
+
+/// Why an operation was not executed.
+enum NotDone {
+    /// Its condition does not hold against this version.
+    Condition(Version),
+    /// The entry's gets have read too much.
+    TooLarge,
+}
+
+impl NotDone {
+    fn reply(self, operation: Option<usize>) -> Reply {
+        match self {
+            Self::Condition(current) => Reply::PreconditionFailed { current, operation },
+            Self::TooLarge => Reply::TooLarge,
+        }
     }
 }
 

@@ -314,18 +314,21 @@ fn a_key_lives_until_an_expire_names_its_version() {
     assert_eq!(bench.machine.next_due(), Some(ShardTime(1051)));
     bench.now = ShardTime(5000);
     assert!(bench.value("a").is_some(), "no clock is compared");
-    let due = bench.machine.due_keys(&bench.engine, bench.now, 10).unwrap();
+    let due = bench.machine.due_keys(&bench.engine, bench.now, 10, 1000).unwrap();
     assert_eq!(due.len(), 1);
     bench.run(put_ttl("a", 50));
     bench.entry(|payload| payload.expire(&due));
     assert!(bench.value("a").is_some(), "it names an older version");
-    let due = bench.machine.due_keys(&bench.engine, ShardTime(5050), 10).unwrap();
+    let due = bench.machine.due_keys(&bench.engine, ShardTime(5050), 10, 1000).unwrap();
     assert_eq!(due, [], "not before its time has passed in full");
-    let due = bench.machine.due_keys(&bench.engine, ShardTime(5051), 10).unwrap();
+    let due = bench.machine.due_keys(&bench.engine, ShardTime(5051), 10, 1000).unwrap();
     bench.entry(|payload| payload.expire(&due));
     assert_eq!(bench.value("a"), None);
     assert_eq!(bench.effects.last().unwrap().kind, EffectKind::Expire);
-    assert_eq!(bench.machine.due_keys(&bench.engine, ShardTime(u64::MAX - 1), 10).unwrap(), []);
+    assert_eq!(
+        bench.machine.due_keys(&bench.engine, ShardTime(u64::MAX - 1), 10, 1000).unwrap(),
+        []
+    );
     assert_eq!(bench.machine.next_due(), None);
 }
 
@@ -334,10 +337,10 @@ fn a_put_without_a_time_to_live_clears_one() {
     let mut bench = Bench::new();
     bench.run(put_ttl("a", 50));
     bench.run(put("a", "for good"));
-    assert_eq!(bench.machine.due_keys(&bench.engine, ShardTime(1 << 40), 10).unwrap(), []);
+    assert_eq!(bench.machine.due_keys(&bench.engine, ShardTime(1 << 40), 10, 1000).unwrap(), []);
     bench.run(put_ttl("b", 50));
     bench.run(delete("b"));
-    assert_eq!(bench.machine.due_keys(&bench.engine, ShardTime(1 << 40), 10).unwrap(), []);
+    assert_eq!(bench.machine.due_keys(&bench.engine, ShardTime(1 << 40), 10, 1000).unwrap(), []);
 }
 
 #[test]
@@ -360,4 +363,25 @@ fn effects_tell_what_happened_in_order() {
         ]
     );
     assert!(bench.effects.iter().all(|effect| effect.key[..] == *b"\0\0\0\0a"));
+}
+
+#[test]
+fn what_the_gets_of_one_entry_read_is_bounded() {
+    let mut bench = Bench::new();
+    let value = Bytes::from(vec![1; 8 << 20]);
+    let large = Operation::Put { key: key("a"), value, ttl: None, condition: Condition::Always };
+    bench.run(large);
+    let mut batch = vec![put("a", "small")];
+    batch.extend((0..100).map(|_| get("a")));
+    assert!(matches!(bench.command(&CommandIdentity::None, true, &batch).reply, Reply::All(_)));
+    bench.run(Operation::Put {
+        key: key("a"),
+        value: Bytes::from(vec![1; 8 << 20]),
+        ttl: None,
+        condition: Condition::Always,
+    });
+    let mut batch = vec![put("b", "1")];
+    batch.extend((0..17).map(|_| get("a")));
+    assert_eq!(bench.command(&idempotent("k"), true, &batch).reply, Reply::TooLarge);
+    assert_eq!(bench.value("b"), None, "nothing of the batch was done");
 }

@@ -22,7 +22,11 @@ impl<F: FnMut(usize, &DiskOperation) -> bool> Disk for Faulty<F> {
     fn execute(&mut self, operation: &DiskOperation) -> Result<DiskAnswer, DiskError> {
         self.operations += 1;
         if (self.rule)(self.operations, operation) {
-            return Err(operation.error(DiskErrorKind::Full, "no space left on device"));
+            let (kind, message) = match operation {
+                DiskOperation::Read { .. } => (DiskErrorKind::Other, "input/output error"),
+                _ => (DiskErrorKind::Full, "no space left on device"),
+            };
+            return Err(operation.error(kind, message));
         }
         self.disk.execute(operation)
     }
@@ -161,19 +165,46 @@ fn one_part_at_a_time_is_encoded_and_written() {
 }
 
 #[test]
-fn a_disk_that_cannot_be_read_is_not_called_damaged() {
+fn a_file_that_cannot_be_read_costs_its_own_store_only() {
+    let (other, generation) = (GroupId(2), Generation(1));
     let mut engine = filled_engine();
-    let mut disk = Faulty {
-        disk: MemoryDisk::default(),
-        rule: |_, operation: &DiskOperation| operation.verb() == "read",
-        operations: 0,
-    };
-    engine.flush(GROUP, Generation(1)).unwrap();
-    settle(&mut engine, &mut disk).unwrap();
-    let mut second = super::engine();
-    let opened = second.open(&mut disk, GROUP, Generation(1));
-    assert!(matches!(opened, Err(EngineError::Disk(_))), "{opened:?}");
-    assert!(matches!(second.size(GROUP), Err(EngineError::NoStore(_))));
+    engine.create(other).unwrap();
+    let mut disk = MemoryDisk::default();
+    for group in [GROUP, other] {
+        engine.flush(group, generation).unwrap();
+        settle(&mut engine, &mut disk).unwrap();
+    }
+    let unreadable = files::whole(GROUP, generation);
+    let live = [(GROUP, generation), (other, generation)];
+    let mut refused = Vec::new();
+    for failing in 1.. {
+        let mut reads = 0;
+        let mut disk = Faulty {
+            disk: disk.clone(),
+            rule: |_, operation: &DiskOperation| {
+                let hit = operation.verb() == "read" && operation.file() == Some(&unreadable);
+                reads += usize::from(hit);
+                hit && reads == failing
+            },
+            operations: 0,
+        };
+        let mut second = super::engine();
+        let opened = second.open(&mut disk, GROUP, generation);
+        second.open(&mut disk, other, generation).unwrap();
+        assert_eq!(second.remove_leftovers(&mut disk, &live).unwrap(), 0, "it may be readable yet");
+        match opened {
+            Ok(_) => break,
+            Err(EngineError::Damaged { file, offset, reason }) => {
+                assert_eq!(file, unreadable);
+                assert_eq!(reason, "it cannot be read: input/output error");
+                assert!(matches!(second.size(GROUP), Err(EngineError::NoStore(_))));
+                refused.push(offset);
+            }
+            Err(error) => panic!("read {failing}: {error}"),
+        }
+    }
+    // The head, every part, and the end; each is named.
+    assert!(refused.len() > 4 && refused.is_sorted(), "{refused:?}");
 }
 
 #[test]

@@ -25,6 +25,7 @@ use ringfort_types::{GroupId, Monotonic};
 
 use crate::builder::{Batch, BatchBuilder, Place};
 use crate::chain::Chain;
+use crate::format::SegmentId;
 use crate::group::Group;
 use crate::pacing::Pacing;
 use crate::pending::Pending;
@@ -281,10 +282,33 @@ impl FileLog {
         {
             self.prepare_operation = Some(self.request(Lane::Background, operation));
         }
+        self.poll_stragglers();
+        if let Some(segment) = self.stragglers.take_ended() {
+            self.give_up_missing(segment);
+            if self.chain.oldest().id < self.chain.oldest_needed() {
+                self.marker_due.get_or_insert(now + self.options.marker_delay);
+            }
+        }
+    }
+
+    fn poll_stragglers(&mut self) {
         if self.straggler_operation.is_none()
             && let Some(operation) = self.stragglers.poll()
         {
             self.straggler_operation = Some(self.request(Lane::Background, operation));
+        }
+    }
+
+    /// A segment was read to its end and all that was found there is written. Nothing is held back any longer for what was
+    /// not found of groups that are known to be damaged.
+    fn give_up_missing(&mut self, segment: SegmentId) {
+        let active = self.chain.active().id;
+        for group in self.groups.values_mut().filter(|group| group.damage.is_some()) {
+            group.live.give_up(&mut self.chain, segment, active);
+        }
+        let oldest = self.chain.oldest();
+        if oldest.id == segment && oldest.live_entries > 0 {
+            self.stragglers.set_unreadable(segment);
         }
     }
 }
@@ -330,7 +354,12 @@ impl LogStore for FileLog {
     }
 
     fn set_log_bytes_target(&mut self, bytes: u64) {
-        self.stragglers.set_target(bytes.max(2 * self.options.segment_bytes));
+        let bytes = bytes.max(2 * self.options.segment_bytes);
+        self.stragglers.set_target(bytes, self.chain.bytes());
+        if !self.failed {
+            self.advance_stragglers();
+            self.poll_stragglers();
+        }
     }
 
     fn poll_timer(&self) -> Option<Monotonic> {

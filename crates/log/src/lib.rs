@@ -18,6 +18,7 @@ mod opening;
 mod options;
 mod pacing;
 mod pending;
+mod pieces;
 mod prepare;
 mod recovery;
 mod store;

@@ -196,6 +196,16 @@ impl LiveEntries {
         self.join_homes(at + usize::from(before));
     }
 
+    /// Entries that stand in `from` will never be found there: nothing is held back for them any longer. They stay live, and
+    /// a start that misses them says so. They count in `to`, where they take no room.
+    pub(crate) fn give_up(&mut self, chain: &mut Chain, from: SegmentId, to: SegmentId) {
+        while let Some(home) = self.homes.iter().find(|home| home.segment == from).copied() {
+            for index in home.first.0..=home.last.0 {
+                self.move_home(chain, Index(index), to, 0);
+            }
+        }
+    }
+
     /// Joins the home at `at` with the one before it, if both are in one segment.
     fn join_homes(&mut self, at: usize) {
         let Some(before) = at.checked_sub(1) else {

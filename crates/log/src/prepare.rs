@@ -20,10 +20,11 @@ use ringfort_types::Monotonic;
 
 use crate::format::SegmentId;
 
-/// Segments kept ready: one is enough to never wait for.
-const READY_WANTED: usize = 1;
-/// Freed segments are recycled up to this many ready ones, then deleted.
-const READY_MAX: usize = 2;
+/// Segments kept ready until the first one is taken: a start has little to write, and should not write many zeros.
+const READY_AT_FIRST: usize = 1;
+/// Segments kept ready from then on: while other work occupies the background lane for long, the log fills one and goes on
+/// in the next. Freed segments are recycled up to this many ready ones, then deleted.
+const READY_BUSY: usize = 2;
 /// Zeros are written in pieces of this size.
 const ZEROS_BYTES: usize = 1 << 20;
 /// After a failure, the next attempt comes this much later.
@@ -61,6 +62,8 @@ pub(crate) struct Preparer {
     segment_bytes: u64,
     next: SegmentId,
     ready: VecDeque<SegmentId>,
+    /// So many are to be ready.
+    wanted: usize,
     jobs: VecDeque<Job>,
     /// Jobs that failed and wait for the next attempt.
     failed: Vec<Job>,
@@ -79,6 +82,7 @@ impl Preparer {
             segment_bytes,
             next,
             ready: ready.into(),
+            wanted: READY_AT_FIRST,
             jobs: VecDeque::new(),
             failed: Vec::new(),
             current: None,
@@ -96,6 +100,7 @@ impl Preparer {
 
     /// Takes the next ready segment.
     pub(crate) fn take(&mut self) -> Option<SegmentId> {
+        self.wanted = READY_BUSY;
         self.ready.pop_front()
     }
 
@@ -108,7 +113,7 @@ impl Preparer {
     /// A segment is no longer needed.
     pub(crate) fn release(&mut self, id: SegmentId, capacity: u64) {
         let coming = self.making();
-        if capacity == self.segment_bytes && self.ready.len() + coming < READY_MAX {
+        if capacity == self.segment_bytes && self.ready.len() + coming < READY_BUSY {
             let to = self.next_id();
             self.jobs.push_back(Job::Recycle { from: id, to });
         } else {
@@ -150,7 +155,7 @@ impl Preparer {
     }
 
     fn next_job(&mut self) -> Option<(Job, Step)> {
-        let wanted = self.ready.len() + self.making() < READY_WANTED;
+        let wanted = self.ready.len() + self.making() < self.wanted;
         if wanted && self.retry_at.is_none() {
             let id = self.next_id();
             self.jobs.push_front(Job::Make(id));

@@ -2,22 +2,29 @@
 //!
 //! Once the log is longer than it should be, its oldest segment should go. Where little in it is still needed, the log
 //! reads that back and writes it forward itself; where much is, it asks the groups to be flushed and rebased.
+//!
+//! Some groups are never rebased: those that are damaged, which the log knows of itself, and those that their users closed
+//! for other reasons, which do not react to being asked. Their entries are written forward whatever their share, against
+//! credit that submissions earn byte by byte: so this never costs more than they do, and never goes round in circles.
+
+mod reading;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::Bytes;
 use ringfort_env::{DiskAnswer, DiskError, DiskOperation};
 use ringfort_types::GroupId;
 
+use crate::Base;
 use crate::chain::{Chain, Segment};
-use crate::format::{BatchRead, Body, Record, Sealer, SegmentId, read_batch};
+use crate::format::{Body, Record, SegmentId};
 use crate::group::Group;
 use crate::opening::Rewrite;
+use reading::Reading;
 
 /// At most this part of a segment's usual size is rewritten; where more is needed, groups are asked for rebases.
 const REWRITTEN_SHARE: u64 = 8;
-/// The old segment is read in pieces of this size.
-const READ_BYTES: usize = 1 << 20;
+/// A group asked so often, without a rebase, is rewritten whatever its share.
+const ASKS_MAX: u32 = 3;
 
 /// What to do about the oldest segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,15 +54,23 @@ pub(crate) fn choose(
     }
 }
 
-/// An old segment that is being read.
+/// A group that was asked for a rebase.
 #[derive(Clone, Copy, Debug)]
-struct Reading {
+struct Asked {
+    /// Its base at that time.
+    base: Base,
+    /// How often, at this base.
+    times: u32,
+}
+
+/// What was found about an oldest segment of which much is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Judgement {
     segment: SegmentId,
-    end: u64,
-    /// Where the next batch begins.
-    offset: u64,
-    /// Bytes to read there.
-    length: usize,
+    /// Bytes that were needed of it.
+    live_bytes: u64,
+    /// Little of it is needed by groups that may still be rebased.
+    hopeless: bool,
 }
 
 /// The state of it all.
@@ -66,11 +81,19 @@ pub(crate) struct Stragglers {
     reading: Option<Reading>,
     /// Read back, and still to be written.
     pub(crate) rewrites: VecDeque<Rewrite>,
-    /// A segment that could not be read back, or was read and still has entries needed.
+    /// A segment that was read to its end, and all that was needed and found is written.
+    ended: Option<SegmentId>,
+    /// A segment that was read and still has entries needed.
     unreadable: Option<SegmentId>,
     /// Oldest and active segment when rebases were asked for last.
     asked: Option<(SegmentId, SegmentId)>,
-    records: Vec<Record>,
+    /// Ask again though these are the same.
+    ask_again: bool,
+    /// The groups asked last.
+    asks: BTreeMap<GroupId, Asked>,
+    judgement: Option<Judgement>,
+    /// Bytes that may be rewritten of segments of which much is needed.
+    credit: u64,
 }
 
 impl Stragglers {
@@ -80,19 +103,30 @@ impl Stragglers {
             segment_bytes,
             reading: None,
             rewrites: VecDeque::new(),
+            ended: None,
             unreadable: None,
             asked: None,
-            records: Vec::new(),
+            ask_again: false,
+            asks: BTreeMap::new(),
+            judgement: None,
+            credit: segment_bytes,
         }
     }
 
-    pub(crate) fn set_target(&mut self, bytes: u64) {
+    /// Sets the target of a log that holds `live_bytes`.
+    pub(crate) fn set_target(&mut self, bytes: u64, live_bytes: u64) {
+        self.ask_again |= bytes < self.target && bytes < live_bytes;
         self.target = bytes;
+    }
+
+    /// So many bytes of submissions are written.
+    pub(crate) fn earn(&mut self, bytes: u64) {
+        self.credit = self.credit.saturating_add(bytes).min(self.segment_bytes);
     }
 
     /// The segment whose entries are being rewritten.
     pub(crate) fn segment(&self) -> Option<SegmentId> {
-        self.reading.map(|reading| reading.segment)
+        self.reading.as_ref().map(|reading| reading.segment)
     }
 
     /// A segment is gone.
@@ -101,6 +135,7 @@ impl Stragglers {
             self.reading = None;
             self.rewrites.clear();
         }
+        self.ended = self.ended.filter(|ended| *ended != segment);
         self.unreadable = self.unreadable.filter(|unreadable| *unreadable != segment);
     }
 
@@ -110,40 +145,103 @@ impl Stragglers {
         chain: &Chain,
         groups: &BTreeMap<GroupId, Group>,
     ) -> Option<Vec<GroupId>> {
-        let oldest = *chain.oldest();
-        let mut choice =
-            choose(&oldest, (chain.len(), chain.bytes()), self.target, self.segment_bytes);
-        if choice == Choice::Rewrite && self.unreadable == Some(oldest.id) {
-            choice = Choice::Ask;
+        if self.reading.is_some() {
+            return None;
         }
-        match choice {
-            Choice::Rewrite if self.reading.is_none() => {
-                let Segment { id: segment, end, .. } = oldest;
-                self.reading = Some(Reading { segment, end, offset: 0, length: READ_BYTES });
+        let oldest = *chain.oldest();
+        let size = (chain.len(), chain.bytes());
+        match choose(&oldest, size, self.target, self.segment_bytes) {
+            Choice::Nothing => None,
+            Choice::Rewrite if self.unreadable != Some(oldest.id) => {
+                self.begin(&oldest);
                 None
             }
-            Choice::Ask if self.asked != Some((oldest.id, chain.active().id)) => {
-                self.asked = Some((oldest.id, chain.active().id));
-                Some(holding(oldest.id, groups))
-            }
-            Choice::Nothing | Choice::Rewrite | Choice::Ask => None,
+            Choice::Rewrite | Choice::Ask => self.press(&oldest, chain.active().id, groups),
         }
+    }
+
+    fn begin(&mut self, oldest: &Segment) {
+        self.reading = Some(Reading::new(oldest.id, oldest.end));
+    }
+
+    /// Asks, or rewrites what asking does not help with. Called often, and cheap unless something has changed.
+    fn press(
+        &mut self,
+        oldest: &Segment,
+        active: SegmentId,
+        groups: &BTreeMap<GroupId, Group>,
+    ) -> Option<Vec<GroupId>> {
+        let pair = Some((oldest.id, active));
+        let grown = self.asked != pair;
+        let ask = grown || std::mem::take(&mut self.ask_again);
+        let judged =
+            |known: &Judgement| known.segment == oldest.id && known.live_bytes == oldest.live_bytes;
+        let judgement = self.judgement.filter(judged).filter(|_| !ask);
+        let mut wanted = None;
+        let judgement = judgement.unwrap_or_else(|| {
+            let holders = holding(oldest.id, groups);
+            if grown {
+                self.asked = pair;
+                self.count(&holders);
+            }
+            let asked = || holders.iter().filter(|holder| holder.group.damage.is_none());
+            let hopeful = asked().filter(|holder| !self.is_deaf(holder.id));
+            let hopeful: u64 = hopeful.map(|holder| holder.bytes).sum();
+            wanted = ask.then(|| asked().map(|holder| holder.id).collect::<Vec<_>>());
+            Judgement {
+                segment: oldest.id,
+                live_bytes: oldest.live_bytes,
+                hopeless: hopeful <= self.segment_bytes / REWRITTEN_SHARE,
+            }
+        });
+        self.judgement = Some(judgement);
+        let cost = oldest.live_bytes.min(self.segment_bytes);
+        let readable = self.unreadable != Some(oldest.id);
+        if judgement.hopeless && readable && self.credit >= cost {
+            self.credit -= cost;
+            self.begin(oldest);
+        }
+        wanted.filter(|groups| !groups.is_empty())
+    }
+
+    /// Keeps count of how often the holders were asked since their last rebase.
+    fn count(&mut self, holders: &[Holder<'_>]) {
+        let before = std::mem::take(&mut self.asks);
+        for holder in holders {
+            let base = holder.group.base;
+            let known = before.get(&holder.id).filter(|asked| asked.base == base);
+            let times = known.map_or(1, |asked| asked.times.saturating_add(1));
+            self.asks.insert(holder.id, Asked { base, times });
+        }
+    }
+
+    /// Whether asking this group has not helped.
+    fn is_deaf(&self, id: GroupId) -> bool {
+        self.asks.get(&id).is_some_and(|asked| asked.times >= ASKS_MAX)
     }
 
     /// The next read, once everything read before is written.
     pub(crate) fn poll(&mut self) -> Option<DiskOperation> {
-        let reading = self.reading?;
+        let reading = self.reading.as_mut()?;
         if !self.rewrites.is_empty() {
             return None;
         }
-        if reading.offset >= reading.end {
-            // Read to its end and all written. If anything is still needed there, it was not found.
-            self.unreadable = Some(reading.segment);
+        if reading.is_done() {
+            self.ended = Some(reading.segment);
             self.reading = None;
             return None;
         }
-        let file = reading.segment.file();
-        Some(DiskOperation::Read { file, offset: reading.offset, len: reading.length })
+        Some(reading.poll())
+    }
+
+    /// A segment that was read to its end, all that was found there being written; once.
+    pub(crate) fn take_ended(&mut self) -> Option<SegmentId> {
+        self.ended.take()
+    }
+
+    /// Entries that are needed of this segment were not found there. Only rebases help.
+    pub(crate) fn set_unreadable(&mut self, segment: SegmentId) {
+        self.unreadable = Some(segment);
     }
 
     /// Takes the end of a read.
@@ -153,59 +251,14 @@ impl Stragglers {
         groups: &BTreeMap<GroupId, Group>,
         salt: u64,
     ) {
-        let Some(reading) = self.reading else {
+        let Some(reading) = &mut self.reading else {
             return;
         };
-        let next = match result {
-            Ok(DiskAnswer::Read(bytes)) => self.take(&bytes, reading, groups, salt),
-            Ok(_) | Err(_) => None,
-        };
-        if next.is_none() {
-            // What is damaged or cannot be read is left alone: the groups are asked for rebases instead.
-            self.unreadable = Some(reading.segment);
-            self.rewrites.clear();
-        }
-        self.reading = next;
-    }
-
-    /// Picks what is needed from the batches at the front of `bytes`.
-    fn take(
-        &mut self,
-        bytes: &Bytes,
-        mut reading: Reading,
-        groups: &BTreeMap<GroupId, Group>,
-        salt: u64,
-    ) -> Option<Reading> {
-        let sealer = Sealer::new(salt, reading.segment);
-        let begin = reading.offset;
-        while reading.offset < reading.end {
-            let at = usize::try_from(reading.offset - begin).ok()?;
-            if at >= bytes.len() {
-                break;
-            }
-            let rest = bytes.slice(at..);
-            let records = &mut self.records;
-            match read_batch(&rest, sealer, reading.segment, reading.offset, records) {
-                BatchRead::Valid(header) => {
-                    reading.offset = header.end();
-                    reading.length = READ_BYTES;
-                }
-                BatchRead::Short(header) if at > 0 || header.length as usize > reading.length => {
-                    reading.length = READ_BYTES.max(header.length as usize);
-                    break;
-                }
-                BatchRead::Invalid if at > 0 => {
-                    // Perhaps only a part of its header was read.
-                    reading.length = READ_BYTES;
-                    break;
-                }
-                _ => return None,
-            }
-            for record in self.records.drain(..) {
-                self.rewrites.extend(needed(record, reading.segment, groups));
-            }
-        }
-        (reading.offset > begin || reading.length > bytes.len()).then_some(reading)
+        let segment = reading.segment;
+        let rewrites = &mut self.rewrites;
+        reading.handle(result, salt, &mut |record| {
+            rewrites.extend(needed(record, segment, groups));
+        });
     }
 }
 
@@ -225,16 +278,24 @@ fn needed(
     groups.get(&group)?.stands_in(&entry, segment).then_some(entry)
 }
 
+/// A group with live entries in a segment.
+#[derive(Clone, Copy, Debug)]
+struct Holder<'a> {
+    id: GroupId,
+    group: &'a Group,
+    bytes: u64,
+}
+
 /// Groups with live entries in a segment, those with most bytes first.
-fn holding(segment: SegmentId, groups: &BTreeMap<GroupId, Group>) -> Vec<GroupId> {
-    let mut holders: Vec<(u64, GroupId)> = groups
+fn holding(segment: SegmentId, groups: &BTreeMap<GroupId, Group>) -> Vec<Holder<'_>> {
+    let mut holders: Vec<Holder<'_>> = groups
         .iter()
         .filter_map(|(id, group)| {
             let homes = group.live.homes().filter(|home| home.segment == segment);
             let bytes: u64 = homes.map(|home| home.bytes).sum();
-            (bytes > 0).then_some((bytes, *id))
+            (bytes > 0).then_some(Holder { id: *id, group, bytes })
         })
         .collect();
-    holders.sort_by_key(|(bytes, id)| (std::cmp::Reverse(*bytes), *id));
-    holders.into_iter().map(|(_, id)| id).collect()
+    holders.sort_by_key(|holder| (std::cmp::Reverse(holder.bytes), holder.id));
+    holders
 }

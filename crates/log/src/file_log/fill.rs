@@ -64,6 +64,7 @@ impl FileLog {
                 if length > soft && !writer.builder.is_empty() {
                     return None;
                 }
+                self.stragglers.earn(piece.record_bytes() as u64);
                 writer.write(piece);
             }
             self.pending.advance();

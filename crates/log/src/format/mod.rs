@@ -18,6 +18,7 @@
 mod batch;
 mod checksum;
 mod record;
+mod salvage;
 mod state;
 
 pub(crate) use batch::{
@@ -30,6 +31,7 @@ pub(crate) use record::{
     RecordRead, Target, kinds, may_begin_record, push_append, push_create, push_directory,
     push_drop, push_hard_state, push_rebase, push_rewritten, push_state, read_record,
 };
+pub(crate) use salvage::intact_records;
 pub(crate) use state::{StateRecord, TermRun, state_bytes};
 
 use ringfort_env::FileName;

@@ -1,10 +1,11 @@
 //! Finds the chain of segments and reads it from the oldest to the newest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ringfort_env::Disk;
 
 use super::reader::SegmentReader;
+use super::reads::Reads;
 use super::replay::{Replay, Source};
 use super::scan::{Scan, Step};
 use super::survey::{Survey, survey};
@@ -13,6 +14,9 @@ use crate::format::{ALIGNMENT, BatchHeader, SegmentId};
 
 /// Home of entries that stand in the part that is not proven durable.
 pub(super) const UNPROVEN: SegmentId = SegmentId(u64::MAX);
+
+/// Where batches may be hidden, so many of their numbers are left out.
+const SKIPPED: u64 = 1 << 20;
 
 /// Segment files in the data directory, with their lengths in bytes.
 pub(super) type Files = BTreeMap<SegmentId, u64>;
@@ -36,6 +40,8 @@ pub(super) struct History {
     newest: Option<(Link, Survey)>,
     /// Segments that should be there, with what is wrong, newest first.
     missing: Vec<(SegmentId, String)>,
+    /// Segments behind the newest that cannot be read where it would show whether they count.
+    doubtful: Vec<SegmentId>,
 }
 
 /// What reading the chain gave.
@@ -47,6 +53,8 @@ pub(super) struct Restored {
     pub(super) newest: Option<SegmentId>,
     /// Number of the next batch.
     pub(super) sequence: u64,
+    /// Segments of which something cannot be read.
+    pub(super) unreadable: BTreeSet<SegmentId>,
 }
 
 /// Lists the log's files.
@@ -57,19 +65,25 @@ pub(super) fn segments(disk: &mut dyn Disk) -> Result<Files, LogError> {
 }
 
 /// Finds the newest segment that counts, and the chain that leads to it.
-pub(super) fn find(disk: &mut dyn Disk, files: &Files, salt: u64) -> Result<History, LogError> {
+pub(super) fn find(reads: &mut Reads<'_>, files: &Files, salt: u64) -> Result<History, LogError> {
     let mut history = History::default();
     for (&id, &length) in files.iter().rev() {
-        let mut reader = SegmentReader::new(disk, salt, id, length);
+        let mut reader = SegmentReader::new(reads, salt, id, length);
         if let Some(survey) = survey(&mut reader)? {
             let first = reader.header_from(0, u64::MAX)?;
             let link = Link { id, length, end: survey.end, first };
             history.newest = Some((link, survey));
             break;
         }
+        if reader.may_count()? {
+            history.doubtful.push(id);
+        }
     }
     let Some((newest, survey)) = history.newest else {
-        refuse_unreadable(disk, files)?;
+        if let Some(id) = history.doubtful.first() {
+            return Err(LogError::Unreadable { file: id.file() });
+        }
+        refuse_unreadable(reads, files)?;
         return Ok(history);
     };
     let last = survey.last;
@@ -77,7 +91,7 @@ pub(super) fn find(disk: &mut dyn Disk, files: &Files, salt: u64) -> Result<Hist
     let mut above = newest.id;
     while let Some((id, end)) = next.filter(|(id, _)| *id >= survey.oldest && id.0 > 0) {
         let link = match files.get(&id) {
-            Some(&length) => open_link(disk, salt, id, length, end)?,
+            Some(&length) => open_link(reads, salt, id, length, end)?,
             None => None,
         };
         match link {
@@ -89,7 +103,7 @@ pub(super) fn find(disk: &mut dyn Disk, files: &Files, salt: u64) -> Result<Hist
         above = above.min(id);
         next = match link.and_then(|link| link.first) {
             Some(first) => Some((first.previous, first.previous_end)),
-            None => guess(disk, files, salt, survey.oldest, above)?,
+            None => guess(reads, files, salt, survey.oldest, above)?,
         };
     }
     history.older.reverse();
@@ -98,20 +112,20 @@ pub(super) fn find(disk: &mut dyn Disk, files: &Files, salt: u64) -> Result<Hist
 
 /// A segment of the chain; `None` if no header in it is valid.
 fn open_link(
-    disk: &mut dyn Disk,
+    reads: &mut Reads<'_>,
     salt: u64,
     id: SegmentId,
     length: u64,
     end: u64,
 ) -> Result<Option<Link>, LogError> {
-    let mut reader = SegmentReader::new(disk, salt, id, length);
+    let mut reader = SegmentReader::new(reads, salt, id, length);
     let first = reader.header_from(0, end)?;
     Ok(first.map(|first| Link { id, length, end, first: Some(first) }))
 }
 
 /// The segment before `above` and where it ends, when nothing says so: the newest one that counts.
 fn guess(
-    disk: &mut dyn Disk,
+    reads: &mut Reads<'_>,
     files: &Files,
     salt: u64,
     oldest: SegmentId,
@@ -121,7 +135,7 @@ fn guess(
         return Ok(None);
     }
     for (&id, &length) in files.range(oldest..above).rev() {
-        let mut reader = SegmentReader::new(disk, salt, id, length);
+        let mut reader = SegmentReader::new(reads, salt, id, length);
         if let Some(survey) = survey(&mut reader)? {
             return Ok(Some((id, survey.end)));
         }
@@ -130,9 +144,9 @@ fn guess(
 }
 
 /// No segment counts: either there never was a log (at most the very first batch was begun), or it cannot be read.
-fn refuse_unreadable(disk: &mut dyn Disk, files: &Files) -> Result<(), LogError> {
+fn refuse_unreadable(reads: &mut Reads<'_>, files: &Files) -> Result<(), LogError> {
     for (&id, &length) in files {
-        let mut reader = SegmentReader::new(disk, 0, id, length);
+        let mut reader = SegmentReader::new(reads, 0, id, length);
         if reader.any_magic_from(ALIGNMENT)? {
             return Err(LogError::Unreadable { file: id.file() });
         }
@@ -142,7 +156,7 @@ fn refuse_unreadable(disk: &mut dyn Disk, files: &Files) -> Result<(), LogError>
 
 /// Reads the chain.
 pub(super) fn read(
-    disk: &mut dyn Disk,
+    reads: &mut Reads<'_>,
     history: &History,
     salt: u64,
 ) -> Result<Restored, LogError> {
@@ -157,7 +171,7 @@ pub(super) fn read(
         }
         let next = history.older.get(at + 1).or(history.newest.as_ref().map(|(link, _)| link));
         let after = next.and_then(|link| link.first).filter(|header| header.offset == 0);
-        let mut reader = SegmentReader::new(disk, salt, link.id, link.length);
+        let mut reader = SegmentReader::new(reads, salt, link.id, link.length);
         let source = Source { segment: link.id, home: link.id };
         let after = after.map(|header| header.sequence);
         let scan = Scan { reader: &mut reader, range: 0..link.end, expected, after };
@@ -168,14 +182,15 @@ pub(super) fn read(
         expected = None;
     }
     let Some((newest, survey)) = &history.newest else {
-        return Ok(Restored { replay, links, newest: None, sequence: 1 });
+        let unreadable = reads.unreadable_segments();
+        replay.findings = reads.findings();
+        return Ok(Restored { replay, links, newest: None, sequence: 1, unreadable });
     };
-    let mut reader = SegmentReader::new(disk, salt, newest.id, newest.length);
+    let mut reader = SegmentReader::new(reads, salt, newest.id, newest.length);
     let proven_end = if survey.opening_only { 0 } else { survey.proven_end };
     let source = Source { segment: newest.id, home: newest.id };
-    let first_unproven = survey.last.sequence;
-    let scan =
-        Scan { reader: &mut reader, range: 0..proven_end, expected, after: Some(first_unproven) };
+    let after = survey.after;
+    let scan = Scan { reader: &mut reader, range: 0..proven_end, expected, after };
     let sequence = run(scan, &mut replay, source)?;
     let source = Source { segment: newest.id, home: UNPROVEN };
     let range = proven_end..survey.end;
@@ -184,15 +199,21 @@ pub(super) fn read(
     if !survey.opening_only {
         links.push(Link { end: proven_end, ..*newest });
     }
-    Ok(Restored {
-        replay,
-        links,
-        newest: Some(newest.id),
-        sequence: sequence.unwrap_or(first_unproven),
-    })
+    let mut sequence = sequence.or(after).unwrap_or(survey.last.sequence + SKIPPED);
+    for id in history.doubtful.iter().rev() {
+        replay.take_missing(*id, "it cannot be read; it may have held the newest part of the log");
+        sequence += SKIPPED;
+    }
+    replay.findings.splice(0..0, reads.findings());
+    let (newest, unreadable) = (Some(newest.id), reads.unreadable_segments());
+    Ok(Restored { replay, links, newest, sequence, unreadable })
 }
 
-fn run(scan: Scan<'_, '_>, replay: &mut Replay, source: Source) -> Result<Option<u64>, LogError> {
+fn run(
+    scan: Scan<'_, '_, '_>,
+    replay: &mut Replay,
+    source: Source,
+) -> Result<Option<u64>, LogError> {
     scan.run(&mut |step, records| match step {
         Step::Batch(header) => replay.take_batch(source, &header, records),
         Step::Damaged(region) => replay.take_region(source, region, records),

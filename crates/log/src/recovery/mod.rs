@@ -12,6 +12,7 @@
 
 mod history;
 mod reader;
+mod reads;
 mod reopen;
 mod replay;
 mod scan;
@@ -23,6 +24,7 @@ use ringfort_types::Monotonic;
 
 use crate::format::SegmentId;
 use crate::{FileLog, LogError, LogOptions, RecoveredLog};
+use reads::Reads;
 
 /// A place in the log, for messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +43,8 @@ impl Spot {
 /// gave back is durable again under a new segment. Files that are none of the log's are left alone.
 ///
 /// # Errors
-/// See [`LogError`]. Damage is no error: it is reported in what is given back, group by group.
+/// See [`LogError`]. Damage is no error: it is reported in what is given back, group by group. Nor are places that cannot
+/// be read, unless there are many.
 pub fn recover(
     disk: &mut dyn Disk,
     options: LogOptions,
@@ -49,7 +52,8 @@ pub fn recover(
 ) -> Result<(FileLog, RecoveredLog), LogError> {
     options.check()?;
     let files = history::segments(disk)?;
-    let history = history::find(disk, &files, options.salt)?;
-    let restored = history::read(disk, &history, options.salt)?;
+    let mut reads = Reads::new(disk);
+    let history = history::find(&mut reads, &files, options.salt)?;
+    let restored = history::read(&mut reads, &history, options.salt)?;
     reopen::reopen(disk, options, now, &files, restored)
 }

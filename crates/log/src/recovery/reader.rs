@@ -1,20 +1,21 @@
 //! Reads one segment file at start, in large pieces; payloads of entries share the pieces' memory.
 
-use bytes::Bytes;
-use ringfort_env::{Disk, FileName};
+use std::ops::Range;
 
+use bytes::Bytes;
+use ringfort_env::FileName;
+
+use super::reads::Reads;
 use crate::LogError;
 use crate::format::{
     ALIGNMENT, BATCH_HEADER_BYTES, BatchHeader, BatchRead, FORMAT_VERSION, HeaderRead, Record,
     Sealer, SegmentId, has_magic, read_batch, read_header,
 };
-
-/// Files are read in pieces of this size.
-const PIECE_BYTES: usize = 1 << 20;
+use crate::pieces::PIECE_BYTES;
 
 /// A segment file that is being read.
-pub(super) struct SegmentReader<'a> {
-    disk: &'a mut dyn Disk,
+pub(super) struct SegmentReader<'a, 'd> {
+    reads: &'a mut Reads<'d>,
     pub(super) segment: SegmentId,
     pub(super) sealer: Sealer,
     file: FileName,
@@ -23,10 +24,15 @@ pub(super) struct SegmentReader<'a> {
     piece_at: u64,
 }
 
-impl<'a> SegmentReader<'a> {
-    pub(super) fn new(disk: &'a mut dyn Disk, salt: u64, segment: SegmentId, length: u64) -> Self {
+impl<'a, 'd> SegmentReader<'a, 'd> {
+    pub(super) fn new(
+        reads: &'a mut Reads<'d>,
+        salt: u64,
+        segment: SegmentId,
+        length: u64,
+    ) -> Self {
         Self {
-            disk,
+            reads,
             segment,
             sealer: Sealer::new(salt, segment),
             file: segment.file(),
@@ -46,7 +52,7 @@ impl<'a> SegmentReader<'a> {
         {
             return Ok(self.piece.slice(at..));
         }
-        self.piece = self.disk.read(&self.file, offset, want.max(PIECE_BYTES))?;
+        self.piece = self.reads.read(self.segment, self.length, offset, want.max(PIECE_BYTES))?;
         self.piece_at = offset;
         Ok(self.piece.clone())
     }
@@ -101,6 +107,21 @@ impl<'a> SegmentReader<'a> {
             at += ALIGNMENT;
         }
         Ok(false)
+    }
+
+    /// The end of what cannot be read from the first such place in the range on.
+    pub(super) fn unreadable_from(&self, range: Range<u64>) -> Option<u64> {
+        let range = range.start..range.end.min(self.length);
+        let page = self.reads.unreadable_in(self.segment, range)?;
+        Some(self.reads.unreadable_end(self.segment, page).min(self.length))
+    }
+
+    /// Whether a segment that does not count, as far as can be read, may count all the same. What was begun has an opening
+    /// at its beginning.
+    pub(super) fn may_count(&mut self) -> Result<bool, LogError> {
+        let begun = matches!(self.header_from(0, ALIGNMENT)?, Some(header) if header.offset == 0);
+        let hidden = if begun { 0..self.length } else { 0..ALIGNMENT };
+        Ok(self.unreadable_from(hidden).is_some())
     }
 
     fn newer(&self, found: u16) -> LogError {

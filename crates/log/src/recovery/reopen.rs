@@ -1,6 +1,6 @@
 //! From what was read to a log that runs: damage is settled, a fresh segment is opened, the running log takes over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ringfort_env::{Disk, DiskOperation};
 use ringfort_types::{Entry, GroupId, HardState, Monotonic};
@@ -30,11 +30,13 @@ pub(super) fn reopen(
     files: &Files,
     restored: Restored,
 ) -> Result<(FileLog, RecoveredLog), LogError> {
-    let Restored { replay, links, newest, sequence } = restored;
+    let Restored { replay, links, newest, sequence, unreadable } = restored;
+    // What cannot be read is deleted in the end, and not recycled.
+    let reusable = |id: SegmentId, length: u64| if unreadable.contains(&id) { 0 } else { length };
     let fresh = SegmentId(files.keys().next_back().map_or(1, |id| id.0 + 1));
     let mut chain = Chain::default();
     for link in &links {
-        chain.push(link.id, link.length, link.end);
+        chain.push(link.id, reusable(link.id, link.length), link.end);
     }
     chain.push(fresh, options.segment_bytes, 0);
     let hidden = replay.hidden;
@@ -54,7 +56,7 @@ pub(super) fn reopen(
         batch_bytes: options.batch_bytes_soft(),
     };
     let batches = opening.build(&groups, &brought);
-    let spare = spare_behind(newest, files, options.segment_bytes);
+    let spare = spare_behind(newest, files, &unreadable, options.segment_bytes);
     let (end, capacity) = write_opening(disk, fresh, &batches, spare, &options)?;
     chain.set_active_capacity(capacity);
     chain.set_active_end(end);
@@ -63,7 +65,7 @@ pub(super) fn reopen(
         .filter(|(id, _)| Some(**id) != spare && links.iter().all(|link| link.id != **id));
     let mut preparer = Preparer::new(options.segment_bytes, SegmentId(fresh.0 + 1), Vec::new());
     for (id, length) in unused {
-        preparer.release(*id, *length);
+        preparer.release(*id, reusable(*id, *length));
     }
     let oldest = chain.oldest_needed();
     while let Some(segment) = chain.pop_before(oldest) {
@@ -77,10 +79,17 @@ pub(super) fn reopen(
 
 /// A prepared segment that nobody uses. Only one behind the newest segment: what is older may be needed again if power fails
 /// before the fresh segment is on disk, since it may be the page cache alone that says it is not.
-fn spare_behind(newest: Option<SegmentId>, files: &Files, segment_bytes: u64) -> Option<SegmentId> {
+fn spare_behind(
+    newest: Option<SegmentId>,
+    files: &Files,
+    unreadable: &BTreeSet<SegmentId>,
+    segment_bytes: u64,
+) -> Option<SegmentId> {
     let behind = newest.map_or(SegmentId(0), |id| SegmentId(id.0 + 1));
     let mut candidates = files.range(behind..);
-    candidates.find(|(_, length)| **length == segment_bytes).map(|(id, _)| *id)
+    let usable =
+        |(id, length): &(&SegmentId, &u64)| **length == segment_bytes && !unreadable.contains(id);
+    candidates.find(usable).map(|(id, _)| *id)
 }
 
 /// Makes the fresh segment and writes its opening, each batch synced before the next. Returns where the opening ends, and

@@ -2,13 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
-
 use super::reader::SegmentReader;
 use crate::LogError;
 use crate::format::{
-    ALIGNMENT, BATCH_HEADER_BYTES, BatchHeader, BatchRead, Body, RECORD_HEADER_BYTES, Record,
-    RecordRead, may_begin_record, read_record,
+    ALIGNMENT, BATCH_HEADER_BYTES, BatchHeader, BatchRead, Body, Record, intact_records,
 };
 
 /// A place of which something is damaged, from a batch's beginning to the next valid one's.
@@ -28,8 +25,8 @@ pub(super) enum Step {
 }
 
 /// Scans `range` of a segment.
-pub(super) struct Scan<'a, 'disk> {
-    pub(super) reader: &'a mut SegmentReader<'disk>,
+pub(super) struct Scan<'a, 'b, 'disk> {
+    pub(super) reader: &'a mut SegmentReader<'b, 'disk>,
     /// Where to begin, and where the part ends that must be whole.
     pub(super) range: std::ops::Range<u64>,
     /// Number of the batch expected next, if known; it is when the scan has ended.
@@ -38,7 +35,7 @@ pub(super) struct Scan<'a, 'disk> {
     pub(super) after: Option<u64>,
 }
 
-impl Scan<'_, '_> {
+impl Scan<'_, '_, '_> {
     /// Visits batches and damaged regions in order. Returns the number of the batch expected next, if known.
     pub(super) fn run(
         mut self,
@@ -87,7 +84,7 @@ impl Scan<'_, '_> {
         let length = usize::try_from(to - from).unwrap_or(usize::MAX);
         let bytes = self.reader.window(from, length)?;
         let bytes = bytes.slice(..length.min(bytes.len()));
-        *records = intact_records(&bytes, self.reader, from);
+        *records = intact_records(&bytes, self.reader.sealer, from);
         let after = next.map_or(self.after, |header| Some(header.sequence));
         let of_header = header.map(|header| header.sequence);
         let first = self.expected.or(of_header).or_else(|| first_sequence(from, records));
@@ -131,27 +128,6 @@ fn first_sequence(from: u64, records: &[Record]) -> Option<u64> {
         at += record.length as u64;
     }
     None
-}
-
-/// Every record in `bytes`, which begin at `offset`, whose own checksum holds. Checksums cover the place, so that a try at
-/// every byte finds the records written there and nothing else.
-fn intact_records(bytes: &Bytes, reader: &SegmentReader<'_>, offset: u64) -> Vec<Record> {
-    let mut records = Vec::new();
-    let mut at = BATCH_HEADER_BYTES;
-    while at + RECORD_HEADER_BYTES <= bytes.len() {
-        if !may_begin_record(&bytes[at..]) {
-            at += 1;
-            continue;
-        }
-        match read_record(bytes, at, reader.sealer, offset + at as u64) {
-            RecordRead::Valid(record) => {
-                at += record.length;
-                records.push(record);
-            }
-            RecordRead::Newer(_) | RecordRead::Invalid => at += 1,
-        }
-    }
-    records
 }
 
 /// Numbered records are those that count in their group's sequence.

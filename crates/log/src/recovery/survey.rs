@@ -6,6 +6,7 @@
 //!                                 '------- last valid batch: perhaps acknowledged, perhaps only in the page cache
 //! ```
 //! A bad batch with a valid header anywhere behind it is damage: a batch is written only once the one before it is synced.
+//! So is what cannot be read of the last batch, or right behind it, where more of them may have stood.
 
 use super::reader::SegmentReader;
 use crate::LogError;
@@ -16,6 +17,8 @@ use crate::format::{BatchHeader, BatchRead, SegmentId};
 pub(super) struct Survey {
     /// Everything before this was synced.
     pub(super) proven_end: u64,
+    /// Number of the batch behind that, if known.
+    pub(super) after: Option<u64>,
     /// End of the last valid batch.
     pub(super) end: u64,
     /// The last valid header: that of the last valid batch, or of a torn one behind it.
@@ -27,7 +30,7 @@ pub(super) struct Survey {
 }
 
 /// Surveys a segment; `None` if its opening is not complete, so that it does not count.
-pub(super) fn survey(reader: &mut SegmentReader<'_>) -> Result<Option<Survey>, LogError> {
+pub(super) fn survey(reader: &mut SegmentReader<'_, '_>) -> Result<Option<Survey>, LogError> {
     let mut records = Vec::new();
     let mut counts = false;
     let mut last = None;
@@ -44,11 +47,24 @@ pub(super) fn survey(reader: &mut SegmentReader<'_>) -> Result<Option<Survey>, L
     let Some((last, whole)) = last.filter(|_| counts) else {
         return Ok(None);
     };
-    Ok(Some(Survey {
+    let survey = Survey {
         proven_end: last.offset,
+        after: Some(last.sequence),
         end: if whole { last.end() } else { last.offset },
         last,
         oldest: oldest.unwrap_or(last.oldest),
         opening_only: last.is_opening(),
-    }))
+    };
+    let behind = last.end();
+    if let Some(end) = reader.unreadable_from(behind..behind.saturating_add(1)) {
+        let damaged = Survey { proven_end: end, after: None, end, opening_only: false, ..survey };
+        return Ok(Some(damaged));
+    }
+    if !whole && reader.unreadable_from(last.offset..behind).is_some() {
+        let after = Some(last.sequence + 1);
+        let (proven_end, end) = (behind, behind);
+        let damaged = Survey { proven_end, after, end, opening_only: false, ..survey };
+        return Ok(Some(damaged));
+    }
+    Ok(Some(survey))
 }

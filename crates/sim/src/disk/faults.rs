@@ -1,10 +1,11 @@
 //! Faults on request: crashes in the middle of an operation, failing writes and syncs, a full disk, stalls, rot.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use ringfort_env::{DiskError, DiskErrorKind, DiskOperation, FileName, Lane};
 
-use super::{SimDisk, lane_number};
+use super::{Inode, SimDisk, lane_number};
 
 /// Faults to come.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +16,8 @@ pub(super) struct Faults {
     pub(super) stalled: [bool; 2],
     pub(super) capacity: Option<u64>,
     pub(super) crashed: bool,
+    /// Places that cannot be read.
+    pub(super) unreadable: Vec<(Inode, Range<u64>)>,
 }
 
 impl SimDisk {
@@ -48,6 +51,14 @@ impl SimDisk {
     /// A lane completes nothing, or does again.
     pub fn stall(&mut self, lane: Lane, stalled: bool) {
         self.faults.stalled[lane_number(lane)] = stalled;
+    }
+
+    /// Reads of a file that touch this range fail from now on, as those of bad sectors do, until one write covers all of it.
+    /// Returns whether there is such a file.
+    pub fn fail_reads_of(&mut self, file: &FileName, range: Range<u64>) -> bool {
+        let inode = self.names.get(file).copied();
+        self.faults.unreadable.extend(inode.map(|inode| (inode, range)));
+        inode.is_some()
     }
 
     /// Flips one bit of a file where it lies; durable, as rot is. Returns whether there is such a bit.
@@ -110,6 +121,29 @@ impl SimDisk {
         let is_write = matches!(operation, DiskOperation::WriteAt { .. });
         if is_write && count_down(&mut self.faults.write_in) {
             self.cut_short(operation);
+            return Err(operation.error(DiskErrorKind::Other, "input/output error (injected)"));
+        }
+        self.strike_read(operation)
+    }
+
+    fn strike_read(&mut self, operation: &DiskOperation) -> Result<(), DiskError> {
+        let (file, from, to) = match operation {
+            DiskOperation::Read { file, offset, len } => (file, *offset, offset + *len as u64),
+            DiskOperation::WriteAt { file, offset, bytes } => {
+                (file, *offset, offset + bytes.len() as u64)
+            }
+            _ => return Ok(()),
+        };
+        let Some(inode) = self.names.get(file).copied() else {
+            return Ok(());
+        };
+        let unreadable = &mut self.faults.unreadable;
+        if matches!(operation, DiskOperation::WriteAt { .. }) {
+            unreadable.retain(|(of, range)| *of != inode || range.start < from || range.end > to);
+        } else if unreadable
+            .iter()
+            .any(|(of, range)| *of == inode && range.start < to && from < range.end)
+        {
             return Err(operation.error(DiskErrorKind::Other, "input/output error (injected)"));
         }
         Ok(())

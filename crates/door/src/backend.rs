@@ -114,7 +114,7 @@ pub trait Backend: 'static {
     /// Whether the node can serve, check by check.
     fn readiness(&self) -> impl Future<Output = Vec<ReadyCheck>>;
 
-    /// All metrics in the Prometheus text format.
+    /// All metrics in the text format of OpenMetrics 1.0.
     fn metrics(&self) -> impl Future<Output = String>;
 
     /// Reserves room for a request's body before it is buffered; the room is given back when the guard is dropped, which

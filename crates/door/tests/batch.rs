@@ -115,7 +115,10 @@ fn what_is_malformed_is_named() {
     let deep = format!("{{\"ops\":{}", "[".repeat(100_000));
     let cases: &[(&str, &str)] = &[
         ("", "EOF"),
-        ("[]", "body"),
+        ("[]", "expected an object"),
+        (r#"[[{"op":"get","key":"a"}],false]"#, "expected an object"),
+        (r#"{"ops":[["get","a",null,null,null,null,null]]}"#, "expected an object"),
+        (r#"{"ops":[["get"]]}"#, "expected an object"),
         ("{}", "ops"),
         ("{\"ops\":null}", "list"),
         ("{\"ops\":[]}", "no operations"),

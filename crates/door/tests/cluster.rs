@@ -1,10 +1,10 @@
 //! `/v1/cluster…`.
 
-use ringfort_types::{Key, NamespaceId, shard_of_token};
+use ringfort_types::{Code, Key, NamespaceId, Refusal, shard_of_token};
 use serde_json::json;
 
 use crate::client::{House, run};
-use crate::fake::SHARDS;
+use crate::fake::{Mood, SHARDS};
 
 #[test]
 fn the_cluster_and_its_parts() {
@@ -76,5 +76,42 @@ fn nodes_are_drained_and_removed() {
         let remove = house.ask("DELETE", "/v1/cluster/nodes/node%2Db", "", b"").await;
         assert_eq!((remove.status, remove.text()), (202, r#"{"watch":"/v1/cluster/nodes"}"#));
         assert_eq!(*house.fake.left.borrow(), ["drain node-b", "drain c", "remove node-b"]);
+    });
+}
+
+#[test]
+fn the_body_of_a_drain_is_nothing_or_an_empty_object() {
+    run(async {
+        let house = House::new();
+        for body in ["[]", "null", "0", "\"\"", "{\"a\":1}", "{}{}", "{"] {
+            let answer = house.post("/v1/cluster/nodes/c/drain", body).await;
+            assert_eq!((answer.status, answer.code()), (400, "invalid_argument"), "{body}");
+        }
+        assert!(house.fake.left.borrow().is_empty());
+    });
+}
+
+#[test]
+fn trying_again_is_advised_where_it_helps() {
+    const OPS: &str = r#"{"ops":[{"op":"get","key":"a"}]}"#;
+    run(async {
+        let house = House::new();
+        for (method, target, body, helps) in [
+            ("GET", "/v1/kv/a", "", true),
+            ("PUT", "/v1/kv/a", "1", true),
+            ("DELETE", "/v1/kv/a", "", true),
+            ("GET", "/v1/kv", "", true),
+            ("POST", "/v1/batch", OPS, true),
+            ("POST", "/v1/cluster/nodes/a/drain", "", false),
+            ("DELETE", "/v1/cluster/nodes/a", "", false),
+            ("GET", "/v1/cluster", "", false),
+        ] {
+            let refusal = Refusal::not_applied(Code::Unavailable, "not as things stand");
+            house.fake.set_mood(Mood::Refuse(refusal));
+            let json = if method == "POST" { "Content-Type: application/json\r\n" } else { "" };
+            let answer = house.ask(method, target, json, body.as_bytes()).await;
+            assert_eq!(answer.status, 503, "{method} {target}");
+            assert_eq!(answer.header("retry-after"), helps.then_some("1"), "{method} {target}");
+        }
     });
 }

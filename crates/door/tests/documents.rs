@@ -27,6 +27,7 @@ fn live_ready_metrics_version() {
         let not_ready = house.get("/readyz").await;
         assert_eq!((not_ready.status, not_ready.code()), (503, "unavailable"));
         assert_eq!(not_ready.detail(), "not ready: joined");
+        assert_eq!(not_ready.header("retry-after"), None);
         assert_eq!(
             not_ready.json()["checks"],
             json!([
@@ -38,7 +39,7 @@ fn live_ready_metrics_version() {
         assert_eq!(metrics.text(), "ringfort_up 1\n");
         assert_eq!(
             metrics.header("content-type"),
-            Some("text/plain; version=0.0.4; charset=utf-8")
+            Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
         );
         assert_eq!(
             house.get("/version").await.json(),

@@ -23,8 +23,11 @@ use crate::format::SegmentId;
 /// Segments kept ready until the first one is taken: a start has little to write, and should not write many zeros.
 const READY_AT_FIRST: usize = 1;
 /// Segments kept ready from then on: while other work occupies the background lane for long, the log fills one and goes on
-/// in the next. Freed segments are recycled up to this many ready ones, then deleted.
+/// in the next.
 const READY_BUSY: usize = 2;
+/// Freed segments are recycled up to this many ready ones, then deleted. One more than is made: the next one that is taken is
+/// replaced by one that is freed, and not by a new one.
+const READY_MAX: usize = 3;
 /// Zeros are written in pieces of this size.
 const ZEROS_BYTES: usize = 1 << 20;
 /// After a failure, the next attempt comes this much later.
@@ -113,7 +116,7 @@ impl Preparer {
     /// A segment is no longer needed.
     pub(crate) fn release(&mut self, id: SegmentId, capacity: u64) {
         let coming = self.making();
-        if capacity == self.segment_bytes && self.ready.len() + coming < READY_BUSY {
+        if capacity == self.segment_bytes && self.ready.len() + coming < READY_MAX {
             let to = self.next_id();
             self.jobs.push_back(Job::Recycle { from: id, to });
         } else {

@@ -218,6 +218,27 @@ impl Replica {
         self.clock.now(now)
     }
 
+    /// Whether a write of this identity is remembered: it will be answered again, and nothing grows by it.
+    #[must_use]
+    pub fn remembers(
+        &self,
+        engine: &dyn StorageEngine,
+        identity: &CommandIdentity,
+        key: &Key,
+    ) -> bool {
+        let data_key = layout::data_key(NamespaceId::default(), key.as_bytes());
+        let record = match identity {
+            CommandIdentity::None => return false,
+            CommandIdentity::Key { principal, key, position } => {
+                layout::idempotency_key(principal, key, *position, &data_key)
+            }
+            CommandIdentity::Session { session, sequence, .. } => {
+                layout::session_answer_key(*session, *sequence)
+            }
+        };
+        engine.get(self.group, &record).is_ok_and(|found| found.is_some())
+    }
+
     /// Bytes that are queued, or proposed and not applied: what this replica holds of requests whether or not anybody
     /// still waits for them.
     #[must_use]

@@ -6,6 +6,7 @@
 //! answer       01 put version(8)               05 precondition failed: current(8) operation(2), ffff: none
 //!              02 deleted, was absent          06 all: count(2) answer…
 //!              03 deleted version(8)           07 got, absent
+//!              08 part of an atomic batch, which is remembered under its first operation
 //!              04 got: version(8) ttl(8) length(4) value     ttl: ms + 1, 0 for none
 //! ```
 
@@ -74,6 +75,14 @@ pub(crate) fn encode_remembered(fingerprint: u128, reply: &Reply) -> Option<Byte
     Some(out.freeze())
 }
 
+/// The bytes that take the scope of a later operation of an atomic batch.
+pub(crate) fn encode_part(fingerprint: u128) -> Bytes {
+    let mut out = BytesMut::with_capacity(17);
+    out.put_u128_le(fingerprint);
+    out.put_u8(8);
+    out.freeze()
+}
+
 fn put_done(out: &mut BytesMut, done: &Done) {
     match done {
         Done::Put(version) => {
@@ -112,6 +121,10 @@ pub(crate) fn decode_remembered(bytes: Bytes) -> Option<(u128, Reply)> {
             rest.advance(1);
             let count = rest.try_get_u16_le().ok()?;
             Reply::All((0..count).map(|_| get_done(&mut rest)).collect::<Option<_>>()?)
+        }
+        8 => {
+            rest.advance(1);
+            Reply::Mismatch
         }
         _ => Reply::Done(get_done(&mut rest)?),
     };

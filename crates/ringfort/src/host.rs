@@ -1,11 +1,14 @@
 //! The one place that knows the server crate: settings go in, a running node comes out.
 
 use std::error::Error;
+use std::io::{self, ErrorKind};
+use std::path::Path;
 use std::time::Duration;
 
-use ringfort_server::{EngineKind, Server, ServerOptions, StartError};
+use ringfort_server::{DataDirError, EngineKind, Server, ServerOptions, StartError};
 
 use crate::config::settings::Settings;
+use crate::exit::Exit;
 
 /// A running node.
 pub(crate) type Node = Server;
@@ -14,10 +17,71 @@ pub(crate) type Node = Server;
 ///
 /// # Errors
 /// What keeps it from serving, and what to do about it.
-pub(crate) fn start(settings: &Settings) -> Result<Node, StartError> {
-    let node = Server::start(&options(settings))?;
+pub(crate) fn start(settings: &Settings) -> Result<Node, NotStarted> {
+    let node = Server::start(&options(settings)).map_err(|error| NotStarted::of(&error))?;
     crate::allocator::give_back();
     Ok(node)
+}
+
+/// Why a node does not serve.
+#[derive(Debug)]
+pub(crate) struct NotStarted {
+    pub(crate) exit: Exit,
+    /// The setting that another value of would help.
+    pub(crate) setting: Option<&'static str>,
+    pub(crate) what: String,
+}
+
+impl NotStarted {
+    fn of(error: &StartError) -> Self {
+        let known = match error {
+            StartError::DataDir(DataDirError::Unusable { path, source }) => {
+                let (exit, what) = unusable_data_dir(path, source);
+                Some((exit, "node.data_dir", what))
+            }
+            StartError::Listen { setting, address, source } => {
+                let advice = listen_advice(source);
+                let what = format!(
+                    "{address} cannot be bound: {source}: {advice} with --set {setting}=ADDRESS:PORT"
+                );
+                Some((Exit::NotDone, *setting, what))
+            }
+            _ => None,
+        };
+        match known {
+            Some((exit, setting, what)) => Self { exit, setting: Some(setting), what },
+            None => Self { exit: Exit::NotDone, setting: None, what: explain(error) },
+        }
+    }
+}
+
+/// What is wrong with a data directory: its name, as a matter of configuration, or the disk.
+fn unusable_data_dir(path: &Path, source: &io::Error) -> (Exit, String) {
+    // A name below a file leads nowhere either.
+    if let Some(file) = path.ancestors().find(|path| path.exists() && !path.is_dir()) {
+        let file = file.display();
+        return (Exit::Usage, format!("{file} is a file, not a directory: name a directory"));
+    }
+    let advice = match source.kind() {
+        ErrorKind::PermissionDenied => "let the user of this process write there, or name another",
+        ErrorKind::ReadOnlyFilesystem => "name one on a file system that can be written",
+        ErrorKind::NotFound
+        | ErrorKind::NotADirectory
+        | ErrorKind::IsADirectory
+        | ErrorKind::InvalidFilename
+        | ErrorKind::InvalidInput => "name another",
+        _ => return (Exit::NotDone, format!("{} cannot be used: {source}", path.display())),
+    };
+    (Exit::Usage, format!("{} cannot be used as a directory: {source}: {advice}", path.display()))
+}
+
+fn listen_advice(source: &io::Error) -> &'static str {
+    match source.kind() {
+        ErrorKind::AddrInUse => "another process listens there; stop that one, or name another",
+        ErrorKind::AddrNotAvailable => "name an address of this machine",
+        ErrorKind::PermissionDenied => "name a port from 1024 on",
+        _ => "name another",
+    }
 }
 
 fn options(settings: &Settings) -> ServerOptions {
@@ -51,7 +115,7 @@ fn options(settings: &Settings) -> ServerOptions {
 }
 
 /// An error with its causes.
-pub(crate) fn explain(error: &(dyn Error + 'static)) -> String {
+fn explain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

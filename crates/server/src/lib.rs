@@ -33,6 +33,7 @@ mod server;
 mod view;
 mod worker_thread;
 
+pub use data_dir::DataDirError;
 pub use fatal::EXIT_DISK_FAILED;
 pub use options::{EngineKind, ServerOptions};
 pub use server::{Server, StartError};

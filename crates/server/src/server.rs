@@ -7,8 +7,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ringfort_env::Disk;
 use ringfort_door::{BuildInfo, Hosts, HttpOptions, Surface};
+use ringfort_env::Disk;
 use ringfort_node::host::{FileLog, LogError, LogOptions, SourceId, recover};
 use ringfort_node::host::{MemoryEngine, MemoryOptions, StorageEngine};
 use ringfort_node::{

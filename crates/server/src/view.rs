@@ -72,13 +72,24 @@ pub(crate) async fn readiness(host: &Host) -> Vec<ReadyCheck> {
     for number in 0..host.shared.workers.len() {
         ready &= host.on_worker(number, |worker| worker.is_ready()).await.unwrap_or(false);
     }
+    let summaries = summaries(host).await.unwrap_or_default();
+    let closed = summaries.iter().filter(|shard| shard.closed.is_some()).count();
     let replayed = if ready { "the log is replayed" } else { "shards are still being replayed" };
-    let leads =
-        if ready { "every open shard has a leader" } else { "some shards have no leader yet" };
+    let routes = match (ready, closed) {
+        (false, _) => "some shards have no leader yet".to_owned(),
+        (true, 0) => "every shard has a leader".to_owned(),
+        // The others serve: taking the node out of service would close them as well.
+        (true, _) => {
+            let all = summaries.len();
+            format!(
+                "{closed} of {all} shards are closed, the others have a leader; GET /v1/cluster says why"
+            )
+        }
+    };
     vec![
         ReadyCheck { name: "replayed", ok: ready, detail: replayed.to_owned() },
         ReadyCheck { name: "joined", ok: true, detail: "a cluster of one node".to_owned() },
-        ReadyCheck { name: "routes", ok: ready, detail: leads.to_owned() },
+        ReadyCheck { name: "routes", ok: ready, detail: routes },
     ]
 }
 

@@ -16,6 +16,7 @@ use ringfort_types::{Code, Key, Refusal, Version};
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
 
 use super::kv;
+use super::object::Object;
 
 /// Base64 of requests: with padding or without.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -28,7 +29,7 @@ pub(crate) fn parse(
     body: &Bytes,
     value_bytes_max: usize,
 ) -> Result<(Vec<Operation>, bool), Refusal> {
-    let request: Request<'_> = serde_json::from_slice(body)
+    let Object(request): Object<Request<'_>> = serde_json::from_slice(body)
         .map_err(|error| invalid(format!("the body is not a batch: {error}")))?;
     let operations = request.ops.0;
     if operations.is_empty() {
@@ -90,7 +91,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Operations<'a> {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
                 let mut operations = Vec::new();
-                while let Some(operation) = list.next_element()? {
+                while let Some(Object(operation)) = list.next_element()? {
                     if operations.len() == BATCH_OPERATIONS_MAX {
                         return Err(A::Error::custom(format_args!(
                             "more than {BATCH_OPERATIONS_MAX} operations"

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::call::Call;
 use super::head::Head;
 use super::kv::refuse_key;
+use super::object::Object;
 use super::query::Query;
 use super::reply::Reply;
 use super::route::Route;
@@ -106,7 +107,7 @@ async fn expect_empty_object<B: Backend>(
     if upload.bytes.is_empty() {
         return Ok(());
     }
-    let parsed: Result<Nothing, _> = serde_json::from_slice(&upload.bytes);
+    let parsed: Result<Object<Nothing>, _> = serde_json::from_slice(&upload.bytes);
     parsed.map(|_| ()).map_err(|error| {
         let detail = format!("the body is neither empty nor an empty object: {error}");
         Refusal::new(Code::InvalidArgument, detail)

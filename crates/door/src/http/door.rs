@@ -107,6 +107,7 @@ pub(crate) async fn serve<B: Backend>(
         request_id,
         head_only: parts.method == Method::HEAD,
         close: body.is_open(),
+        kind: progress.kind.get(),
         version: parts.version,
     };
     if body.is_open() && parts.version == Version::HTTP_2 && !parts.headers.contains_key(EXPECT) {

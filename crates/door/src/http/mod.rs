@@ -44,6 +44,7 @@ mod json;
 mod kv;
 mod link;
 mod list;
+mod object;
 mod options;
 mod percent;
 mod pieces;

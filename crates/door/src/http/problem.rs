@@ -3,6 +3,7 @@
 use ringfort_types::{Code, Outcome, Refusal};
 
 use super::json;
+use crate::OperationKind;
 
 /// What a person reads first: the same for every refusal with the code.
 pub(crate) fn title(code: Code) -> &'static str {
@@ -29,9 +30,12 @@ pub(crate) fn title(code: Code) -> &'static str {
     }
 }
 
-/// Seconds after which it is worth trying again, where that is worth saying.
-pub(crate) fn retry_after_seconds(code: Code) -> Option<u32> {
-    matches!(code, Code::Overloaded | Code::Unavailable).then_some(1)
+/// Seconds after which it is worth trying again, where that is worth saying: 429 is over once there is room, and 503 of
+/// data once there is a leader. A cluster that refuses a change, or a node that is not ready, does so until somebody or
+/// something else changes.
+pub(crate) fn retry_after_seconds(code: Code, kind: OperationKind) -> Option<u32> {
+    let is_data = kind != OperationKind::Other;
+    (code == Code::Overloaded || code == Code::Unavailable && is_data).then_some(1)
 }
 
 /// The truth about a write that was refused, where whoever refused it did not say: what was handed over and then failed in

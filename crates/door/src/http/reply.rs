@@ -10,6 +10,7 @@ use ringfort_types::{Code, Refusal, Version};
 use super::body::Body;
 use super::json::Digits;
 use super::problem;
+use crate::OperationKind;
 
 /// `Ringfort-Code`.
 pub(crate) const CODE: HeaderName = HeaderName::from_static("ringfort-code");
@@ -34,7 +35,7 @@ pub(crate) enum Content {
     /// A refusal.
     Problem,
     /// Metrics.
-    Prometheus,
+    OpenMetrics,
 }
 
 impl Content {
@@ -44,7 +45,7 @@ impl Content {
             Self::Octets => Some("application/octet-stream"),
             Self::Json => Some("application/json"),
             Self::Problem => Some("application/problem+json"),
-            Self::Prometheus => Some("text/plain; version=0.0.4; charset=utf-8"),
+            Self::OpenMetrics => Some("application/openmetrics-text; version=1.0.0; charset=utf-8"),
         }
     }
 }
@@ -119,7 +120,7 @@ impl Reply {
         }
         if let Some(code) = self.code {
             headers.insert(CODE, HeaderValue::from_static(code.as_str()));
-            if let Some(seconds) = problem::retry_after_seconds(code) {
+            if let Some(seconds) = problem::retry_after_seconds(code, frame.kind) {
                 headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
             }
         }
@@ -165,6 +166,8 @@ pub(crate) struct Framing {
     pub(crate) head_only: bool,
     /// The connection ends with this answer, as the rest of the request's body is not going to be read.
     pub(crate) close: bool,
+    /// What the request is.
+    pub(crate) kind: OperationKind,
     /// The version of HTTP that the request came by.
     pub(crate) version: HttpVersion,
 }

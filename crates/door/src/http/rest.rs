@@ -45,7 +45,7 @@ impl<B: Backend> HttpDoor<B> {
             Route::Ready => readiness(&backend.readiness().await),
             Route::Metrics => {
                 let text = backend.metrics().await;
-                Reply::new(Content::Prometheus, Body::Full(text.into()))
+                Reply::new(Content::OpenMetrics, Body::Full(text.into()))
             }
             Route::OpenApi => Reply::json(OPENAPI),
             Route::Version => Reply::json(version(&self.options.build)),

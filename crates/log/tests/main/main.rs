@@ -9,6 +9,7 @@ mod batches;
 mod crash;
 mod fixtures;
 mod flips;
+mod pinned;
 mod space;
 mod start;
 mod support;

@@ -140,7 +140,7 @@ impl<W> Worker<W> {
     }
 
     /// Bytes of a key's value as it stands; 0 if it is absent or cannot be read now.
-    fn value_bytes(&self, key: &Key) -> usize {
+    pub(super) fn value_bytes(&self, key: &Key) -> usize {
         match open_shard(&self.slots, self.shard_of(key)) {
             Ok(open) => open.replica.value_bytes(self.engine.as_ref(), key),
             Err(_) => 0,

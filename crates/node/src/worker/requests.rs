@@ -137,29 +137,34 @@ impl<W> Worker<W> {
         if self.unapplied_bytes > self.config.unapplied_bytes_max {
             return Err(self.overloaded(kind == Kind::Write));
         }
-        let growth = growth_of(operations);
-        if growth > self.room {
-            self.refused_for_room = true;
-            let detail = "the disk is full up to its reserve; deletes and reads go on";
-            return Err(refused(kind, Code::StorageFull, detail));
-        }
+        let (growth, room) = (growth_of(operations), self.room);
+        let retry_bytes = match identity {
+            CommandIdentity::None => 0,
+            _ => operations.iter().map(|operation| self.remembered_bytes(operation)).sum(),
+        };
         let open = open_shard_mut(&mut self.slots, shard)
             .map_err(|refusal| refused(kind, refusal.code, refusal.detail))?;
-        if *identity != CommandIdentity::None
-            && open.replica.retry_bytes() >= self.config.retry_bytes_max
-        {
-            return Err(refused(
-                kind,
-                Code::Overloaded,
-                "the memory for idempotency keys is full (limits.idempotency_bytes)",
-            ));
+        let engine = self.engine.as_ref();
+        let retry_full = retry_bytes > 0
+            && open.replica.retry_bytes() + retry_bytes > self.config.retry_bytes_max;
+        if growth > room || retry_full {
+            // A repetition gets its first answer all the same: nothing grows by it.
+            let first = operations.first().map(Operation::key);
+            if !first.is_some_and(|key| open.replica.remembers(engine, identity, key)) {
+                if growth > room {
+                    self.refused_for_room = true;
+                    let detail = "the disk is full up to its reserve; deletes and reads go on";
+                    return Err(refused(kind, Code::StorageFull, detail));
+                }
+                let detail = "the memory for idempotency keys is full (limits.idempotency_bytes)";
+                return Err(refused(kind, Code::Overloaded, detail));
+            }
         }
         if !open.replica.leads() {
             return Err(refused(kind, Code::Unavailable, "the shard has no leader"));
         }
-        self.room -= growth;
+        self.room = room.saturating_sub(growth);
         let ticket = self.pending.insert(context.deadline, kind, waiter());
-        let engine = self.engine.as_ref();
         let before = open.replica.unapplied_bytes();
         let enqueued = open.replica.enqueue(engine, now, ticket, identity, atomic, operations);
         self.unapplied_bytes += open.replica.unapplied_bytes() - before;
@@ -228,6 +233,16 @@ impl<W> Worker<W> {
         } else {
             Refusal::new(Code::Overloaded, detail)
         }
+    }
+}
+
+impl<W> Worker<W> {
+    /// What the remembered answer of an operation takes, about: its scope twice, and what it read.
+    fn remembered_bytes(&self, operation: &Operation) -> u64 {
+        const RECORD_BYTES: usize = 256;
+        let key = operation.key();
+        let read = if operation.is_write() { 0 } else { self.value_bytes(key) };
+        (RECORD_BYTES + 2 * key.as_bytes().len() + read) as u64
     }
 }
 

@@ -6,7 +6,7 @@ use ringfort_types::limits::{RETRY_MEMORY_MS, SESSION_OPEN_MAX};
 use ringfort_types::{SessionId, ShardTime};
 
 use super::{Answer, At, Effect, Machine, MachineError, Reply};
-use crate::command::{CommandIdentity, Operations};
+use crate::command::{CommandIdentity, CommandOperation, Operations};
 use crate::layout;
 use crate::retry::{self, Session};
 
@@ -26,26 +26,48 @@ impl Machine {
         let fresh = |reply| Answer { reply, replayed: false };
         match &command.identity {
             CommandIdentity::None => Ok(fresh(self.execute(engine, at, command, effects)?)),
-            CommandIdentity::Key { principal, key, position } => {
-                let data_key = &command.operations[0].data_key;
-                let record_key = layout::idempotency_key(principal, key, *position, data_key);
-                if let Some(answer) = self.remembered(engine, &record_key, command.fingerprint)? {
-                    return Ok(answer);
-                }
-                let due = retry_due(at.stamp);
-                let fingerprint = command.fingerprint;
-                let reply = self.execute(engine, at, command, effects)?;
-                if let Some(record) = retry::encode_remembered(fingerprint, &reply) {
-                    self.remember(record_key.clone(), record);
-                    self.forget_at(due, &record_key);
-                }
-                Ok(fresh(reply))
-            }
+            CommandIdentity::Key { .. } => self.keyed(engine, at, command, effects),
             CommandIdentity::Session { session, sequence, lowest_open } => {
                 let (session, sequence, lowest_open) = (*session, *sequence, *lowest_open);
                 self.sessioned(engine, at, command, (session, sequence, lowest_open), effects)
             }
         }
+    }
+
+    /// A keyed command. An atomic batch is remembered under its first operation, and the scopes of the others are taken.
+    fn keyed(
+        &mut self,
+        engine: &dyn StorageEngine,
+        at: At,
+        command: Operations,
+        effects: &mut Option<Vec<Effect>>,
+    ) -> Result<Answer, MachineError> {
+        let fresh = |reply| Answer { reply, replayed: false };
+        let mut scopes = scopes(&command);
+        let fingerprint = command.fingerprint;
+        let Some(first) = scopes.next() else {
+            return Err(MachineError::Malformed("command without an operation"));
+        };
+        let others: Vec<Bytes> = scopes.collect();
+        if let Some(answer) = self.remembered(engine, &first, fingerprint)? {
+            return Ok(answer);
+        }
+        for scope in &others {
+            if self.staged.get(engine, self.group, scope)?.is_some() {
+                return Ok(fresh(Reply::Mismatch));
+            }
+        }
+        let due = retry_due(at.stamp);
+        let reply = self.execute(engine, at, command, effects)?;
+        if let Some(record) = retry::encode_remembered(fingerprint, &reply) {
+            self.remember(first.clone(), record);
+            self.forget_at(due, &first);
+            for scope in others {
+                self.remember(scope.clone(), retry::encode_part(fingerprint));
+                self.forget_at(due, &scope);
+            }
+        }
+        Ok(fresh(reply))
     }
 
     fn sessioned(
@@ -207,6 +229,19 @@ impl Machine {
         }
         self.forget_record(engine, key)
     }
+}
+
+/// What a keyed command is remembered under: one scope for each operation.
+fn scopes(command: &Operations) -> impl Iterator<Item = Bytes> {
+    let scope = |(offset, operation): (u16, &CommandOperation)| match &command.identity {
+        CommandIdentity::Key { principal, key, position } => {
+            let position = position.wrapping_add(offset);
+            Some(layout::idempotency_key(principal, key, position, &operation.data_key))
+        }
+        CommandIdentity::None | CommandIdentity::Session { .. } => None,
+    };
+    let all: Vec<Bytes> = (0..).zip(&command.operations).filter_map(scope).collect();
+    all.into_iter()
 }
 
 fn retry_due(stamp: ShardTime) -> ShardTime {

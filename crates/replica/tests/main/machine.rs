@@ -385,3 +385,24 @@ fn what_the_gets_of_one_entry_read_is_bounded() {
     assert_eq!(bench.command(&idempotent("k"), true, &batch).reply, Reply::TooLarge);
     assert_eq!(bench.value("b"), None, "nothing of the batch was done");
 }
+
+#[test]
+fn an_atomic_batch_takes_the_scope_of_each_of_its_operations() {
+    let mut bench = Bench::new();
+    let at = |position| CommandIdentity::Key {
+        principal: Bytes::new(),
+        key: Bytes::from_static(b"k"),
+        position,
+    };
+    let batch = [put("{t}a", "1"), put("{t}b", "2"), put("{t}c", "3")];
+    assert!(matches!(bench.command(&at(0), true, &batch).reply, Reply::All(_)));
+    let again = bench.command(&at(0), true, &batch);
+    assert!(again.replayed && matches!(again.reply, Reply::All(_)));
+    for (position, operation) in (0..).zip(&batch) {
+        let single = bench.command(&at(position), false, std::slice::from_ref(operation));
+        assert_eq!((single.reply, single.replayed), (Reply::Mismatch, false), "{position}");
+    }
+    let overlapping = [put("{t}x", "9"), put("{t}b", "2")];
+    assert_eq!(bench.command(&at(0), true, &overlapping).reply, Reply::Mismatch);
+    assert_eq!(bench.value("{t}x"), None);
+}

@@ -56,7 +56,7 @@ fn start_log(effective: &Effective) -> Result<Logging, Problems> {
 enum Event {
     Stop(&'static str),
     Reload,
-    Started(Result<host::Node, String>),
+    Started(Result<host::Node, host::NotStarted>),
     Stopped,
 }
 
@@ -97,18 +97,22 @@ fn next(events: &Receiver<Event>) -> Result<Event, Failure> {
 }
 
 /// What kept the node from starting, on standard error and in the log, once where they are the same.
-fn cannot_start(effective: &Effective, error: &str) -> Failure {
+fn cannot_start(effective: &Effective, error: &host::NotStarted) -> Failure {
+    let what = match error.setting {
+        Some(key) => format!("{key} ({}): {}", effective.origin(key), error.what),
+        None => error.what.clone(),
+    };
     if effective.settings.logging.output != Output::Stderr {
-        tracing::error!("cannot start: {error}");
+        tracing::error!("cannot start: {what}");
     }
-    Failure::not_done(format_args!("cannot start: {error}"))
+    Failure::new(error.exit, format_args!("cannot start: {what}"))
 }
 
 /// Starts the node beside the signals, so that a long replay can be interrupted.
 fn start_node(effective: &Effective, events: Sender<Event>) -> Result<(), Failure> {
     let settings = effective.settings.clone();
     spawn("start", move || {
-        let started = host::start(&settings).map_err(|error| host::explain(&error));
+        let started = host::start(&settings);
         send(&events, Event::Started(started));
     })
 }

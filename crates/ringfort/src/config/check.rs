@@ -5,6 +5,8 @@
 
 use std::net::SocketAddr;
 
+use ringfort_types::limits;
+
 use super::effective::Effective;
 use super::origin::Problems;
 use super::settings::{Engine, Settings};
@@ -150,11 +152,25 @@ static RULES: &[Rule] = &[
         key: "limits.max_request_bytes",
         with: &["storage.segment_bytes"],
         what: |s| {
-            let quarter = s.storage.segment_bytes / 4;
-            let over = s.limits.max_request_bytes as u64 > quarter;
-            over.then(|| {
-                let quarter = format_size(quarter);
+            let chosen = s.limits.max_request_bytes != limits::REQUEST_BYTES_MAX_DEFAULT;
+            (chosen && spans_segments(s)).then(|| {
+                let quarter = format_size(s.storage.segment_bytes / 4);
                 format!("must not be above a quarter of storage.segment_bytes ({quarter}): no record of the log spans segments")
+            })
+        },
+    },
+    Rule {
+        key: "storage.segment_bytes",
+        with: &["limits.max_request_bytes"],
+        what: |s| {
+            let chosen = s.limits.max_request_bytes != limits::REQUEST_BYTES_MAX_DEFAULT;
+            (!chosen && spans_segments(s)).then(|| {
+                let request = s.limits.max_request_bytes as u64;
+                let (least, request) = (format_size(request * 4), format_size(request));
+                format!(
+                    "must be at least {least}, four times limits.max_request_bytes ({request}), or that one lower: \
+                     no record of the log spans segments"
+                )
             })
         },
     },
@@ -175,6 +191,10 @@ static RULES: &[Rule] = &[
         },
     },
 ];
+
+fn spans_segments(settings: &Settings) -> bool {
+    settings.limits.max_request_bytes as u64 > settings.storage.segment_bytes / 4
+}
 
 fn exposed(settings: &Settings, address: SocketAddr) -> Option<String> {
     let refused = !address.ip().is_loopback() && !settings.security.insecure;

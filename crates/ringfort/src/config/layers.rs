@@ -66,7 +66,8 @@ fn assign_flag(flag: &str, assignments: &mut Vec<Assignment>, problems: &mut Pro
     }
 }
 
-/// Takes `RINGFORT_SECTION__KEY`. Without the double underscore a variable is no setting (`RINGFORT_ENDPOINT`).
+/// Takes `RINGFORT_SECTION__KEY`. Without the double underscore a variable is no setting (`RINGFORT_ENDPOINT`), which is an
+/// error where it is one but for that: whoever set it means it to count.
 fn assign_variable(
     name: &OsString,
     value: &OsString,
@@ -74,8 +75,17 @@ fn assign_variable(
     problems: &mut Problems,
 ) {
     let name = name.to_string_lossy();
-    let Some((section, key)) = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once("__"))
-    else {
+    let Some(rest) = name.strip_prefix(PREFIX) else {
+        return;
+    };
+    let Some((section, key)) = rest.split_once("__") else {
+        if let Some(meant) = meant_by(rest) {
+            let what = format!(
+                "is not what this variable sets: write {}, with two underscores after the section",
+                variable_of(meant)
+            );
+            problems.add(Origin::Environment { variable: name.into_owned() }, meant, what);
+        }
         return;
     };
     let key = format!("{section}.{key}").to_ascii_lowercase();
@@ -86,6 +96,16 @@ fn assign_variable(
         }
         None => problems.add(origin, key, "is not valid UTF-8"),
     }
+}
+
+/// The setting whose variable misses an underscore. The prefix is cut off.
+fn meant_by(rest: &str) -> Option<&'static str> {
+    let mut keys = table::SETTINGS.iter().map(|setting| setting.key);
+    keys.find(|key| key.replace('.', "_").eq_ignore_ascii_case(rest))
+}
+
+fn variable_of(key: &str) -> String {
+    format!("{PREFIX}{}", key.replace('.', "__").to_ascii_uppercase())
 }
 
 fn read_file(path: &Path, assignments: &mut Vec<Assignment>, problems: &mut Problems) {

@@ -175,6 +175,16 @@ fn a_variable_or_flag_that_is_wrong_is_named() {
             &["server.workers=-1"],
             "--set: server.workers: must be a whole number from 0 to 256; got \"-1\"",
         ),
+        (
+            &[("RINGFORT_NODE_DATA_DIR", "/x")],
+            &[],
+            "RINGFORT_NODE_DATA_DIR: node.data_dir: is not what this variable sets: write RINGFORT_NODE__DATA_DIR,",
+        ),
+        (
+            &[("RINGFORT_LIMITS_MAX_VALUE_BYTES", "1MiB")],
+            &[],
+            "write RINGFORT_LIMITS__MAX_VALUE_BYTES, with two underscores after the section",
+        ),
         (&[], &["workers"], "--set: workers: has no value: write --set section.key=value"),
         (&[], &["node.data_dir="], "--set: node.data_dir: must not be empty"),
         (&[], &["cluster.seeds=a:1,b"], "--set: cluster.seeds: a seed is host:port"),
@@ -219,7 +229,15 @@ fn settings_must_agree() {
         ),
         (
             &["storage.segment_bytes=16MiB"],
-            "limits.max_request_bytes: must not be above a quarter of storage.segment_bytes (4MiB)",
+            "storage.segment_bytes: must be at least 64MiB, four times limits.max_request_bytes (16MiB),",
+        ),
+        (
+            &["limits.max_request_bytes=17MiB"],
+            "limits.max_request_bytes: must not be above a quarter of storage.segment_bytes (16MiB)",
+        ),
+        (
+            &["storage.segment_bytes=32MiB", "limits.max_request_bytes=9MiB"],
+            "limits.max_request_bytes: must not be above a quarter of storage.segment_bytes (8MiB)",
         ),
         (&["storage.segment_bytes=67108865"], "storage.segment_bytes: must be a multiple of 4096"),
         (&["storage.log_bytes=127MiB"], "storage.log_bytes: must be at least twice"),

@@ -170,4 +170,8 @@ fn a_server_refuses_a_wrong_configuration_with_all_its_problems() {
         ran.stderr.starts_with("--set: logging.output: /nonexistent/x.log: No such file"),
         "{ran:?}"
     );
+    let mut command = command(&["server"]);
+    command.env("RINGFORT_NODE_DATA_DIR", "/nonexistent/x");
+    let ran = finish(command, b"").exits(2);
+    assert!(ran.stderr.contains("write RINGFORT_NODE__DATA_DIR,"), "{ran:?}");
 }

@@ -101,7 +101,32 @@ fn a_data_directory_of_another_is_refused() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = format!("listen.client={}", taken.local_addr().unwrap());
     let ran = finish(command(&["server", "--set", &data_dir, "--set", &listen]), b"").exits(3);
-    assert!(ran.stderr.contains("listen.client"), "{ran:?}");
+    for expected in
+        ["listen.client (--set): ", "Address already in use", "--set listen.client=ADDRESS:PORT"]
+    {
+        assert!(ran.stderr.contains(expected), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_data_directory_that_is_none_is_refused_as_a_wrong_setting() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let dangling = dir.path().join("dangling");
+    std::os::unix::fs::symlink(dir.path().join("nowhere/below"), &dangling).unwrap();
+    let is_a_file = format!("{} is a file, not a directory", file.display());
+    for (path, expected) in [
+        (file.clone(), is_a_file.as_str()),
+        (file.join("below"), &is_a_file),
+        (dangling, "cannot be used as a directory: No such file"),
+    ] {
+        let data_dir = format!("node.data_dir={}", path.display());
+        let arguments = ["server", "--set", &data_dir, "--set", "listen.client=127.0.0.1:0"];
+        let ran = finish(command(&arguments), b"").exits(2);
+        assert!(ran.stderr.contains("cannot start: node.data_dir (--set): "), "{ran:?}");
+        assert!(ran.stderr.contains(expected), "{ran:?}");
+    }
 }
 
 #[test]

@@ -1,0 +1,138 @@
+//! Groups that are never rebased do not hold back the log for ever, and places that cannot be read are damage.
+
+use ringfort_env::FileName;
+use ringfort_log::{DamageKind, LogStore};
+use ringfort_types::GroupId;
+
+use crate::support::client::{Client, entry, fill_segment, newest_used, restart};
+use crate::support::host::{Host, small_options};
+
+fn first() -> FileName {
+    FileName::new("log-0000000000000001.seg")
+}
+
+/// Where a run of this byte begins in a file.
+fn run_of(host: &Host, file: &FileName, byte: u8) -> u64 {
+    let content = host.disk.content(file).unwrap();
+    let at = content.windows(64).position(|window| window.iter().all(|b| *b == byte)).unwrap();
+    at as u64
+}
+
+/// Segments 1 and 2 are not the newest any more; the first holds entries 1 to 8 of group 2, of 10,000 bytes each, the fifth of
+/// which is hit by `hit`.
+fn with_damage(hit: impl Fn(&mut Host, u64)) -> (Host, Client, u64) {
+    let mut host = Host::fresh(1, small_options());
+    let mut client = Client::default();
+    host.submit(client.create(1));
+    host.submit(client.create(2));
+    // Fills the short first segment, so that the next is a whole one.
+    host.submit(client.append(2, (1..=8).map(|index| entry(index, 1, 1_000)).collect()));
+    let mut next = 1;
+    fill_segment(&mut host, &mut client, 1, &mut next);
+    host.settle();
+    let at = run_of(&host, &first(), 5);
+    hit(&mut host, at);
+    (host, client, next)
+}
+
+/// Writes and rebases group 1 for a while.
+fn go_on(host: &mut Host, client: &mut Client, next: &mut u64, segments: u64) {
+    for _ in 0..segments {
+        fill_segment(host, client, 1, next);
+        host.submit(client.rebase(1, *next - 1, 1));
+        host.settle();
+    }
+}
+
+#[test]
+fn a_damaged_group_pins_nothing_and_stays_damaged() {
+    let (host, mut client, mut next) =
+        with_damage(|host, at| assert!(host.disk.flip_bit(&first(), at + 500, 0)));
+    let (mut host, recovered) = restart(host);
+    let damage = recovered.groups[&GroupId(2)].damage.clone().expect("it lost an entry");
+    assert!(matches!(damage.kind, DamageKind::EntriesLost { .. }), "{damage:?}");
+    let kept = recovered.groups[&GroupId(2)].entries.clone();
+    assert_eq!(kept.len(), 4);
+    go_on(&mut host, &mut client, &mut next, 6);
+    assert!(host.disk.content(&first()).is_none(), "the damaged segment is gone");
+    assert!(host.log.stats().live_bytes <= 1 << 20, "{:?}", host.log.stats());
+    let (_, recovered) = restart(host);
+    assert_eq!(recovered.groups[&GroupId(2)].damage.as_ref(), Some(&damage));
+    assert_eq!(recovered.groups[&GroupId(2)].entries, kept);
+    assert!(recovered.groups[&GroupId(1)].damage.is_none());
+}
+
+#[test]
+fn a_group_that_does_not_react_is_rewritten_in_the_end() {
+    let mut host = Host::fresh(1, small_options());
+    let mut client = Client::default();
+    host.submit(client.create(1));
+    host.submit(client.create(2));
+    let mine: Vec<_> = (1..=10).map(|index| entry(index, 1, 20_000)).collect();
+    for entry in &mine {
+        host.submit(client.append(2, vec![entry.clone()]));
+        host.settle();
+    }
+    let mut next = 1;
+    go_on(&mut host, &mut client, &mut next, 20);
+    let stats = host.log.stats();
+    assert!(stats.stragglers_rewritten >= 10, "{stats:?}");
+    assert!(stats.live_bytes <= 5 * (256 << 10), "{stats:?}");
+    let (_, recovered) = restart(host);
+    assert_eq!(recovered.groups[&GroupId(2)].entries, mine);
+    assert!(recovered.groups[&GroupId(2)].damage.is_none());
+}
+
+#[test]
+fn a_lower_target_asks_again() {
+    let mut host = Host::fresh(1, small_options());
+    let mut client = Client::default();
+    host.submit(client.create(1));
+    host.log.set_log_bytes_target(4 << 20);
+    let mut next = 1;
+    for _ in 0..4 {
+        fill_segment(&mut host, &mut client, 1, &mut next);
+    }
+    assert!(host.settle().want_rebase.is_empty());
+    for target in [1 << 20, 512 << 10] {
+        host.log.set_log_bytes_target(target);
+        assert_eq!(host.settle().want_rebase, [GroupId(1)]);
+    }
+}
+
+#[test]
+fn an_unreadable_place_is_damage_of_the_groups_it_touches() {
+    let (host, mut client, mut next) = with_damage(|host, at| {
+        let page = at / 4096 * 4096;
+        assert!(page > 0, "the opening is elsewhere");
+        assert!(host.disk.fail_reads_of(&first(), page..page + 4096));
+    });
+    let (mut host, recovered) = restart(host);
+    let finding = &recovered.findings[0];
+    assert!(finding.contains(first().as_str()) && finding.contains("cannot be read"), "{finding}");
+    assert!(recovered.groups[&GroupId(2)].damage.is_some());
+    assert!(recovered.groups[&GroupId(1)].damage.is_none());
+    go_on(&mut host, &mut client, &mut next, 6);
+    assert!(host.disk.content(&first()).is_none(), "the unreadable segment is gone");
+    let (_, recovered) = restart(host);
+    assert!(recovered.groups[&GroupId(2)].damage.is_some());
+    assert!(recovered.groups[&GroupId(1)].damage.is_none());
+}
+
+#[test]
+fn an_unreadable_end_of_the_log_is_never_taken_for_its_end() {
+    let mut host = Host::fresh(1, small_options());
+    let mut client = Client::default();
+    host.submit(client.create(1));
+    for index in 1..=8 {
+        host.submit(client.append(1, vec![entry(index, 1, 2_000)]));
+        host.settle();
+    }
+    let newest = newest_used(&mut host);
+    let at = run_of(&host, &newest, 8) / 4096 * 4096;
+    assert!(at > 0 && host.disk.fail_reads_of(&newest, at..at + 8192));
+    let (host, recovered) = restart(host);
+    assert!(recovered.groups[&GroupId(1)].damage.is_some(), "{:?}", recovered.findings);
+    let (_, again) = restart(host);
+    assert_eq!(again.groups[&GroupId(1)].damage, recovered.groups[&GroupId(1)].damage);
+}

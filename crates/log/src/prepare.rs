@@ -64,7 +64,10 @@ enum Step {
 pub(crate) struct Preparer {
     segment_bytes: u64,
     next: SegmentId,
+    /// In order of their ids: the log's segments follow each other in that order.
     ready: VecDeque<SegmentId>,
+    /// The newest that was taken. One with an older id comes too late, and gets a new id first.
+    taken: SegmentId,
     /// So many are to be ready.
     wanted: usize,
     jobs: VecDeque<Job>,
@@ -80,11 +83,13 @@ pub(crate) struct Preparer {
 
 impl Preparer {
     /// Gives out ids from `next` on; `ready` are segments prepared earlier.
-    pub(crate) fn new(segment_bytes: u64, next: SegmentId, ready: Vec<SegmentId>) -> Self {
+    pub(crate) fn new(segment_bytes: u64, next: SegmentId, mut ready: Vec<SegmentId>) -> Self {
+        ready.sort_unstable();
         Self {
             segment_bytes,
             next,
             ready: ready.into(),
+            taken: SegmentId(0),
             wanted: READY_AT_FIRST,
             jobs: VecDeque::new(),
             failed: Vec::new(),
@@ -104,7 +109,9 @@ impl Preparer {
     /// Takes the next ready segment.
     pub(crate) fn take(&mut self) -> Option<SegmentId> {
         self.wanted = READY_BUSY;
-        self.ready.pop_front()
+        let id = self.ready.pop_front()?;
+        self.taken = id;
+        Some(id)
     }
 
     /// Files that exist beside those in use, about.
@@ -220,9 +227,9 @@ impl Preparer {
             Step::Sync | Step::Rename | Step::Delete => Step::SyncDirectory,
             Step::SyncDirectory => {
                 match job {
-                    Job::Make(id) => self.ready.push_back(id),
+                    Job::Make(id) => self.keep_ready(id),
                     Job::Recycle { to, .. } => {
-                        self.ready.push_back(to);
+                        self.keep_ready(to);
                         self.recycled += 1;
                     }
                     Job::Delete(_) => {}
@@ -231,6 +238,18 @@ impl Preparer {
             }
         };
         self.current = Some((job, next));
+    }
+
+    /// Keeps a prepared segment ready. Jobs do not end in the order of their ids: a job that failed is tried again after
+    /// later ones, and a segment that is wanted at once is made before those that wait.
+    fn keep_ready(&mut self, id: SegmentId) {
+        if id < self.taken {
+            let to = self.next_id();
+            self.jobs.push_back(Job::Recycle { from: id, to });
+            return;
+        }
+        let place = self.ready.partition_point(|ready| *ready < id);
+        self.ready.insert(place, id);
     }
 
     fn recover(

@@ -72,7 +72,7 @@ impl SimNode {
                 shards: options.shards,
                 requests_max: 10_000,
                 retry_bytes_max: 1 << 30,
-                unapplied_bytes_max: 256 << 20,
+                unapplied_bytes_max: 16 << 20,
                 answer_bytes_max: 16 << 20,
                 payload_bytes_target: 16 << 10,
             },

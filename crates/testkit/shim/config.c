@@ -67,6 +67,8 @@ __attribute__((constructor)) static void configure(void) {
     shim_config.fail_write = number("RINGFORT_SHIM_FAIL_WRITE");
     shim_config.sync_delay_us = number("RINGFORT_SHIM_SYNC_DELAY_US");
     shim_config.leak_percent = number("RINGFORT_SHIM_LEAK");
+    const char *hold = getenv("RINGFORT_SHIM_HOLD_SYNCS");
+    shim_config.hold_syncs = hold && *hold ? hold : NULL;
     const char *names = getenv("RINGFORT_SHIM_NAMES");
     shim_config.names = names && *names ? names : NULL;
     random_state = number("RINGFORT_SHIM_SEED");

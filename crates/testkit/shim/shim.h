@@ -30,6 +30,8 @@
  *   RINGFORT_SHIM_FAIL_SYNC      the n-th sync of a file fails with EIO (1: the first)
  *   RINGFORT_SHIM_FAIL_WRITE     the n-th write to a file fails with EIO
  *   RINGFORT_SHIM_SYNC_DELAY_US  every sync takes this much longer
+ *   RINGFORT_SHIM_HOLD_SYNCS     path of a named pipe: every sync first waits until somebody opens it for writing; once it
+ *                                is gone, none waits
  *   RINGFORT_SHIM_LEAK           percentage of written sectors that reach the kernel before any sync
  *   RINGFORT_SHIM_SEED           seed of that choice
  */
@@ -68,6 +70,7 @@ struct shim_config {
     uint64_t fail_sync;
     uint64_t fail_write;
     uint64_t sync_delay_us;
+    const char *hold_syncs; /* NULL: no sync waits */
     uint64_t leak_percent;
 };
 

@@ -368,6 +368,27 @@ impl Server {
         self.names_lost
     }
 
+    /// Changes the options of the next start.
+    pub fn set_options(&mut self, change: impl FnOnce(ServerOptions) -> ServerOptions) {
+        self.options = change(std::mem::take(&mut self.options));
+    }
+
+    /// Lets those syncs go on that the shim holds now; returns whether there was one.
+    ///
+    /// # Errors
+    /// See [`Shim::let_syncs_go`].
+    pub fn let_syncs_go(&self) -> Result<bool> {
+        self.shim.as_ref().context("no shim")?.let_syncs_go()
+    }
+
+    /// Lets every sync go on that the shim holds, now and later.
+    ///
+    /// # Errors
+    /// See [`Shim::release_syncs`].
+    pub fn release_syncs(&mut self) -> Result<()> {
+        self.shim.as_mut().context("no shim")?.release_syncs()
+    }
+
     /// What the shim saw since the last start, also after the process has gone.
     ///
     /// # Errors

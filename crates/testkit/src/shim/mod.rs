@@ -7,12 +7,15 @@
 
 mod names;
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::binary;
 
@@ -41,6 +44,8 @@ pub struct ShimOptions {
     pub fail_write: u64,
     /// Every sync takes this much longer, in microseconds. Default 0.
     pub sync_delay_us: u64,
+    /// Every sync waits until [`Shim::let_syncs_go`] or [`Shim::release_syncs`]. Default false.
+    pub hold_syncs: bool,
     /// Percentage of sectors that reach the kernel before any sync, as from a page cache under pressure: a kill then leaves
     /// torn tails. Default 0.
     pub leak_percent: u64,
@@ -57,6 +62,10 @@ pub struct Shim {
     stats: PathBuf,
     /// Holds the journal of names.
     names: PathBuf,
+    /// The named pipe that syncs wait at, where they do.
+    hold: PathBuf,
+    /// Its writing end, open for good once no sync is to wait any more.
+    released: Option<Arc<File>>,
 }
 
 impl Shim {
@@ -74,6 +83,8 @@ impl Shim {
                 .with_context(|| format!("{}", directory.display()))?,
             stats: home.join("shim-stats"),
             names: fs::canonicalize(names)?,
+            hold: home.join("shim-hold"),
+            released: None,
         })
     }
 
@@ -85,6 +96,10 @@ impl Shim {
     pub fn apply(&self, command: &mut Command, options: &ShimOptions) -> Result<()> {
         fs::write(&self.stats, [0; STATS_BYTES])?;
         names::clear(&self.names)?;
+        if options.hold_syncs {
+            self.make_pipe()?;
+            command.env("RINGFORT_SHIM_HOLD_SYNCS", &self.hold);
+        }
         command
             .env("LD_PRELOAD", &self.library)
             .env("RINGFORT_SHIM_DIR", &self.directory)
@@ -95,6 +110,43 @@ impl Shim {
             .env("RINGFORT_SHIM_SYNC_DELAY_US", options.sync_delay_us.to_string())
             .env("RINGFORT_SHIM_LEAK", options.leak_percent.to_string())
             .env("RINGFORT_SHIM_SEED", options.seed.to_string());
+        Ok(())
+    }
+
+    fn make_pipe(&self) -> Result<()> {
+        match fs::remove_file(&self.hold) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        let mode = Mode::RUSR | Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &self.hold, FileType::Fifo, mode, 0)
+            .with_context(|| format!("{}", self.hold.display()))
+    }
+
+    /// Lets the syncs go on that wait now; later ones wait again. Returns whether one waited.
+    ///
+    /// # Errors
+    /// The process was not started with [`ShimOptions::hold_syncs`], or syncs were released.
+    pub fn let_syncs_go(&self) -> Result<bool> {
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match rustix::fs::open(&self.hold, flags, Mode::empty()) {
+            Ok(_) => Ok(true),
+            // Nobody reads.
+            Err(Errno::NXIO) => Ok(false),
+            Err(error) => Err(error).with_context(|| format!("{}", self.hold.display())),
+        }
+    }
+
+    /// Lets every sync go on, now and later.
+    ///
+    /// # Errors
+    /// The process was not started with [`ShimOptions::hold_syncs`].
+    pub fn release_syncs(&mut self) -> Result<()> {
+        // Open for both does not wait. It stays open for a sync that has found the name and not yet come to wait.
+        let pipe = File::options().read(true).write(true).open(&self.hold);
+        let pipe = pipe.with_context(|| format!("{}", self.hold.display()))?;
+        self.released = Some(Arc::new(pipe));
+        fs::remove_file(&self.hold)?;
         Ok(())
     }
 

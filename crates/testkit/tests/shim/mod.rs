@@ -5,8 +5,9 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
-use ringfort_testkit::{Shim, ShimOptions, ShimStats};
+use ringfort_testkit::{Shim, ShimOptions, ShimStats, wait_until};
 use tempfile::TempDir;
 
 struct Probe {
@@ -337,4 +338,28 @@ fn names_that_a_sync_covers_stay() {
     probe.kill();
     assert_eq!(probe.shim.lose_names(|_| 0).unwrap(), 0);
     assert!(probe.names().is_empty());
+}
+
+#[test]
+fn a_sync_is_held_until_it_may_go() {
+    let mut probe = Probe::start(&ShimOptions { hold_syncs: true, ..ShimOptions::default() });
+    probe.script("write f 0 first");
+    assert!(!probe.shim.let_syncs_go().unwrap(), "there is no sync yet");
+    for _ in 0..2 {
+        writeln!(probe.input, "sync f").unwrap();
+        let syncs = probe.stats().syncs;
+        let shim = &probe.shim;
+        let gone = || Ok(shim.let_syncs_go()?.then_some(()));
+        wait_until("the sync to wait", Duration::from_secs(30), gone).unwrap();
+        let mut answer = String::new();
+        probe.output.read_line(&mut answer).unwrap();
+        assert_eq!((answer.as_str(), probe.stats().syncs), ("ok\n", syncs + 1));
+    }
+    writeln!(probe.input, "sync f").unwrap();
+    probe.shim.release_syncs().unwrap();
+    let mut answer = String::new();
+    probe.output.read_line(&mut answer).unwrap();
+    assert_eq!(answer, "ok\n");
+    probe.script("sync f");
+    assert_eq!(probe.stats().syncs, 4);
 }

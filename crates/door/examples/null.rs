@@ -24,7 +24,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use ringfort_door::{Backend, HttpDoor, HttpOptions, Observation};
+use ringfort_door::{Backend, HttpDoor, HttpOptions, MetricsFormat, Observation};
 use ringfort_types::request::{
     Answered, Batch, BatchAnswer, ClusterView, Context, Done, Found, Get, Limits, List, Operation,
     Page, ReadyCheck, Write,
@@ -118,7 +118,7 @@ impl Backend for Null {
         Vec::new()
     }
 
-    async fn metrics(&self) -> String {
+    async fn metrics(&self, _: MetricsFormat) -> String {
         format!("answered_total {}\n", self.answered.get())
     }
 

@@ -45,6 +45,15 @@ impl OperationKind {
     }
 }
 
+/// How metrics are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsFormat {
+    /// The text format of Prometheus, version 0.0.4: what everybody reads.
+    Prometheus,
+    /// The text format of OpenMetrics, version 1.0.0.
+    OpenMetrics,
+}
+
 /// One answered request, for metrics.
 #[derive(Clone, Copy, Debug)]
 pub struct Observation {
@@ -114,8 +123,8 @@ pub trait Backend: 'static {
     /// Whether the node can serve, check by check.
     fn readiness(&self) -> impl Future<Output = Vec<ReadyCheck>>;
 
-    /// All metrics in the text format of OpenMetrics 1.0.
-    fn metrics(&self) -> impl Future<Output = String>;
+    /// All metrics in one of the formats.
+    fn metrics(&self, format: MetricsFormat) -> impl Future<Output = String>;
 
     /// Reserves room for a request's body before it is buffered; the room is given back when the guard is dropped, which
     /// is when the request is answered or its client is gone. A body of unknown length is admitted in steps.

@@ -4,7 +4,7 @@
 mod backend;
 mod http;
 
-pub use backend::{Backend, Observation, OperationKind};
+pub use backend::{Backend, MetricsFormat, Observation, OperationKind};
 pub use http::{
     BuildInfo, ConnectionError, Hosts, HttpDoor, HttpOptions, OPENAPI, ROUTES, RouteInfo, Surface,
 };

@@ -174,6 +174,59 @@ fn what_is_malformed_is_named() {
 }
 
 #[test]
+fn a_member_of_another_type_is_named() {
+    let put = |members: &str| format!(r#"{{"op":"put","key":"a","value":"1",{members}}}"#);
+    let cases: &[(&str, &str)] = &[
+        (r#"{"op":{"put":null},"key":"a","value":"1"}"#, "ops[1].op is one of"),
+        (r#"{"op":{"get":null},"key":"a"}"#, "ops[1].op is one of"),
+        (r#"{"op":["get"],"key":"a"}"#, "ops[1].op is one of"),
+        (r#"{"op":0,"key":"a"}"#, "ops[1].op is one of"),
+        (r#"{"op":"Get","key":"a"}"#, "ops[1].op is one of"),
+        (r#"{"op":"get ","key":"a"}"#, "ops[1].op is one of"),
+        (r#"{"op":null,"key":"a"}"#, "ops[1].op is one of"),
+        (r#"{"key":"a"}"#, "ops[1].op is missing"),
+        (r#"{"op":"get","op":"put","key":"a"}"#, "ops[1]: duplicate field `op`"),
+        (r#"{"op":"get","key":"a","k\u0065y":"b"}"#, "ops[1]: duplicate field `key`"),
+        (r#"{"op":"get","key":["a"]}"#, "ops[1].key is a string"),
+        (r#"{"op":"get","key":17}"#, "ops[1].key is a string"),
+        (r#"{"op":"get","key_b64":{"a":1}}"#, "ops[1].key_b64 is a string"),
+        (&put(r#""value_b64":true"#), "ops[1].value_b64 is a string"),
+        (&put(r#""ttl":30"#), "ops[1].ttl is a string"),
+        (&put(r#""ttl":{"secs":30,"nanos":0}"#), "ops[1].ttl is a string"),
+        (&put(r#""ttl":" 30s""#), "ops[1]: ttl"),
+        (&put(r#""ttl":"+30s""#), "ops[1]: ttl"),
+        (&put(r#""ttl":"30S""#), "ops[1]: ttl"),
+        (&put(r#""ttl":"1.5s""#), "ops[1]: ttl"),
+        (&put(r#""if_version":"17""#), "ops[1].if_version is a whole number"),
+        (&put(r#""if_version":17.0"#), "ops[1].if_version is a whole number"),
+        (&put(r#""if_version":1e1"#), "ops[1].if_version is a whole number"),
+        (&put(r#""if_version":-0"#), "ops[1].if_version is a whole number"),
+        (&put(r#""if_version":true"#), "ops[1].if_version is a whole number"),
+        (&put(r#""if_version":18446744073709551616"#), "ops[1].if_version is a whole number"),
+        (&put(r#""if_version":017"#), "ops[1]: "),
+        (&put(r#""if_version":NaN"#), "ops[1]: "),
+        (&put(r#""if_version":1,"if_version":1"#), "ops[1]: duplicate field `if_version`"),
+        (&put(r#""ttl":"1s","#), "ops[1]: "),
+    ];
+    run(async {
+        let house = House::new();
+        for (operation, detail) in cases {
+            let body = format!(r#"{{"ops":[{{"op":"get","key":"a"}},{operation}]}}"#);
+            let answer = house.post("/v1/batch", &body).await;
+            assert_eq!((answer.status, answer.code()), (400, "invalid_argument"), "{operation}");
+            assert!(answer.detail().contains(detail), "{operation}: {}", answer.detail());
+        }
+        for atomic in ["1", "\"true\"", "[true]", "{\"true\":null}", "null"] {
+            let body = format!(r#"{{"ops":[{{"op":"get","key":"a"}}],"atomic":{atomic}}}"#);
+            let answer = house.post("/v1/batch", &body).await;
+            assert_eq!((answer.status, answer.code()), (400, "invalid_argument"), "{atomic}");
+            assert!(answer.detail().contains("atomic is true or false"), "{}", answer.detail());
+        }
+        assert!(house.fake.last_context.borrow().is_none(), "nothing reached the backend");
+    });
+}
+
+#[test]
 fn keys_and_values_over_the_limit() {
     run(async {
         let house = House::new();

@@ -35,12 +35,6 @@ fn live_ready_metrics_version() {
                 {"name": "joined", "ok": false, "detail": "joined is false"},
             ])
         );
-        let metrics = house.get("/metrics").await;
-        assert_eq!(metrics.text(), "ringfort_up 1\n");
-        assert_eq!(
-            metrics.header("content-type"),
-            Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
-        );
         assert_eq!(
             house.get("/version").await.json(),
             json!({"name": "ringfort", "version": "0.1.0", "revision": "abc", "target": "x86_64-unknown-linux-gnu"})
@@ -48,6 +42,60 @@ fn live_ready_metrics_version() {
         assert_eq!(house.get("/openapi.json").await.text(), OPENAPI);
         let head = house.ask("HEAD", "/openapi.json", "", b"").await;
         assert_eq!(head.header("content-length"), Some(OPENAPI.len().to_string().as_str()));
+    });
+}
+
+#[test]
+fn metrics_are_prometheus_text_unless_open_metrics_are_asked_for() {
+    const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+    const OPEN: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    // What Prometheus 2 and 3 send.
+    let prometheus_2 = "application/openmetrics-text;version=1.0.0;q=0.5,\
+        application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+    let prometheus_3 = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+        application/openmetrics-text;version=0.0.1;q=0.5,\
+        text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+    run(async {
+        let house = House::new();
+        let without = house.get("/metrics").await;
+        assert_eq!((without.header("content-type"), without.text()), (Some(TEXT), "text\n"));
+        for (accept, media_type, body) in [
+            (prometheus_2, OPEN, "open\n"),
+            (prometheus_3, OPEN, "open\n"),
+            ("text/html, */*", TEXT, "text\n"),
+        ] {
+            let headers = format!("Accept: {accept}\r\n");
+            let answer = house.ask("GET", "/metrics", &headers, b"").await;
+            assert_eq!((answer.status, answer.text()), (200, body), "{accept}");
+            assert_eq!(answer.header("content-type"), Some(media_type), "{accept}");
+            assert_eq!(answer.header("vary"), Some("accept"));
+        }
+    });
+}
+
+#[test]
+fn a_node_that_starts_asks_for_patience_and_ends_its_connections() {
+    run(async {
+        let house = House::with(HttpOptions { starting: true, ..HttpOptions::default() });
+        house.fake.set_mood(Mood::Refuse(Refusal::not_applied(Code::Unavailable, "it starts")));
+        house.fake.ready.set(false);
+        for (method, target, status) in [
+            ("GET", "/livez", 200),
+            ("GET", "/readyz", 503),
+            ("GET", "/v1/kv/a", 503),
+            ("PUT", "/v1/kv/a", 503),
+            ("GET", "/v1/cluster", 503),
+            ("DELETE", "/v1/cluster/nodes/a", 503),
+            ("GET", "/nowhere", 404),
+        ] {
+            let mut client = house.connect();
+            let answer = client.ask(method, target, "", b"").await;
+            assert_eq!(answer.status, status, "{target}");
+            let retry_after = (status == 503).then_some("1");
+            assert_eq!(answer.header("retry-after"), retry_after, "{target}");
+            assert_eq!(answer.header("connection"), Some("close"), "{target}");
+            assert!(client.is_closed().await, "{target}");
+        }
     });
 }
 
@@ -129,6 +177,7 @@ const ASKED: &[(&str, &str, &str, &str, &str)] = &[
     ("/v1/kv/{key}", "GET", "/v1/kv/LONG", "", ""),
     ("/v1/kv/{key}", "PUT", "/v1/kv/a", "", "1"),
     ("/v1/kv/{key}", "PUT", "/v1/kv/LONG", "", "1"),
+    ("/v1/kv/{key}", "PUT", "/v1/kv/a", "Content-Encoding: gzip\r\n", "1"),
     ("/v1/kv/{key}", "DELETE", "/v1/kv/a", "", ""),
     ("/v1/kv/{key}", "DELETE", "/v1/kv/LONG", "", ""),
     ("/v1/kv", "GET", "/v1/kv?keys_only=true", "", ""),
@@ -172,6 +221,7 @@ const ASKED: &[(&str, &str, &str, &str, &str)] = &[
     ("/livez", "GET", "/livez", "", ""),
     ("/readyz", "GET", "/readyz", "", ""),
     ("/metrics", "GET", "/metrics", "", ""),
+    ("/metrics", "GET", "/metrics", "Accept: application/openmetrics-text\r\n", ""),
     ("/openapi.json", "GET", "/openapi.json", "", ""),
     ("/version", "GET", "/version", "", ""),
 ];

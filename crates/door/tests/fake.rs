@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringfort_door::{Backend, Observation};
+use ringfort_door::{Backend, MetricsFormat, Observation};
 use ringfort_types::request::{
     Answered, Batch, BatchAnswer, ClusterView, Condition, Context, Done, Found, Get, Identity,
     Item, Limits, List, NodeView, Operation, Page, ReadyCheck, ReplicaView, ShardView, Write,
@@ -317,8 +317,11 @@ impl Backend for Fake {
         vec![check("replayed", true), check("joined", self.ready.get())]
     }
 
-    async fn metrics(&self) -> String {
-        "ringfort_up 1\n".to_owned()
+    async fn metrics(&self, format: MetricsFormat) -> String {
+        match format {
+            MetricsFormat::Prometheus => "text\n".to_owned(),
+            MetricsFormat::OpenMetrics => "open\n".to_owned(),
+        }
     }
 
     fn admit(&self, bytes: usize) -> Result<Admission, Refusal> {

@@ -192,3 +192,22 @@ fn shutdown_lets_streams_end() {
         assert!(ready.is_err(), "no further request");
     });
 }
+
+#[test]
+fn a_node_that_starts_ends_its_connections() {
+    run(async {
+        let house = House::with(HttpOptions { starting: true, ..HttpOptions::default() });
+        let connection = house.connect();
+        let stream = TokioIo::new(connection.stream);
+        let builder = http2::Builder::new(Local);
+        let (mut client, driver) = builder.handshake(stream).await.unwrap();
+        let driver = tokio::task::spawn_local(driver);
+        let live = client.send_request(request("GET", "/livez", b"")).await.unwrap();
+        assert_eq!(read(live).await.0, 200);
+        let ended = tokio::time::timeout(Duration::from_secs(1), connection.serving).await;
+        // The client may close before our last frame is out: that is no fault.
+        drop(ended.expect("the connection ends"));
+        drop(driver.await.unwrap());
+        assert!(poll_fn(|cx| client.poll_ready(cx)).await.is_err(), "no further request");
+    });
+}

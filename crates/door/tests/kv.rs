@@ -263,3 +263,18 @@ fn every_answer_is_observed_once() {
         assert_eq!(observed[0].elapsed, Duration::from_millis(250));
     });
 }
+
+#[test]
+fn an_identity_coding_is_none() {
+    run(async {
+        let house = House::new();
+        for coding in ["identity", "Identity, identity", " , identity", ""] {
+            let headers = format!("Content-Encoding: {coding}\r\n");
+            let put = house.ask("PUT", "/v1/kv/a", &headers, b"1").await;
+            assert_eq!(put.status, 200, "{coding:?}: {put:?}");
+        }
+        // What has no body has no coding either.
+        let get = house.ask("GET", "/v1/kv/a", "Content-Encoding: gzip\r\n", b"").await;
+        assert_eq!((get.status, get.header("content-encoding")), (200, None));
+    });
+}

@@ -276,3 +276,69 @@ fn http_1_0_closes_after_its_answer() {
         assert!(client.is_closed().await);
     });
 }
+
+#[test]
+fn a_raw_number_sign_in_a_target_is_refused_and_nothing_is_written() {
+    run(async {
+        let house = House::new();
+        for (target, part) in [
+            ("/v1/kv/a#b", "the path"),
+            ("/v1/kv/#", "the path"),
+            ("http://localhost/v1/kv/a#b?ttl=30s", "the path"),
+            ("/v1/kv/a?ttl=30s#", "the query"),
+            ("/livez#x", "the path"),
+        ] {
+            let mut client = house.connect();
+            // Neither a # in a value nor one in a header is one in a target.
+            let fine = client.ask("PUT", "/v1/kv/fine", "X-Note: a #b\r\n", b"PUT /a#b HTTP/1.1");
+            assert_eq!(fine.await.status, 200);
+            let sent = request("PUT", target, "", b"value");
+            let behind = request("PUT", "/v1/kv/behind", "", b"value");
+            client.send(&[sent, behind].concat()).await;
+            let answer = client.answer().await;
+            assert_eq!((answer.status, answer.code()), (400, "invalid_argument"), "{target}");
+            assert_eq!(answer.outcome(), "not_applied", "{target}");
+            let detail = answer.detail();
+            assert!(detail.contains(part) && detail.contains("%23"), "{target}: {detail}");
+            assert_eq!(answer.header("connection"), Some("close"), "{target}");
+            assert!(client.is_closed().await, "{target}");
+        }
+        assert_eq!(house.fake.writes_begun.get(), 5, "those that are fine, nothing else");
+        assert_eq!(house.put("/v1/kv/a%23b", b"1").await.status, 200);
+        assert_eq!(house.fake.value(b"a#b").as_deref(), Some(&b"1"[..]));
+    });
+}
+
+#[test]
+fn number_signs_are_found_whatever_the_fragments_and_bodies() {
+    run(async {
+        let house = House::new();
+        let chunked = b"PUT /v1/kv/c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+                        9;x=#\r\nA /# H\r\n\n\r\n000\r\nX: #\r\n\r\n";
+        let refused = request("PUT", "/v1/kv/a#b", "content-length:  1 \r\n", b"");
+        let refused = [&refused[..], b"x"].concat();
+        let all = [
+            request("PUT", "/v1/kv/p", "", b"\r\n\r\nGET /v1/kv/a#b HTTP/1.1\r\n\r\n"),
+            chunked.to_vec(),
+            b"\r\n\r\n".to_vec(),
+            request("GET", "/v1/kv/c", "Referer: /x #y\r\n", b""),
+            refused,
+        ]
+        .concat();
+        for size in [1, 2, 3, 7, 50, all.len()] {
+            let mut client = house.connect();
+            for piece in all.chunks(size) {
+                client.send(piece).await;
+                tokio::task::yield_now().await;
+            }
+            for _ in 0..3 {
+                assert_eq!(client.answer().await.status, 200, "pieces of {size}");
+            }
+            let refused = client.answer().await;
+            assert_eq!(refused.status, 400, "pieces of {size}");
+            assert!(refused.detail().contains("%23"), "{refused:?}");
+            assert!(client.is_closed().await);
+            assert_eq!(house.fake.value(b"a"), None);
+        }
+    });
+}

@@ -98,6 +98,13 @@ const LINES: &[Line] = &[
     ("POST", "/v1/batch", "Content-Type: application/jsonp\r\n", "{}", 415, "unsupported_media_type", NO, "application/json"),
     ("POST", "/v1/cluster/nodes/a/drain", "", "", 415, "unsupported_media_type", NO, "application/json"),
     ("POST", "/v1/batch", "Content-Type: application/json\r\nContent-Type: text/plain\r\n", "{}", 400, "invalid_argument", NO, "Content-Type"),
+    ("PUT", "/v1/kv/a", "Content-Encoding: gzip\r\n", "1", 415, "unsupported_media_type", NO, "Content-Encoding"),
+    ("PUT", "/v1/kv/a", "Content-Encoding: identity, br\r\n", "1", 415, "unsupported_media_type", NO, "Content-Encoding"),
+    ("PUT", "/v1/kv/a", "Content-Encoding: identity\r\ncontent-encoding: x-gzip\r\n", "1", 415, "unsupported_media_type", NO, "Content-Encoding"),
+    ("PUT", "/v1/kv/a", "Content-Encoding: \u{e4}\r\n", "1", 415, "unsupported_media_type", NO, "Content-Encoding"),
+    ("PUT", "/v1/kv/a", "Content-Encoding: gzip\r\n", "", 415, "unsupported_media_type", NO, "Content-Encoding"),
+    ("POST", "/v1/batch", "Content-Type: application/json\r\nContent-Encoding: gzip\r\n", "{}", 415, "unsupported_media_type", NO, "Content-Encoding"),
+    ("POST", "/v1/cluster/nodes/a/drain", "Content-Type: application/json\r\nContent-Encoding: gzip\r\n", "{}", 415, "unsupported_media_type", NO, "Content-Encoding"),
     // Routes and methods.
     ("GET", "/", "", "", 404, "route_not_found", "-", "no route"),
     ("GET", "/v1/kv2", "", "", 404, "route_not_found", "-", "/v1/kv2"),

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use ringfort_door::{Backend, Observation};
+use ringfort_door::{Backend, MetricsFormat, Observation};
 use ringfort_node::{GetAnswer, Replied, Response, merge_pages};
 use ringfort_types::request::{
     Answered, Batch, BatchAnswer, ClusterView, Context, Done, Found, Get, Limits, List, Operation,
@@ -255,8 +255,8 @@ impl Backend for NodeBackend {
         view::readiness(&self.host).await
     }
 
-    async fn metrics(&self) -> String {
-        metrics::encode(&self.host).await
+    async fn metrics(&self, format: MetricsFormat) -> String {
+        metrics::encode(&self.host, format).await
     }
 
     fn admit(&self, bytes: usize) -> Result<BytesInFlight, Refusal> {

@@ -14,6 +14,8 @@
 //! goes through inboxes: one for each worker, one for the log, one for the background thread. What is in them is bounded
 //! by what is under way: a worker admits a bounded number of requests, and a core has a bounded number of disk operations.
 //!
+//! While the node starts, a thread of its own answers clients (see `greeter`); then the workers accept their connections.
+//!
 //! A failed write or sync of the log ends the process at once: nothing may be acknowledged after it.
 
 mod backend;
@@ -21,7 +23,9 @@ mod background;
 mod clock;
 mod data_dir;
 mod disk;
+mod entrance;
 mod fatal;
+mod greeter;
 mod identity;
 mod inbox;
 mod limits;

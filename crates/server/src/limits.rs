@@ -32,6 +32,15 @@ pub(crate) fn connections_max(configured: usize, acceptors: usize) -> usize {
     most
 }
 
+/// Connections of each entrance while the node starts: enough to ask how it is.
+const CONNECTIONS_WHILE_STARTING: usize = 256;
+
+/// Connections that each of so many entrances may hold while the node starts. Some of them may still be there when the
+/// workers accept theirs, so they get a small part of what the limit of open files leaves.
+pub(crate) fn connections_while_starting(entrances: usize) -> usize {
+    share(CONNECTIONS_WHILE_STARTING, 4 * entrances, getrlimit(Resource::Nofile).current)
+}
+
 fn share(configured: usize, acceptors: usize, open_files: Option<u64>) -> usize {
     let Some(open_files) = open_files else {
         return configured;

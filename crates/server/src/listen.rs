@@ -1,89 +1,102 @@
-//! Accepts connections and runs a door over each.
+//! Accepts connections, and runs a door over each.
 
-use std::net::{SocketAddr, TcpListener};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use ringfort_door::HttpDoor;
-use tokio::sync::watch;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::backend::NodeBackend;
-use crate::server::Phase;
+use crate::server::{Phase, reached};
 use crate::worker_thread::Host;
 
 /// How long accepting pauses after an error that will not go away at once, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A listening socket that several workers accept from.
+/// Connections that were accepted elsewhere.
+pub(crate) type Handed = mpsc::Receiver<std::net::TcpStream>;
+
+/// Nobody hands any connection over.
+pub(crate) fn nobody() -> Handed {
+    mpsc::channel(1).1
+}
+
+/// A listening socket that several threads accept from.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    socket: TcpListener,
+    socket: std::net::TcpListener,
     pub(crate) address: SocketAddr,
 }
 
 impl Listener {
     pub(crate) fn bind(address: SocketAddr) -> std::io::Result<Self> {
-        let socket = TcpListener::bind(address)?;
+        let socket = std::net::TcpListener::bind(address)?;
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
         Ok(Self { socket, address })
     }
 
-    pub(crate) fn another(&self) -> std::io::Result<TcpListener> {
+    pub(crate) fn another(&self) -> std::io::Result<std::net::TcpListener> {
         self.socket.try_clone()
     }
 }
 
-/// Accepts until the server stops, then waits for the connections to end.
-pub(crate) async fn serve(
-    host: Rc<Host>,
-    door: Rc<HttpDoor<NodeBackend>>,
-    listener: TcpListener,
+/// Accepts until told otherwise, no more connections at once than this, then waits for them to end.
+pub(crate) async fn accept<F: Future<Output = ()> + 'static>(
+    socket: std::net::TcpListener,
+    mut handed: Handed,
     connections_max: usize,
-    mut phases: watch::Receiver<Phase>,
+    until: impl Future<Output = ()>,
+    serve_one: impl Fn(TcpStream) -> F,
 ) {
-    let listener = match tokio::net::TcpListener::from_std(listener) {
+    let listener = match TcpListener::from_std(socket) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!("a listener cannot be used: {error}"),
     };
+    let mut until = pin!(until);
     let mut open = JoinSet::new();
-    let for_connections = phases.clone();
     loop {
-        tokio::select! {
+        let accepted = tokio::select! {
             biased;
-            _ = phases.wait_for(|phase| *phase >= Phase::Stopping) => break,
-            Some(_) = open.join_next() => {}
-            accepted = listener.accept(), if open.len() < connections_max => match accepted {
-                Ok((stream, _)) => {
-                    // Answers are written whole: waiting for more only delays them. A socket that is gone says so later.
-                    drop(stream.set_nodelay(true));
-                    let connection = serve_one(Rc::clone(&host), Rc::clone(&door), stream, for_connections.clone());
-                    open.spawn_local(connection);
-                }
-                Err(error) => {
-                    tracing::warn!("a connection could not be accepted: {error}");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
+            () = &mut until => break,
+            Some(_) = open.join_next() => continue,
+            Some(stream) = handed.recv(), if open.len() < connections_max => {
+                TcpStream::from_std(stream)
+            }
+            accepted = listener.accept(), if open.len() < connections_max => {
+                accepted.map(|(stream, _)| stream)
+            }
+        };
+        match accepted {
+            Ok(stream) => {
+                // Answers are written whole: waiting for more only delays them. A socket that is gone says so later.
+                drop(stream.set_nodelay(true));
+                open.spawn_local(serve_one(stream));
+            }
+            Err(error) => {
+                tracing::warn!("a connection could not be accepted: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
     drop(listener);
     while open.join_next().await.is_some() {}
 }
 
-async fn serve_one(
+/// Serves one connection of a worker, until the server stops.
+pub(crate) async fn serve_one(
     host: Rc<Host>,
     door: Rc<HttpDoor<NodeBackend>>,
-    stream: tokio::net::TcpStream,
-    mut phases: watch::Receiver<Phase>,
+    stream: TcpStream,
+    phases: watch::Receiver<Phase>,
 ) {
     host.connections.set(host.connections.get() + 1);
-    let shutdown = async move {
-        // A server that is gone without saying so stops as well.
-        drop(phases.wait_for(|phase| *phase >= Phase::Stopping).await);
-    };
-    if let Err(error) = door.serve_connection(stream, shutdown).await {
+    if let Err(error) = door.serve_connection(stream, reached(phases, Phase::Stopping)).await {
         tracing::debug!("a connection ended early: {error}");
     }
     host.connections.set(host.connections.get() - 1);

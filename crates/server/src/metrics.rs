@@ -1,7 +1,7 @@
 //! Metrics: plain counters on each thread, gathered and written out when somebody asks.
 //!
 //! Names follow the conventions of Prometheus: base units, `_total` for counters, and one name for one thing with labels
-//! for its kinds.
+//! for its kinds. The text is that of Prometheus, or of OpenMetrics for those who ask for it.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
-use ringfort_door::{Observation, OperationKind};
+use ringfort_door::{MetricsFormat, Observation, OperationKind};
 use ringfort_node::host::LogStats;
 use ringfort_node::{ShardSummary, WorkerStats};
 use tokio::sync::oneshot;
@@ -21,6 +21,7 @@ use crate::view;
 use crate::worker_thread::Host;
 
 mod process;
+mod text;
 
 /// Buckets of the latency histogram: powers of two from 32 microseconds to about 16.8 seconds.
 const BUCKETS: usize = 20;
@@ -101,8 +102,8 @@ struct Scrape {
     process: process::Process,
 }
 
-/// All metrics in the text format.
-pub(crate) async fn encode(host: &Host) -> String {
+/// All metrics as text.
+pub(crate) async fn encode(host: &Host, format: MetricsFormat) -> String {
     let mut scrape = Scrape { process: process::Process::read(), ..Scrape::default() };
     for number in 0..host.shared.workers.len() {
         let part = host.on_host(number, |host| {
@@ -130,11 +131,23 @@ pub(crate) async fn encode(host: &Host) -> String {
     if host.shared.log.send(LogInput::Stats(sender)).is_ok() {
         scrape.log = receiver.await.unwrap_or_default();
     }
+    write(scrape, format)
+}
+
+/// What is known of the process alone, as text.
+pub(crate) fn encode_process(format: MetricsFormat) -> String {
+    write(process::Process::read(), format)
+}
+
+fn write(collector: impl Collector, format: MetricsFormat) -> String {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(scrape));
-    let mut text = String::new();
-    match prometheus_client::encoding::text::encode(&mut text, &registry) {
-        Ok(()) => text,
+    registry.register_collector(Box::new(collector));
+    let mut open_metrics = String::new();
+    match prometheus_client::encoding::text::encode(&mut open_metrics, &registry) {
+        Ok(()) => match format {
+            MetricsFormat::Prometheus => text::prometheus(&open_metrics),
+            MetricsFormat::OpenMetrics => open_metrics,
+        },
         // Writing to a string fails only where one of our names is malformed.
         Err(error) => {
             tracing::error!("the metrics cannot be written: {error}");
@@ -151,7 +164,7 @@ impl Collector for Scrape {
         self.encode_workers(&mut encoder)?;
         self.encode_shards(&mut encoder)?;
         self.encode_log(&mut encoder)?;
-        self.process.encode(&mut encoder)
+        self.process.encode(encoder)
     }
 }
 
@@ -322,7 +335,7 @@ fn encode_latencies(latencies: &Latencies, mut encoder: MetricEncoder<'_>) -> En
         .map(|(bucket, count)| (bound(bucket), *count))
         .collect();
     let above = latencies.count - latencies.buckets.iter().sum::<u64>();
-    buckets.push((f64::MAX, above));
+    buckets.push((f64::INFINITY, above));
     encoder.encode_histogram::<NoLabelSet>(
         latencies.sum.as_secs_f64(),
         latencies.count,

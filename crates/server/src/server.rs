@@ -7,9 +7,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ringfort_door::{BuildInfo, Hosts, HttpOptions, Surface};
 use ringfort_env::Disk;
-use ringfort_node::host::{FileLog, LogError, LogOptions, SourceId, recover};
+use ringfort_node::host::{FileLog, GroupWrite, LogError, LogOptions, SourceId, recover};
 use ringfort_node::host::{MemoryEngine, MemoryOptions, StorageEngine};
 use ringfort_node::{
     Formation, OpenError, OpenOptions, Opened, Part, WorkerConfig, divide, founding, open,
@@ -22,13 +21,14 @@ use crate::background;
 use crate::clock;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::disk::FileDisk;
+use crate::entrance::Entrances;
+use crate::greeter;
 use crate::identity::{Identity, IdentityError};
 use crate::inbox::Inbox;
 use crate::limits;
-use crate::listen::Listener;
 use crate::log_thread::{LogInput, LogThread};
 use crate::options::{EngineKind, ServerOptions};
-use crate::worker_thread::{Shared, ToWorkers, Waiter, WorkerStart};
+use crate::worker_thread::{OpenedPart, Shared, ToWorkers, Waiter, WorkerStart};
 
 /// Longest time between two ticks of a group.
 const GROUP_TICK: Duration = Duration::from_millis(100);
@@ -87,9 +87,9 @@ pub(crate) struct NodeInfo {
 /// How far a server is. Workers follow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// Workers open their stores.
+    /// The log is read, and workers open their stores. From here on clients are told that the node starts.
     Opening,
-    /// Groups elect their leaders and replay their logs; nobody is served.
+    /// Groups elect their leaders and replay their logs.
     Electing,
     /// Clients are served.
     Serving,
@@ -99,10 +99,16 @@ pub(crate) enum Phase {
     Stopped,
 }
 
+/// Waits until the server is this far. One that is gone without saying so is as far as can be.
+pub(crate) async fn reached(mut phases: watch::Receiver<Phase>, wanted: Phase) {
+    drop(phases.wait_for(|phase| *phase >= wanted).await);
+}
+
 /// A running node.
 pub struct Server {
     client_address: SocketAddr,
     health_address: Option<SocketAddr>,
+    greeter: JoinHandle<()>,
     phase: watch::Sender<Phase>,
     /// Each worker's word that its connections have ended.
     words: Receiver<()>,
@@ -123,11 +129,13 @@ impl Server {
         limits::raise_open_files();
         let data_dir = DataDir::hold(&options.data_dir)?;
         // Addresses first: a start that cannot listen should not have touched the log.
-        let client = bind("listen.client", options.client_listen)?;
-        let health =
-            options.health_listen.map(|address| bind("listen.health", address)).transpose()?;
+        let entrances = Entrances::bind(options)?;
+        // A start that fails drops this, and whatever follows the phase ends.
+        let (phase, phases) = watch::channel(Phase::Opening);
+        let (greeter, handed) =
+            greeter::start(&entrances, options, phases.clone()).map_err(system("a thread"))?;
         let Prepared { mut disk, mut identity, log, parts, opening, info, limits } =
-            prepare(options, client.address)?;
+            prepare(options, entrances.client_address())?;
         let (to_log, log_inbox) = channel();
         let (to_background, background) =
             background::start(disk.clone()).map_err(system("a thread"))?;
@@ -139,12 +147,12 @@ impl Server {
             inflight_bytes: options.inflight_bytes,
             info,
         });
-        let (phase, phases) = watch::channel(Phase::Opening);
         let (opened, openings) = channel();
         let (ready, readies) = channel();
-        // Each worker accepts from each listener.
-        let acceptors = parts.len() * (1 + usize::from(health.is_some()));
+        // Each worker accepts from each entrance.
+        let acceptors = parts.len() * entrances.count();
         let connections_max = limits::connections_max(options.connections, acceptors);
+        let mut handed = handed.into_iter();
         let mut workers = Vec::new();
         for (number, part) in parts.into_iter().enumerate() {
             let start = WorkerStart {
@@ -156,8 +164,8 @@ impl Server {
                 ready: ready.clone(),
                 shared: Arc::clone(&shared),
                 background: to_background.clone(),
-                listeners: listeners(&client, health.as_ref(), options)
-                    .map_err(system("a socket"))?,
+                // The first worker takes over all that came during the start.
+                entrances: entrances.open(options, &mut handed).map_err(system("a socket"))?,
                 connections_max,
                 stop_timeout: options.stop_timeout,
                 phases: phases.clone(),
@@ -166,12 +174,7 @@ impl Server {
         }
         // So that a thread that ends without a word is noticed.
         drop((opened, ready));
-        let mut founded = Vec::new();
-        for _ in &workers {
-            let (writes, findings) = receive(&openings)??;
-            founded.extend(writes);
-            report(&findings);
-        }
+        let founded = await_openings(&openings, workers.len())?;
         let (is_founded, founding_durable) = channel();
         let log_thread = LogThread {
             log,
@@ -198,12 +201,12 @@ impl Server {
             receive(&readies)?;
         }
         phase.send_replace(Phase::Serving);
-        let (client_address, health_address) =
-            (client.address, health.map(|health| health.address));
-        tracing::info!(address = %client_address, "serving clients");
+        tracing::info!(address = %entrances.client_address(), "serving clients");
+        // The sockets are the threads' alone from here on: once those accept no more, nobody is left waiting.
         Ok(Self {
-            client_address,
-            health_address,
+            client_address: entrances.client_address(),
+            health_address: entrances.health_address(),
+            greeter,
             phase,
             words: readies,
             log: to_log,
@@ -230,6 +233,7 @@ impl Server {
     /// durable already. Blocks.
     pub fn stop(self) {
         self.phase.send_replace(Phase::Stopping);
+        join(self.greeter);
         // A worker that ended by a panic has ended the process.
         for _ in &self.workers {
             let _ = self.words.recv();
@@ -411,42 +415,18 @@ fn warnings(identity: &Identity, options: &ServerOptions, sizes: &Sizes) -> Vec<
     warnings
 }
 
-/// The listeners of one worker, each with its door's settings.
-fn listeners(
-    client: &Listener,
-    health: Option<&Listener>,
-    options: &ServerOptions,
-) -> std::io::Result<Vec<(std::net::TcpListener, HttpOptions)>> {
-    let mut all =
-        vec![(client.another()?, http_options(Surface::Client, client.address, options)?)];
-    if let Some(health) = health {
-        all.push((health.another()?, http_options(Surface::Health, health.address, options)?));
+/// Waits until every worker has opened its part; gives the groups to be founded.
+fn await_openings(
+    openings: &Receiver<OpenedPart>,
+    workers: usize,
+) -> Result<Vec<GroupWrite>, StartError> {
+    let mut founded = Vec::new();
+    for _ in 0..workers {
+        let (writes, findings) = receive(openings)??;
+        founded.extend(writes);
+        report(&findings);
     }
-    Ok(all)
-}
-
-fn http_options(
-    surface: Surface,
-    address: SocketAddr,
-    options: &ServerOptions,
-) -> std::io::Result<HttpOptions> {
-    let advertised = options.advertise_client.iter().filter_map(|name| name.rsplit_once(':'));
-    let names = advertised.map(|(host, _)| host.to_owned()).collect();
-    Ok(HttpOptions {
-        surface,
-        hosts: if address.ip().is_loopback() { Hosts::Loopback(names) } else { Hosts::Any },
-        build: BuildInfo {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            revision: option_env!("RINGFORT_REVISION").unwrap_or_default().to_owned(),
-            target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
-        },
-        request_id_seed: random()?,
-        ..HttpOptions::default()
-    })
-}
-
-fn bind(setting: &'static str, address: SocketAddr) -> Result<Listener, StartError> {
-    Listener::bind(address).map_err(|source| StartError::Listen { setting, address, source })
+    Ok(founded)
 }
 
 /// The next word of a thread. One that ends without a word has said why, or panicked.

@@ -11,7 +11,7 @@ use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ringfort_door::{HttpDoor, HttpOptions};
+use ringfort_door::HttpDoor;
 use ringfort_env::DiskCompletion;
 use ringfort_node::host::{GroupWrite, SourceId};
 use ringfort_node::{OpenError, Part, Response, Space, Worker};
@@ -24,12 +24,13 @@ use crate::backend::NodeBackend;
 use crate::background::Job;
 use crate::clock;
 use crate::disk::FileDisk;
+use crate::entrance::Entrance;
 use crate::fatal;
 use crate::inbox::Inbox;
 use crate::listen;
 use crate::log_thread::{LogInput, LogListener, LogOutput};
 use crate::metrics::RequestMetrics;
-use crate::server::{NodeInfo, Opening, Phase};
+use crate::server::{NodeInfo, Opening, Phase, reached};
 
 /// Whoever waits for an answer waits at a channel.
 pub(crate) type Waiter = oneshot::Sender<Response>;
@@ -317,7 +318,7 @@ pub(crate) struct WorkerStart {
     pub(crate) ready: Sender<()>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) background: Sender<Job>,
-    pub(crate) listeners: Vec<(std::net::TcpListener, HttpOptions)>,
+    pub(crate) entrances: Vec<Entrance>,
     pub(crate) connections_max: usize,
     pub(crate) stop_timeout: Duration,
     pub(crate) phases: watch::Receiver<Phase>,
@@ -362,10 +363,15 @@ impl WorkerStart {
         }
         let backend = Rc::new(NodeBackend { host: Rc::clone(&host) });
         let mut serving = JoinSet::new();
-        for (socket, options) in self.listeners {
-            let door = Rc::new(HttpDoor::new(Rc::clone(&backend), options));
+        for Entrance { socket, http, handed } in self.entrances {
+            let door = Rc::new(HttpDoor::new(Rc::clone(&backend), http));
             let (host, phases) = (Rc::clone(&host), phases.clone());
-            serving.spawn_local(listen::serve(host, door, socket, self.connections_max, phases));
+            let until = reached(phases.clone(), Phase::Stopping);
+            let serve_one = move |stream| {
+                listen::serve_one(Rc::clone(&host), Rc::clone(&door), stream, phases.clone())
+            };
+            let accept = listen::accept(socket, handed, self.connections_max, until, serve_one);
+            serving.spawn_local(accept);
         }
         drop(phases.wait_for(|phase| *phase >= Phase::Stopping).await);
         let finished = async { while serving.join_next().await.is_some() {} };

@@ -15,6 +15,8 @@ mod crash;
 mod disk;
 mod guide;
 mod lifecycle;
+mod metrics;
+mod starting;
 mod trace;
 
 use ringfort_testkit::ServerOptions;

@@ -28,6 +28,7 @@ pub(crate) async fn serve<B: Backend>(
     let base64 = query.base64()?;
     let identity = head.identity()?;
     head.require_json()?;
+    head.refuse_coding()?;
     let limits = backend.limits();
     let limit = Limit {
         part: "body",

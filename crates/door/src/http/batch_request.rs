@@ -16,6 +16,7 @@ use ringfort_types::{Code, Key, Refusal, Version};
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
 
 use super::kv;
+use super::member::{Member, present};
 use super::object::Object;
 
 /// Base64 of requests: with padding or without.
@@ -35,14 +36,15 @@ pub(crate) fn parse(
     if operations.is_empty() {
         return Err(invalid("the batch has no operations".to_owned()));
     }
-    let operations = operations.into_iter().enumerate().map(|(position, operation)| {
+    let operations = operations.into_iter().enumerate().map(|(position, members)| {
+        let operation = OperationRequest::of(members, position)?;
         operation.check(body, value_bytes_max).map_err(|mut refusal| {
             refusal.detail = format!("ops[{position}]: {}", refusal.detail).into();
             refusal
         })
     });
     let operations = operations.collect::<Result<Vec<_>, _>>()?;
-    let atomic = request.atomic.unwrap_or(false);
+    let atomic = request.atomic.map_or(Ok(false), |member| member.bool("atomic"))?;
     if atomic {
         one_hash_tag(&operations)?;
     }
@@ -71,12 +73,12 @@ fn invalid(detail: String) -> Refusal {
 struct Request<'a> {
     #[serde(borrow)]
     ops: Operations<'a>,
-    #[serde(default, deserialize_with = "present")]
-    atomic: Option<bool>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    atomic: Option<Member<'a>>,
 }
 
 /// A list that is not read further than a batch may go.
-struct Operations<'a>(Vec<OperationRequest<'a>>);
+struct Operations<'a>(Vec<OperationMembers<'a>>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Operations<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -91,7 +93,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Operations<'a> {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
                 let mut operations = Vec::new();
-                while let Some(Object(operation)) = list.next_element()? {
+                loop {
+                    let position = operations.len();
+                    let next = list.next_element();
+                    let named = |error| A::Error::custom(format_args!("ops[{position}]: {error}"));
+                    let Some(Object(operation)) = next.map_err(named)? else {
+                        return Ok(Operations(operations));
+                    };
                     if operations.len() == BATCH_OPERATIONS_MAX {
                         return Err(A::Error::custom(format_args!(
                             "more than {BATCH_OPERATIONS_MAX} operations"
@@ -99,37 +107,69 @@ impl<'de: 'a, 'a> Deserialize<'de> for Operations<'a> {
                     }
                     operations.push(operation);
                 }
-                Ok(Operations(operations))
             }
         }
         deserializer.deserialize_seq(ListVisitor)
     }
 }
 
+/// An operation as it stands: every member known, none twice, of whatever types.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OperationRequest<'a> {
-    op: Kind,
+struct OperationMembers<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
-    key: Option<Text<'a>>,
+    op: Option<Member<'a>>,
     #[serde(borrow, default, deserialize_with = "present")]
-    key_b64: Option<Text<'a>>,
+    key: Option<Member<'a>>,
     #[serde(borrow, default, deserialize_with = "present")]
-    value: Option<Text<'a>>,
+    key_b64: Option<Member<'a>>,
     #[serde(borrow, default, deserialize_with = "present")]
-    value_b64: Option<Text<'a>>,
+    value: Option<Member<'a>>,
     #[serde(borrow, default, deserialize_with = "present")]
-    ttl: Option<Text<'a>>,
-    #[serde(default, deserialize_with = "present")]
-    if_version: Option<u64>,
+    value_b64: Option<Member<'a>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    ttl: Option<Member<'a>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    if_version: Option<Member<'a>>,
 }
 
-#[derive(Clone, Copy, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy)]
 enum Kind {
     Get,
     Put,
     Delete,
+}
+
+/// An operation whose members are of the right types.
+struct OperationRequest<'a> {
+    op: Kind,
+    key: Option<Cow<'a, str>>,
+    key_b64: Option<Cow<'a, str>>,
+    value: Option<Cow<'a, str>>,
+    value_b64: Option<Cow<'a, str>>,
+    ttl: Option<Cow<'a, str>>,
+    if_version: Option<u64>,
+}
+
+impl<'a> OperationRequest<'a> {
+    /// Checks the types of the members of the operation at this position.
+    fn of(members: OperationMembers<'a>, position: usize) -> Result<Self, Refusal> {
+        let text = |member: &str, given: Option<Member<'a>>| {
+            given.map(|given| given.text(format_args!("ops[{position}].{member}"))).transpose()
+        };
+        let op = members.op.ok_or_else(|| invalid(format!("ops[{position}].op is missing")))?;
+        let kinds = [("get", Kind::Get), ("put", Kind::Put), ("delete", Kind::Delete)];
+        let version = |given: Member<'a>| given.whole(format_args!("ops[{position}].if_version"));
+        Ok(Self {
+            op: op.choice(format_args!("ops[{position}].op"), &kinds)?,
+            key: text("key", members.key)?,
+            key_b64: text("key_b64", members.key_b64)?,
+            value: text("value", members.value)?,
+            value_b64: text("value_b64", members.value_b64)?,
+            ttl: text("ttl", members.ttl)?,
+            if_version: members.if_version.map(version).transpose()?,
+        })
+    }
 }
 
 impl OperationRequest<'_> {
@@ -162,7 +202,7 @@ impl OperationRequest<'_> {
                     invalid("a put needs a value (value or value_b64)".to_owned())
                 })?;
                 check_value(&value, value_bytes_max)?;
-                let ttl = self.ttl.map(|text| kv::parse_ttl(&text.0, "ttl")).transpose()?;
+                let ttl = self.ttl.map(|text| kv::parse_ttl(&text, "ttl")).transpose()?;
                 Ok(Operation::Put { key, value, ttl, condition })
             }
         }
@@ -182,54 +222,18 @@ fn check_value(value: &Bytes, bytes_max: usize) -> Result<(), Refusal> {
 /// The bytes of `name` or `name_b64`; both is an error.
 fn one_of(
     name: &'static str,
-    text: Option<Text<'_>>,
-    base64: Option<Text<'_>>,
+    text: Option<Cow<'_, str>>,
+    base64: Option<Cow<'_, str>>,
     body: &Bytes,
 ) -> Result<Option<Bytes>, Refusal> {
     match (text, base64) {
         (None, None) => Ok(None),
-        (Some(Text(Cow::Borrowed(text))), None) => Ok(Some(body.slice_ref(text.as_bytes()))),
-        (Some(Text(Cow::Owned(text))), None) => Ok(Some(text.into_bytes().into())),
-        (None, Some(Text(base64))) => match BASE64.decode(base64.as_bytes()) {
+        (Some(Cow::Borrowed(text)), None) => Ok(Some(body.slice_ref(text.as_bytes()))),
+        (Some(Cow::Owned(text)), None) => Ok(Some(text.into_bytes().into())),
+        (None, Some(base64)) => match BASE64.decode(base64.as_bytes()) {
             Ok(bytes) => Ok(Some(bytes.into())),
             Err(error) => Err(invalid(format!("{name}_b64 is not Base64: {error}"))),
         },
         (Some(_), Some(_)) => Err(invalid(format!("{name} and {name}_b64 exclude each other"))),
-    }
-}
-
-/// A member that is there is not `null`: a client whose variable was not set means something else than one that leaves the
-/// member out.
-fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    T::deserialize(deserializer).map(Some)
-}
-
-/// A text, borrowed from the body where it holds no escapes.
-struct Text<'a>(Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(TextVisitor)
     }
 }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use http::Method;
 use http::request::Parts;
 use ringfort_types::request::{Context, Principal};
-use ringfort_types::{Monotonic, Refusal};
+use ringfort_types::{Code, Monotonic, Refusal};
 
 use super::head::Head;
 use super::problem;
@@ -15,6 +15,8 @@ use crate::OperationKind;
 pub(crate) struct Call<'a> {
     /// Its head.
     pub(crate) parts: &'a Parts,
+    /// Its target as it was sent goes on behind what stands in the head: with a `#`.
+    pub(crate) cut_at_hash: bool,
     /// When its head was complete.
     pub(crate) arrived: Monotonic,
     /// How far it got.
@@ -50,6 +52,16 @@ impl Progress {
 }
 
 impl Call<'_> {
+    /// Refuses a target of which a part is lost.
+    pub(crate) fn refuse_cut_target(&self) -> Result<(), Refusal> {
+        if !self.cut_at_hash {
+            return Ok(());
+        }
+        let part = if self.parts.uri.query().is_some() { "the query" } else { "the path" };
+        let detail = format!("{part} of the request target holds a raw #, which is written %23");
+        Err(Refusal::not_applied(Code::InvalidArgument, detail))
+    }
+
     /// When the answer is due.
     pub(crate) fn deadline(&self, head: &Head<'_>) -> Monotonic {
         self.arrived + head.timeout

@@ -69,6 +69,7 @@ pub(crate) async fn change<B: Backend>(
     let is_drain = call.parts.method == Method::POST;
     if is_drain {
         head.require_json()?;
+        head.refuse_coding()?;
         expect_empty_object(backend, call, head, body).await?;
     } else {
         body.expect_none(backend, call.deadline(head)).await?;

@@ -116,7 +116,7 @@ impl<B: Backend> HttpDoor<B> {
             }
             _ => held,
         };
-        let linger = link.body_left.get() || no_http.is_some();
+        let linger = link.input_left.get() || no_http.is_some();
         let ended = ending::end(&io, &last_bytes, linger).await;
         result.and(ended.map_err(|error| ConnectionError::Broken(error.into())))
     }
@@ -163,6 +163,12 @@ impl<B: Backend> HttpDoor<B> {
                     // The alarm goes on.
                     bell.ring();
                 }
+            }
+            // Over HTTP/1 the answer itself ends the connection.
+            let is_last = self.options.starting && link.is_http2.get() && link.requests.get() > 0;
+            if is_last && !closing {
+                closing = true;
+                connection.as_mut().graceful_shutdown();
             }
             let mut polled = connection.as_mut().poll(cx);
             while polled.is_pending() && link.release() {

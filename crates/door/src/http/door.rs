@@ -47,6 +47,7 @@ impl<B: Backend> HttpDoor<B> {
 
     async fn answer(&self, call: &Call<'_>, body: &mut Arriving) -> Result<Reply, Refusal> {
         host::check(call.parts, &self.options.hosts)?;
+        call.refuse_cut_target()?;
         let path = call.parts.uri.path();
         let route = Route::find(path)?;
         if self.options.surface == Surface::Health && !route.is_health() {
@@ -78,7 +79,8 @@ pub(crate) async fn serve<B: Backend>(
     let (mut parts, incoming) = request.into_parts();
     let mut body = Arriving::new(incoming);
     let progress = Progress::new(&parts.method);
-    let call = Call { parts: &parts, arrived, progress: &progress };
+    let cut_at_hash = parts.version < Version::HTTP_2 && link.target_holds_hash();
+    let call = Call { parts: &parts, cut_at_hash, arrived, progress: &progress };
     let request_id = door.request_ids.next();
     let reply = match caught(pin!(door.answer(&call, &mut body))).await {
         Ok(Ok(reply)) => reply,
@@ -101,13 +103,18 @@ pub(crate) async fn serve<B: Backend>(
     };
     if body.is_open() {
         body.skip_short_rest(&parts.headers).await;
-        link.body_left.set(body.is_open());
+    }
+    // Behind a target with a `#` heads are not looked at any more: no further request is taken.
+    let input_left = body.is_open() || cut_at_hash;
+    if input_left {
+        link.input_left.set(true);
     }
     let frame = Framing {
         request_id,
         head_only: parts.method == Method::HEAD,
-        close: body.is_open(),
+        close: input_left || door.options.starting,
         kind: progress.kind.get(),
+        starting: door.options.starting,
         version: parts.version,
     };
     if body.is_open() && parts.version == Version::HTTP_2 && !parts.headers.contains_key(EXPECT) {

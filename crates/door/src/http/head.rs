@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_RANGE, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
+use http::header::{CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue};
 use ringfort_types::limits::{IDEMPOTENCY_KEY_BYTES_MAX, TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX};
 use ringfort_types::request::{Condition, Identity};
 use ringfort_types::{Code, Refusal};
 
+use super::query;
 use super::tags::Tags;
 
 /// What the headers of a request ask for.
@@ -21,6 +22,8 @@ pub(crate) struct Head<'a> {
     if_none_match: Option<Tags>,
     idempotency_key: Option<&'a HeaderValue>,
     content_type: Option<&'a HeaderValue>,
+    /// A line of `Content-Encoding` that names another coding than `identity`.
+    content_coding: Option<&'a HeaderValue>,
 }
 
 impl<'a> Head<'a> {
@@ -33,6 +36,7 @@ impl<'a> Head<'a> {
             if_none_match: None,
             idempotency_key: None,
             content_type: None,
+            content_coding: None,
         };
         let mut timeout_seen = false;
         for (name, value) in headers {
@@ -43,6 +47,9 @@ impl<'a> Head<'a> {
                 head.if_none_match = Some(Tags::add_line(earlier, "If-None-Match", value)?);
             } else if *name == CONTENT_TYPE {
                 once(head.content_type.replace(value).is_none(), "Content-Type")?;
+            } else if *name == CONTENT_ENCODING {
+                head.content_coding =
+                    head.content_coding.or(Some(value).filter(|line| is_coded(line)));
             } else if *name == CONTENT_RANGE {
                 // A part must never be taken for the whole (RFC 9110, section 14.5).
                 return Err(invalid(
@@ -116,6 +123,17 @@ impl<'a> Head<'a> {
         }
     }
 
+    /// Refuses a coded body: nothing here decodes one, and a value that is given back says nothing of a coding.
+    pub(crate) fn refuse_coding(&self) -> Result<(), Refusal> {
+        let Some(line) = self.content_coding else {
+            return Ok(());
+        };
+        let shown = query::shown(line.as_bytes());
+        let detail =
+            format!("the Content-Encoding header is {shown}; bodies are taken without a coding");
+        Err(Refusal::new(Code::UnsupportedMediaType, detail))
+    }
+
     /// Refuses a POST whose body is not said to be JSON: what a web page may send to another site without asking is not.
     pub(crate) fn require_json(&self) -> Result<(), Refusal> {
         let is_json = self.content_type.is_some_and(|value| {
@@ -128,6 +146,13 @@ impl<'a> Head<'a> {
         let detail = "every POST needs the header Content-Type: application/json";
         Err(Refusal::new(Code::UnsupportedMediaType, detail))
     }
+}
+
+/// Whether a line of `Content-Encoding` names a coding that changes the body. `identity` is none, though it should not be
+/// sent (RFC 9110, section 8.4.1).
+fn is_coded(line: &HeaderValue) -> bool {
+    let names = line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    names.filter(|name| !name.is_empty()).any(|name| !name.eq_ignore_ascii_case(b"identity"))
 }
 
 fn parse_timeout(value: &HeaderValue) -> Result<Duration, Refusal> {

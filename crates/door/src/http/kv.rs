@@ -89,6 +89,7 @@ async fn put<B: Backend>(
     key: Key,
     body: &mut Arriving,
 ) -> Result<Reply, Refusal> {
+    head.refuse_coding()?;
     let ttl =
         query.text("ttl")?.map(|text| parse_ttl(text, "the query parameter ttl")).transpose()?;
     let condition = head.condition()?;

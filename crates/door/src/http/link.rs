@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::task::Poll;
 
+use super::heads::Heads;
+
 /// Shared by a connection's stream, its driver and its requests.
 #[derive(Debug, Default)]
 pub(crate) struct Link {
@@ -17,12 +19,13 @@ pub(crate) struct Link {
     pub(crate) written: Cell<u64>,
     /// The client does not take what there is to write.
     pub(crate) write_blocked: Cell<bool>,
-    /// Something was read.
-    read_any: Cell<bool>,
+    /// Where requests begin in what was read.
+    heads: RefCell<Heads>,
     /// The connection began as one of HTTP/2.
     pub(crate) is_http2: Cell<bool>,
-    /// A request was answered whose body was not read to its end.
-    pub(crate) body_left: Cell<bool>,
+    /// A request was answered behind which there is input that is not going to be read: the rest of its body, or more
+    /// requests.
+    pub(crate) input_left: Cell<bool>,
     /// What looks like a bare answer and is not sent yet.
     pub(crate) held: RefCell<Vec<u8>>,
     /// It is to be sent.
@@ -35,8 +38,10 @@ pub(crate) struct OpenRequest<'a>(&'a Link);
 impl Link {
     /// Notes bytes that were read, at least one.
     pub(crate) fn note_read(&self, bytes: &[u8]) {
-        if !self.read_any.replace(true) {
-            self.is_http2.set(bytes.starts_with(b"PRI"));
+        let mut heads = self.heads.borrow_mut();
+        heads.read(bytes);
+        if heads.is_http2() {
+            self.is_http2.set(true);
         }
         // While a request is open, what comes is its body, or waits its turn.
         self.head_begun.set(self.open_requests.get() == 0);
@@ -61,6 +66,11 @@ impl Link {
     pub(crate) fn release(&self) -> bool {
         let held = !self.held.borrow().is_empty();
         held && !self.release.replace(true)
+    }
+
+    /// Whether the target of the request that was opened last holds a `#`. Over HTTP/2 nobody can tell: false.
+    pub(crate) fn target_holds_hash(&self) -> bool {
+        self.heads.borrow().hash_in() == Some(self.requests.get())
     }
 
     /// Notes a request whose head is complete.

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!  bytes ─► stream ─► hyper ─► door ─► host ─► route ─┬─► kv        one key: the fast path
-//!             │                 │                     ├─► list      listing and its cursors
+//!             ├─ heads          │                     ├─► list      listing and its cursors
 //!             └─ link ◄─ watch  │                     ├─► batch     many operations, JSON
 //!                slow clients   │                     └─► cluster, documents
 //!                               └─ reply, problem ─► one place that writes responses
@@ -22,12 +22,15 @@
 //!   a body of unknown length is admitted step by step.
 //! - `not_applied` is said only before the backend was given the request, or by the backend.
 //! - Nothing outside hyper's parser reads a query parameter or a header of ours that it does not know: it refuses it.
+//! - No part of a request target is dropped: over HTTP/1 a raw `#` is refused. (Over HTTP/2 it cannot be seen; see `heads`.)
 //! - A panic of a handler is an answer (500), not the end of its connection.
 //!
-//! Left out on purpose: ranges, compression, content negotiation, CORS (no web page is meant to call this directly).
+//! Left out on purpose: ranges, compression, content negotiation (but for the two formats of metrics), CORS (no web page is
+//! meant to call this directly).
 //!
 //! Sources: RFC 9110 (semantics), RFC 9112 (HTTP/1.1), RFC 9113 (HTTP/2), RFC 9457 (problems).
 
+mod accept;
 mod batch;
 mod batch_request;
 mod bell;
@@ -39,11 +42,13 @@ mod cursor;
 mod door;
 mod ending;
 mod head;
+mod heads;
 mod host;
 mod json;
 mod kv;
 mod link;
 mod list;
+mod member;
 mod object;
 mod options;
 mod percent;

@@ -28,7 +28,7 @@ pub enum Hosts {
 pub struct BuildInfo {
     /// Version of the executable.
     pub version: String,
-    /// The source revision it was built from; empty where that is not known.
+    /// The source revision it was built from; `unknown` where that is not known.
     pub revision: String,
     /// The target it was built for, such as `x86_64-unknown-linux-gnu`.
     pub target: String,
@@ -43,6 +43,10 @@ pub struct HttpOptions {
     pub hosts: Hosts,
     /// What `/version` says.
     pub build: BuildInfo,
+    /// The node is only just starting, and another door will soon take this one's place: every 503 says when to try again
+    /// (`Retry-After`), and a connection ends with its first answer (over HTTP/2: with those to the requests that are under
+    /// way by then), so that the next request reaches the other door. Default false.
+    pub starting: bool,
     /// Where this door's request ids begin: 64 random bits, different for every door and start, so that ids of different
     /// workers and starts hardly ever meet.
     pub request_id_seed: u64,
@@ -74,6 +78,7 @@ impl Default for HttpOptions {
             surface: Surface::Client,
             hosts: Hosts::Any,
             build: BuildInfo::default(),
+            starting: false,
             request_id_seed: 0,
             head_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(300),

@@ -31,11 +31,11 @@ pub(crate) fn title(code: Code) -> &'static str {
 }
 
 /// Seconds after which it is worth trying again, where that is worth saying: 429 is over once there is room, and 503 of
-/// data once there is a leader. A cluster that refuses a change, or a node that is not ready, does so until somebody or
-/// something else changes.
-pub(crate) fn retry_after_seconds(code: Code, kind: OperationKind) -> Option<u32> {
-    let is_data = kind != OperationKind::Other;
-    (code == Code::Overloaded || code == Code::Unavailable && is_data).then_some(1)
+/// data once there is a leader, and any once the node has started. A cluster that refuses a change, or a node that has
+/// started and is not ready, does so until somebody or something else changes.
+pub(crate) fn retry_after_seconds(code: Code, kind: OperationKind, starting: bool) -> Option<u32> {
+    let passes = starting || kind != OperationKind::Other;
+    (code == Code::Overloaded || code == Code::Unavailable && passes).then_some(1)
 }
 
 /// The truth about a write that was refused, where whoever refused it did not say: what was handed over and then failed in

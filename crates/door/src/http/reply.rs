@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, LOCATION, RETRY_AFTER,
+    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, LOCATION, RETRY_AFTER, VARY,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version as HttpVersion};
 use ringfort_types::{Code, Refusal, Version};
@@ -10,7 +10,7 @@ use ringfort_types::{Code, Refusal, Version};
 use super::body::Body;
 use super::json::Digits;
 use super::problem;
-use crate::OperationKind;
+use crate::{MetricsFormat, OperationKind};
 
 /// `Ringfort-Code`.
 pub(crate) const CODE: HeaderName = HeaderName::from_static("ringfort-code");
@@ -35,7 +35,7 @@ pub(crate) enum Content {
     /// A refusal.
     Problem,
     /// Metrics.
-    OpenMetrics,
+    Metrics(MetricsFormat),
 }
 
 impl Content {
@@ -45,7 +45,12 @@ impl Content {
             Self::Octets => Some("application/octet-stream"),
             Self::Json => Some("application/json"),
             Self::Problem => Some("application/problem+json"),
-            Self::OpenMetrics => Some("application/openmetrics-text; version=1.0.0; charset=utf-8"),
+            Self::Metrics(MetricsFormat::Prometheus) => {
+                Some("text/plain; version=0.0.4; charset=utf-8")
+            }
+            Self::Metrics(MetricsFormat::OpenMetrics) => {
+                Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
+            }
         }
     }
 }
@@ -115,12 +120,15 @@ impl Reply {
         if let Some(media_type) = self.content.media_type() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
         }
+        if let Content::Metrics(_) = self.content {
+            headers.insert(VARY, HeaderValue::from_static("accept"));
+        }
         if let Some(version) = self.etag {
             headers.insert(ETAG, etag(version));
         }
         if let Some(code) = self.code {
             headers.insert(CODE, HeaderValue::from_static(code.as_str()));
-            if let Some(seconds) = problem::retry_after_seconds(code, frame.kind) {
+            if let Some(seconds) = problem::retry_after_seconds(code, frame.kind, frame.starting) {
                 headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
             }
         }
@@ -164,10 +172,12 @@ pub(crate) struct Framing {
     pub(crate) request_id: HeaderValue,
     /// The request was a HEAD.
     pub(crate) head_only: bool,
-    /// The connection ends with this answer, as the rest of the request's body is not going to be read.
+    /// The connection ends with this answer.
     pub(crate) close: bool,
     /// What the request is.
     pub(crate) kind: OperationKind,
+    /// The node is starting.
+    pub(crate) starting: bool,
     /// The version of HTTP that the request came by.
     pub(crate) version: HttpVersion,
 }

@@ -12,7 +12,7 @@ use super::query::Query;
 use super::reply::{Content, Reply};
 use super::route::Route;
 use super::upload::Arriving;
-use super::{HttpDoor, batch, cluster, list};
+use super::{HttpDoor, accept, batch, cluster, list};
 use crate::Backend;
 
 /// The API's own description.
@@ -44,8 +44,9 @@ impl<B: Backend> HttpDoor<B> {
             Route::Live => Reply::json(&b"{\"live\":true}"[..]),
             Route::Ready => readiness(&backend.readiness().await),
             Route::Metrics => {
-                let text = backend.metrics().await;
-                Reply::new(Content::OpenMetrics, Body::Full(text.into()))
+                let format = accept::metrics_format(&call.parts.headers);
+                let text = backend.metrics(format).await;
+                Reply::new(Content::Metrics(format), Body::Full(text.into()))
             }
             Route::OpenApi => Reply::json(OPENAPI),
             Route::Version => Reply::json(version(&self.options.build)),

@@ -1,5 +1,6 @@
 //! What the kernel says of this process, under the names that Prometheus' own client libraries use.
 
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -41,11 +42,10 @@ impl Process {
             context_switches: context_switches(),
         }
     }
+}
 
-    pub(super) fn encode(
-        &self,
-        encoder: &mut DescriptorEncoder<'_>,
-    ) -> Result<(), std::fmt::Error> {
+impl Collector for Process {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let help = "CPU time, user and system";
         let cpu = encoder.encode_descriptor(
             "process_cpu",

@@ -1,11 +1,12 @@
 //! Starts, stops, pauses: what signals do to a server under load, and who may hold a data directory.
 
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ringfort_check::check;
 use ringfort_testkit::load::{LoadOptions, Recorder};
-use ringfort_testkit::{ServerOptions, ShimOptions, Signal, seed_from_environment};
+use ringfort_testkit::{ServerOptions, ShimOptions, Signal, binary, seed_from_environment};
 
 use crate::with_small_segments;
 
@@ -67,4 +68,42 @@ fn a_data_directory_is_held_by_one_process() -> Result<()> {
     ensure!(message.contains("held by another"), "{message}");
     ensure!(first.client().put("first", b"still serves")?.status == 200);
     first.kill()
+}
+
+/// The revision that is checked out; `None` where this is no checkout.
+fn checked_out() -> Result<Option<String>> {
+    let root = binary::workspace_dir()?;
+    if !root.join(".git").exists() {
+        return Ok(None);
+    }
+    let git = Command::new("git").arg("-C").arg(root).args(["rev-parse", "HEAD"]).output()?;
+    ensure!(git.status.success(), "{}", String::from_utf8_lossy(&git.stderr));
+    Ok(Some(String::from_utf8(git.stdout)?.trim().to_owned()))
+}
+
+/// The target that this machine's compiler builds for unless it is told otherwise.
+fn host_target() -> Result<String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let version = Command::new(rustc).arg("-vV").output().context("rustc")?;
+    let text = String::from_utf8(version.stdout)?;
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("no host in rustc -vV")?.to_owned())
+}
+
+#[test]
+fn version_says_what_the_executable_was_built_from() -> Result<()> {
+    let server = ServerOptions::new().start()?;
+    let version = server.client().get("/version")?.json();
+    ensure!(version["name"] == "ringfort", "{version}");
+    ensure!(version["version"] == env!("CARGO_PKG_VERSION"), "{version}");
+    if std::env::var_os("RINGFORT_TEST_BINARY").is_some() {
+        // Whoever built it may have done so from another revision and for another target.
+        return Ok(());
+    }
+    ensure!(version["target"] == host_target()?, "{version}");
+    match checked_out()? {
+        Some(revision) => ensure!(version["revision"] == revision, "{version}, not {revision}"),
+        None => ensure!(version["revision"] != "", "{version}"),
+    }
+    Ok(())
 }

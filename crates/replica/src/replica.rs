@@ -15,7 +15,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use ringfort_engine::{StorageEngine, StoreSize};
 use ringfort_log::{Base, GroupWrite};
-use ringfort_raft::{Config, Effects, Group, Persist, PersistId, ReadId, Restored, Role};
+use ringfort_raft::{
+    Config, Configuration, Effects, Group, Lost, Persist, PersistId, ReadId, Restored, Role,
+};
 use ringfort_types::request::Operation;
 use ringfort_types::{
     Applied, Entry, GroupId, HardState, Index, Key, Monotonic, NamespaceId, ReplicaId, ShardTime,
@@ -76,7 +78,7 @@ pub struct Output {
 }
 
 /// A look at a replica, for people and metrics.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ReplicaStatus {
     /// Its Raft group.
     pub raft: ringfort_raft::Status,
@@ -144,14 +146,21 @@ impl Replica {
     ) -> Result<Self, MachineError> {
         let applied = engine.applied(config.group)?;
         let machine = Machine::open(engine, config.group, config.hash_seed)?;
+        let raft_config = raft_config(&config);
         let log_bytes = config.entries.iter().map(entry_bytes).sum();
         let entries =
             config.entries.into_iter().skip_while(|entry| entry.index <= applied.index).collect();
-        let restored = Restored { hard_state: config.hard_state, applied, entries };
+        let restored = Restored {
+            hard_state: config.hard_state,
+            applied,
+            configuration: Configuration::founding([config.replica]),
+            entries,
+            lost: Lost::Nothing,
+        };
         Ok(Self {
             group: config.group,
             id: config.replica,
-            raft: Group::new(Config { replica: config.replica, tick: config.tick }, restored),
+            raft: Group::new(raft_config, restored, now),
             clock: ShardClock::new(machine.time(), now),
             machine,
             base: config.base,
@@ -180,13 +189,13 @@ impl Replica {
     /// Whether this replica leads its group.
     #[must_use]
     pub fn leads(&self) -> bool {
-        self.raft.status().role == Role::Leader
+        self.raft.role() == Role::Leader
     }
 
     /// Whether reads can be served from what is applied, right now.
     #[must_use]
-    pub fn can_read_now(&self) -> bool {
-        self.raft.can_read_now()
+    pub fn can_read_now(&self, now: Monotonic) -> bool {
+        self.raft.can_read_now(now)
     }
 
     /// Keys that exist, and the bytes of those keys and their values.
@@ -287,7 +296,7 @@ impl Replica {
     pub fn enqueue_read(&mut self, ticket: Ticket) {
         self.last_read += 1;
         let id = ReadId(self.last_read);
-        if self.raft.read(id).is_ok() {
+        if self.raft.read(self.now, id).is_ok() {
             self.reads.push_back((id, ticket));
         }
     }
@@ -411,7 +420,8 @@ impl Replica {
         if let Some((role, term)) = effects.role {
             self.handle_role(role, term, out);
         }
-        let Effects { persist, apply, reads, .. } = effects;
+        let Effects { persist, apply, reads, messages, snapshots, .. } = effects;
+        assert!(messages.is_empty() && snapshots.is_empty(), "a group of one talks to nobody");
         if let Some(persist) = persist {
             self.persist(persist, out);
         }
@@ -420,7 +430,7 @@ impl Replica {
         }
         for ready in reads {
             assert!(
-                ready.index <= self.raft.status().applied,
+                ready.index <= self.raft.applied(),
                 "a read was confirmed beyond what is applied"
             );
             let position = self.reads.iter().position(|(id, _)| *id == ready.id);
@@ -524,6 +534,7 @@ impl Replica {
                     self.expiring = Expiring::Proposed(position.index);
                 }
                 self.proposed_bytes += bytes;
+                let position = position.into();
                 self.proposed.push_back(Proposed { position, bytes, tickets });
             }
             // Callers enqueue only where this replica leads, and leadership changes only within `poll`.
@@ -564,6 +575,16 @@ impl Replica {
 
 fn unreachable_for(error: &ringfort_raft::ProposeError) {
     panic!("proposed where this replica does not lead: {error}");
+}
+
+/// A group of one: the worker bounds what is proposed, and nobody lags.
+fn raft_config(config: &ReplicaConfig) -> Config {
+    let mut raft = Config::new(config.replica, config.hash_seed);
+    raft.settings.heartbeat = config.tick;
+    raft.settings.election_timeout = config.tick * 10;
+    raft.settings.uncommitted_bytes_max = usize::MAX;
+    raft.settings.apply_bytes_max = usize::MAX;
+    raft
 }
 
 /// What an entry costs in the log, roughly: its payload and a record's header.

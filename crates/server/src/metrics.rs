@@ -255,7 +255,7 @@ impl Scrape {
         gauge(encoder, "ringfort_engine_records", help, sum(|s| s.stored.keys))?;
         let help = "Bytes of records in the engine";
         gauge(encoder, "ringfort_engine_bytes", help, sum(|s| s.stored.bytes))?;
-        let retry = |s: &ShardSummary| s.status.map_or(0, |status| status.retry_bytes);
+        let retry = |s: &ShardSummary| s.status.as_ref().map_or(0, |status| status.retry_bytes);
         gauge(encoder, "ringfort_retry_bytes", "Bytes of remembered answers", sum(retry))?;
         let help = "Shards of this node, by state";
         let mut metric =

@@ -4,6 +4,7 @@ use ringfort_node::ShardSummary;
 use ringfort_types::request::{ClusterView, NodeView, ReadyCheck, ReplicaView, ShardView};
 use ringfort_types::{Code, Epoch, Refusal, token_range_of_shard};
 
+use crate::clock;
 use crate::worker_thread::Host;
 
 /// The cluster as this node knows it.
@@ -70,7 +71,8 @@ pub(crate) async fn summaries(host: &Host) -> Result<Vec<ShardSummary>, Refusal>
 pub(crate) async fn readiness(host: &Host) -> Vec<ReadyCheck> {
     let mut ready = true;
     for number in 0..host.shared.workers.len() {
-        ready &= host.on_worker(number, |worker| worker.is_ready()).await.unwrap_or(false);
+        ready &=
+            host.on_worker(number, |worker| worker.is_ready(clock::now())).await.unwrap_or(false);
     }
     let summaries = summaries(host).await.unwrap_or_default();
     let closed = summaries.iter().filter(|shard| shard.closed.is_some()).count();

@@ -265,7 +265,7 @@ impl Host {
             inbox.wake();
         }
         if let Some(ready) = self.ready.take() {
-            if worker.is_ready() {
+            if worker.is_ready(clock::now()) {
                 // A start that was given up waits no longer.
                 let _ = ready.send(());
             } else {

@@ -1,6 +1,7 @@
 //! The simulator: everything outside a core, from one seed and under control.
 
 mod disk;
+pub mod group;
 mod node;
 mod random;
 

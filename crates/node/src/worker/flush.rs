@@ -44,7 +44,7 @@ impl<W> Worker<W> {
     fn record_flush(&mut self, flushed: Flushed, out: &mut Output) {
         let Flushed { group, generation, applied, bytes } = flushed;
         if let Some(Ok(open)) = group.shard().map(|shard| open_shard(&self.slots, shard)) {
-            let durable = open.replica.status().raft.commit;
+            let durable = open.replica.status().raft.durable;
             assert!(applied.index <= durable, "a store is flushed ahead of its log");
         }
         self.stats.flushes += 1;

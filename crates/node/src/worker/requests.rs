@@ -34,7 +34,7 @@ impl<W> Worker<W> {
             Ok(open) => open,
             Err(refusal) => return GetAnswer::Now(Err(refusal)),
         };
-        if !open.replica.can_read_now() {
+        if !open.replica.can_read_now(now) {
             return self.get_later(shard, context, get, waiter);
         }
         match open.replica.get(self.engine.as_ref(), now, &get.key) {
@@ -186,7 +186,7 @@ impl<W> Worker<W> {
     pub fn list(&mut self, now: Monotonic, list: &List) -> Result<Page, Refusal> {
         for shard in &self.mine {
             let open = open_shard_mut(&mut self.slots, *shard)?;
-            if !open.replica.can_read_now() {
+            if !open.replica.can_read_now(now) {
                 return Err(Refusal::new(
                     Code::Unavailable,
                     format!("shard {shard} has no leader"),

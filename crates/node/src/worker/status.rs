@@ -1,7 +1,7 @@
 //! What a worker tells of itself.
 
 use ringfort_engine::StoreSize;
-use ringfort_types::{GroupId, ShardId};
+use ringfort_types::{GroupId, Monotonic, ShardId};
 
 use super::{ShardSummary, Slot, Worker, WorkerStats};
 
@@ -26,9 +26,9 @@ impl<W> Worker<W> {
 
     /// Whether every open shard of this worker can be read and written.
     #[must_use]
-    pub fn is_ready(&self) -> bool {
+    pub fn is_ready(&self, now: Monotonic) -> bool {
         self.slots.iter().flatten().all(|slot| match slot {
-            Slot::Open(open) => open.replica.can_read_now(),
+            Slot::Open(open) => open.replica.can_read_now(now),
             Slot::Closed { .. } => true,
         })
     }

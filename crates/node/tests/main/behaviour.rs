@@ -154,7 +154,7 @@ fn remembered_answers_are_forgotten_without_traffic() {
     driver.node.settle().unwrap();
     let remembered = |driver: &mut Driver| {
         let shards = driver.node.worker().shards();
-        shards.iter().filter_map(|shard| Some(shard.status?.retry_bytes)).sum::<u64>()
+        shards.iter().filter_map(|shard| Some(shard.status.as_ref()?.retry_bytes)).sum::<u64>()
     };
     assert!(remembered(&mut driver) > 0);
     driver.node.pass(Duration::from_secs(599)).unwrap();

@@ -135,7 +135,7 @@ fn a_restart_replays_to_the_same_state() {
     let hash = host.replica.state_hash(&host.engine).unwrap();
     let host = host.restart(Duration::from_secs(1));
     assert_eq!(host.replica.state_hash(&host.engine).unwrap(), hash);
-    assert!(host.replica.can_read_now());
+    assert!(host.replica.can_read_now(Monotonic(0)));
 }
 
 #[test]

@@ -1,0 +1,189 @@
+//! What a leader knows of one other replica, and what it may send to it.
+//!
+//! ```text
+//!            acknowledged                        rejected
+//!   Probe ───────────────────▶ Replicate ────────────────────────▶ Probe
+//!     ▲                            │
+//!     │ installed, or caught up    │ needs what the log has forgotten
+//!     └───────── Snapshot ◀────────┘
+//! ```
+//!
+//! - *Probe*: where the logs agree is not known; one append at a time, until it is answered.
+//! - *Replicate*: appends follow each other without waiting, within bounds of number and bytes.
+//! - *Snapshot*: a snapshot is under way; no appends.
+//!
+//! # Invariants
+//!
+//! - `matched < next`. In Replicate nothing from `matched` to `next` is unsent.
+//! - `matched` falls only when the replica says that it lost what it had.
+//!
+//! Source: the progress tracker's states as etcd's raft describes them.
+
+use std::collections::VecDeque;
+
+use ringfort_types::{Index, Monotonic, ReplicaId};
+
+use crate::config::Settings;
+use crate::message::{Round, SnapshotId};
+
+/// How a peer is being brought up to date.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sending {
+    /// Where its log agrees is being found out.
+    Probe {
+        /// An append is on its way; nothing more until it is answered or a heartbeat is.
+        waiting: bool,
+    },
+    /// It follows.
+    Replicate,
+    /// It gets a snapshot.
+    Snapshot {
+        /// Which, once the host has said.
+        id: Option<SnapshotId>,
+        /// The chunk it waits for begins here.
+        offset: u64,
+        /// When that chunk was last asked of the host, or sent.
+        since: Monotonic,
+    },
+    /// It is a voter with a blank disk, and has to be replaced.
+    Refused,
+}
+
+/// What a leader knows of one other replica.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress {
+    pub(crate) id: ReplicaId,
+    /// Durable there, and the same as here, up to this index.
+    pub(crate) matched: Index,
+    /// The next entry to send.
+    pub(crate) next: Index,
+    pub(crate) sending: Sending,
+    /// Appends not acknowledged: last index and bytes of each.
+    inflight: VecDeque<(Index, usize)>,
+    inflight_bytes: usize,
+    /// When something of this term was last heard of it.
+    pub(crate) heard: Monotonic,
+    /// Whether something of this term was heard of it at all.
+    pub(crate) acknowledged: bool,
+    /// When `matched` last rose, or the first of what is in flight was sent.
+    pub(crate) advanced: Monotonic,
+    /// The newest round of heartbeats it acknowledged.
+    pub(crate) round: Round,
+    /// It votes for nobody until here, by the leader's clock.
+    pub(crate) promised: Monotonic,
+    /// What it knows committed.
+    pub(crate) commit: Index,
+}
+
+impl Progress {
+    /// A peer of which nothing is known, at the end of a log.
+    pub(crate) fn new(id: ReplicaId, last: Index, now: Monotonic) -> Self {
+        Self {
+            id,
+            matched: Index(0),
+            next: last.next(),
+            sending: Sending::Probe { waiting: false },
+            inflight: VecDeque::new(),
+            inflight_bytes: 0,
+            heard: now,
+            acknowledged: false,
+            advanced: now,
+            round: Round(0),
+            promised: Monotonic(0),
+            commit: Index(0),
+        }
+    }
+
+    /// Looks for the place where the logs agree, from an index on.
+    pub(crate) fn become_probe(&mut self, next: Index) {
+        self.sending = Sending::Probe { waiting: false };
+        self.next = next.max(self.matched.next());
+        self.clear_inflight();
+    }
+
+    fn become_replicate(&mut self) {
+        self.sending = Sending::Replicate;
+        self.next = self.matched.next();
+        self.clear_inflight();
+    }
+
+    /// Waits for a snapshot.
+    pub(crate) fn become_snapshot(&mut self, now: Monotonic) {
+        self.sending = Sending::Snapshot { id: None, offset: 0, since: now };
+        self.clear_inflight();
+    }
+
+    /// Gives the peer up: it has to be replaced.
+    pub(crate) fn become_refused(&mut self) {
+        self.sending = Sending::Refused;
+        self.matched = Index(0);
+        self.clear_inflight();
+    }
+
+    /// The peer lost entries that it may have acknowledged: it is known to hold nothing.
+    pub(crate) fn forget_match(&mut self) {
+        self.matched = Index(0);
+    }
+
+    fn clear_inflight(&mut self) {
+        self.inflight = VecDeque::new();
+        self.inflight_bytes = 0;
+    }
+
+    /// Whether an append may be sent now.
+    pub(crate) fn may_append(&self, settings: &Settings) -> bool {
+        match self.sending {
+            Sending::Probe { waiting } => !waiting,
+            Sending::Replicate => {
+                self.inflight.len() < settings.inflight_messages_max
+                    && self.inflight_bytes < settings.inflight_bytes_max
+            }
+            Sending::Snapshot { .. } | Sending::Refused => false,
+        }
+    }
+
+    /// An append with entries up to `last` was sent.
+    pub(crate) fn sent(&mut self, last: Index, bytes: usize, now: Monotonic) {
+        match &mut self.sending {
+            Sending::Probe { waiting } => *waiting = true,
+            Sending::Replicate if last >= self.next => {
+                if self.inflight.is_empty() {
+                    self.advanced = now;
+                }
+                self.inflight.push_back((last, bytes));
+                self.inflight_bytes += bytes;
+                self.next = last.next();
+            }
+            _ => {}
+        }
+    }
+
+    /// The peer's log agrees, and is durable, up to an index. Gives whether that is news.
+    pub(crate) fn acknowledge(&mut self, index: Index, now: Monotonic) -> bool {
+        while let Some((_, bytes)) = self.inflight.pop_front_if(|(last, _)| *last <= index) {
+            self.inflight_bytes -= bytes;
+        }
+        let news = index > self.matched;
+        if news {
+            self.matched = index;
+            self.advanced = now;
+        }
+        self.next = self.next.max(self.matched.next());
+        if matches!(self.sending, Sending::Probe { .. }) {
+            self.become_replicate();
+        }
+        news
+    }
+
+    /// Whether something in flight has been so for longer than `patience`: it may be lost.
+    pub(crate) fn is_overdue(&self, now: Monotonic, settings: &Settings) -> bool {
+        self.sending == Sending::Replicate
+            && self.next > self.matched.next()
+            && now.since(self.advanced) >= settings.heartbeat
+    }
+
+    /// Appends in flight.
+    pub(crate) fn inflight(&self) -> usize {
+        self.inflight.len()
+    }
+}

@@ -1,0 +1,76 @@
+//! The host contract, in small groups.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use ringfort_raft::{Change, Learner, Role};
+use ringfort_sim::group::{Cluster, Crash, GroupDisk};
+use ringfort_types::{Index, ReplicaId};
+
+use crate::support::{cluster, elect, pass};
+
+fn propose(cluster: &mut Cluster, leader: ReplicaId, text: &str) {
+    cluster.propose(leader, Bytes::copy_from_slice(text.as_bytes())).unwrap().unwrap();
+    cluster.stabilize().unwrap();
+}
+
+#[test]
+fn a_group_of_one_leads_at_once() {
+    let mut cluster = cluster(1);
+    cluster.stabilize().unwrap();
+    assert_eq!(cluster.leader(), Some(ReplicaId(1)));
+    propose(&mut cluster, ReplicaId(1), "a");
+    assert_eq!(cluster.commit(ReplicaId(1)), Index(2));
+}
+
+#[test]
+fn three_elect_replicate_and_survive() {
+    let mut cluster = cluster(3);
+    let leader = elect(&mut cluster);
+    for text in ["a", "b", "c"] {
+        propose(&mut cluster, leader, text);
+    }
+    pass(&mut cluster, Duration::from_millis(100));
+    for id in cluster.ids() {
+        assert_eq!(cluster.commit(id), Index(4));
+        assert_eq!(cluster.nodes[&id].machine.applied.index, Index(4));
+    }
+    cluster.crash(leader, Crash::Power { whole: 0, torn_entries: 0 });
+    let next = elect(&mut cluster);
+    assert_ne!(next, leader);
+    propose(&mut cluster, next, "d");
+    cluster.restart(leader);
+    pass(&mut cluster, Duration::from_millis(100));
+    pass(&mut cluster, Duration::from_millis(100));
+    assert_eq!(cluster.commit(leader), cluster.commit(next));
+}
+
+#[test]
+fn a_learner_takes_the_place_of_a_voter_through_a_snapshot() {
+    let mut cluster = cluster(3);
+    let leader = elect(&mut cluster);
+    propose(&mut cluster, leader, "a");
+    pass(&mut cluster, Duration::from_millis(100));
+    let gone = cluster.ids().into_iter().find(|id| *id != leader).unwrap();
+    cluster.crash(gone, Crash::Process);
+    for _ in 0..30 {
+        propose(&mut cluster, leader, &"x".repeat(100_000));
+    }
+    cluster.with(leader, |node, _| assert!(node.compact())).unwrap();
+    let learner = Learner { id: ReplicaId(4), replaces: Some(gone) };
+    cluster.add(ReplicaId(4), GroupDisk::default());
+    cluster.change(leader, &[Change::AddLearner(learner)]).unwrap().unwrap();
+    cluster.stabilize().unwrap();
+    for _ in 0..5 {
+        pass(&mut cluster, Duration::from_millis(100));
+    }
+    cluster.change(leader, &[Change::Promote(ReplicaId(4))]).unwrap().unwrap();
+    cluster.stabilize().unwrap();
+    let group = cluster.nodes[&leader].group.as_ref().unwrap();
+    assert_eq!(group.role(), Role::Leader);
+    assert!(!group.configuration().is_joint());
+    assert!(group.configuration().is_voter(ReplicaId(4)));
+    assert!(!group.configuration().contains(gone));
+    let installed = cluster.nodes[&ReplicaId(4)].group.as_ref().unwrap().status().counters;
+    assert_eq!(installed.snapshots_installed, 1);
+}

@@ -105,6 +105,8 @@ pub enum Body {
         data: Bytes,
         /// Nothing follows.
         last: bool,
+        /// As of an append.
+        to_learner: bool,
     },
     /// The sender holds the bytes of a snapshot up to an offset, and waits for what follows.
     SnapshotAck {

@@ -66,7 +66,7 @@ impl Group {
     /// What this leader asks its followers to promise.
     fn promised_lease(&self) -> Duration {
         match self.config.settings.reads {
-            Reads::Lease => self.config.settings.lease,
+            Reads::Lease => self.config.settings.lease.min(self.config.settings.lease_max),
             Reads::Index => Duration::ZERO,
         }
     }
@@ -82,7 +82,12 @@ impl Group {
             return;
         }
         self.follow_commit(commit);
-        self.promise(self.now + lease.min(self.config.settings.lease_max));
+        if lease > self.config.settings.lease_max {
+            // After a start nobody would wait for the end of such a promise: it is not given.
+            self.counters.dropped_impossible += 1;
+            return;
+        }
+        self.promise(self.now + lease);
         self.send(from, Body::HeartbeatAck { round, commit: self.commit });
     }
 
@@ -169,10 +174,11 @@ impl Group {
             && self.term == term
             && self.leader == Some(from)
             && !self.is_silent()
-            && !self.is_blank();
+            && !self.is_blank()
+            && lease <= self.config.settings.lease_max;
         if follows && !self.asleep {
             self.accept_leader(from);
-            self.promise(self.now + lease.min(self.config.settings.lease_max));
+            self.promise(self.now + lease);
         }
         follows
     }

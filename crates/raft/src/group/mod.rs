@@ -202,8 +202,11 @@ impl Group {
                 self.handle_heartbeat(from, commit, round, lease);
             }
             Body::HeartbeatAck { round, commit } => self.handle_heartbeat_ack(from, round, commit),
-            Body::Snapshot { snapshot, offset, data, last } => {
-                self.handle_snapshot(from, snapshot, offset, data, last);
+            Body::Snapshot { snapshot, offset, data, last, to_learner } => {
+                let previous = Position::default();
+                if self.accept_leader(from) && self.accept_append(from, previous, to_learner) {
+                    self.handle_snapshot(from, snapshot, offset, data, last);
+                }
             }
             Body::SnapshotAck { id, offset } => self.handle_snapshot_ack(from, id, offset),
             Body::TimeoutNow => self.handle_timeout_now(from),

@@ -105,7 +105,12 @@ impl Group {
         let Some(peer) = self.heard_peer(from) else { return };
         match lost {
             LostCopy::No => {}
-            LostCopy::Blank if refuse => return peer.become_refused(),
+            LostCopy::Blank if refuse => {
+                if matches!(peer.sending, Sending::Snapshot { .. }) {
+                    self.snapshots.push(SnapshotEffect::Release { to: from });
+                }
+                return self.refuse_peer(from);
+            }
             LostCopy::Entries | LostCopy::Blank => peer.forget_match(),
         }
         let answers = match peer.sending {
@@ -117,6 +122,14 @@ impl Group {
             peer.become_probe(agreed.next());
         } else {
             self.counters.dropped_stale += 1;
+        }
+    }
+
+    fn refuse_peer(&mut self, id: ReplicaId) {
+        if let State::Leader(leader) = &mut self.state
+            && let Some(peer) = leader.peers.iter_mut().find(|peer| peer.id == id)
+        {
+            peer.become_refused();
         }
     }
 
@@ -132,7 +145,7 @@ impl Group {
 
     // --- follower ---
 
-    /// Whether an append may be looked at. A blank replica is fed as a learner, not as a voter: a voter has been told who its
+    /// Whether an append or a chunk may be looked at. A blank replica is fed as a learner, not as a voter: a voter has been told who its
     /// group is before it became one, so it has lost its disk, and with it votes that it gave.
     pub(super) fn accept_append(
         &mut self,

@@ -66,7 +66,8 @@ impl Group {
             return self.snapshots.push(read);
         }
         *id = Some(snapshot.id);
-        self.send(to, Body::Snapshot { snapshot, offset: at, data, last });
+        let to_learner = !self.configuration().is_voter(to);
+        self.send(to, Body::Snapshot { snapshot, offset: at, data, last, to_learner });
     }
 
     /// Takes word that what [`SnapshotEffect::Read`] asked for cannot be had. It is asked for anew, later.
@@ -131,7 +132,7 @@ impl Group {
         data: Bytes,
         last: bool,
     ) {
-        if !self.accept_leader(from) || self.is_installing() || self.is_superfluous(&snapshot) {
+        if self.is_superfluous(&snapshot) {
             return;
         }
         let id = snapshot.id;
@@ -186,14 +187,27 @@ impl Group {
         };
         let Some((staged, last)) = incoming.staging.take() else { return };
         incoming.staged = staged;
-        incoming.installing = last;
         let from = incoming.from;
         if last {
-            let snapshot = incoming.snapshot.clone();
-            self.snapshots.push(SnapshotEffect::Install { snapshot });
+            self.install_or_discard();
         } else if self.leader == Some(from) {
             self.send(from, Body::SnapshotAck { id, offset: staged });
         }
+    }
+
+    /// Installs what is complete, unless this replica has found another way meanwhile: it leads or asks for votes with the log
+    /// it has, or that log has caught up.
+    fn install_or_discard(&mut self) {
+        let Some(mut incoming) = self.incoming.take() else { return };
+        let position = incoming.snapshot.position;
+        let follows = matches!(self.state, State::Follower(_));
+        if !follows || position.index <= self.commit || self.log.holds(position) {
+            return self.snapshots.push(SnapshotEffect::Discard);
+        }
+        let snapshot = incoming.snapshot.clone();
+        incoming.installing = true;
+        self.incoming = Some(incoming);
+        self.snapshots.push(SnapshotEffect::Install { snapshot });
     }
 
     /// Takes word that staging or installing failed in a way that leaves the state as it was.

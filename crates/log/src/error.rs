@@ -38,7 +38,9 @@ pub enum LogError {
         reason: String,
     },
     /// A segment cannot hold the state of all groups and what recovery brings along.
-    #[error("segments of {segment_bytes} bytes are too small for this log, which needs {needed}")]
+    #[error(
+        "segments of {segment_bytes} bytes are too small for this log: set segment_bytes to at least {needed}"
+    )]
     SegmentTooSmall {
         /// Their size in bytes.
         segment_bytes: u64,

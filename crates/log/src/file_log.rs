@@ -27,6 +27,7 @@ use crate::builder::{Batch, BatchBuilder, Place};
 use crate::chain::Chain;
 use crate::format::SegmentId;
 use crate::group::Group;
+use crate::options::opening_bytes;
 use crate::pacing::Pacing;
 use crate::pending::Pending;
 use crate::prepare::Preparer;
@@ -124,6 +125,10 @@ impl FileLog {
             failed: false,
             stats: LogStats::default(),
         };
+        let terms = log.groups.values().map(|group| group.live.terms().len());
+        if terms.map(opening_bytes).sum::<u64>() > options.states_bytes_soft() {
+            log.ask_for_fewer_terms();
+        }
         log.advance(now);
         log
     }

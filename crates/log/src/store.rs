@@ -96,6 +96,8 @@ pub enum LogEvent {
 pub struct LogOptions {
     /// Size of a segment file in bytes; a multiple of 4,096, at least 256 KiB. Default 64 MiB.
     pub segment_bytes: u64,
+    /// Groups that the log is to hold at most: each segment begins with the state of every one. Default 64.
+    pub groups_max: u32,
     /// Beyond this size the log asks for rebases. Default 256 MiB; at least two segments. The host raises it with the data.
     pub log_bytes_target: u64,
     /// Secret of this node, mixed into every checksum, so that no client can write bytes that parse as a batch. Drawn once,

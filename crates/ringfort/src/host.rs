@@ -46,7 +46,7 @@ impl NotStarted {
                 );
                 Some((Exit::NotDone, *setting, what))
             }
-            _ => None,
+            _ => error.setting().map(|setting| (Exit::Usage, setting, explain(error))),
         };
         match known {
             Some((exit, setting, what)) => Self { exit, setting: Some(setting), what },

@@ -70,6 +70,23 @@ pub enum StartError {
     },
 }
 
+impl StartError {
+    /// The setting that another value of would help, if there is one.
+    #[must_use]
+    pub fn setting(&self) -> Option<&'static str> {
+        match self {
+            Self::Listen { setting, .. } => Some(setting),
+            Self::Log(LogError::Option { setting: "log_bytes_target", .. }) => {
+                Some("storage.log_bytes")
+            }
+            Self::Log(LogError::Option { .. } | LogError::SegmentTooSmall { .. }) => {
+                Some("storage.segment_bytes")
+            }
+            _ => None,
+        }
+    }
+}
+
 /// What a node knows of itself.
 pub(crate) struct NodeInfo {
     pub(crate) node_id: NodeId,
@@ -313,11 +330,9 @@ fn prepare(options: &ServerOptions, client: SocketAddr) -> Result<Prepared, Star
     let mut disk = FileDisk::new(&options.data_dir).map_err(system("the data directory"))?;
     let identity = claim(&mut disk, options)?;
     let log_options = LogOptions {
-        segment_bytes: options.segment_bytes,
         log_bytes_target: options.log_bytes.max(snapshot_bytes(&mut disk)?),
         salt: identity.salt()?,
-        sync_delay_max: options.sync_delay_max,
-        marker_delay: MARKER_DELAY,
+        ..log_options(options, identity.shards)
     };
     let (log, recovered) = recover(&mut disk, log_options, clock::now())?;
     let seed = random().map_err(system("random bytes"))?;
@@ -356,6 +371,18 @@ fn prepare(options: &ServerOptions, client: SocketAddr) -> Result<Prepared, Star
     Ok(Prepared { disk, identity, log, parts, opening, info, limits: sizes.limits })
 }
 
+/// The log's settings for so many shards, without the node's salt.
+fn log_options(options: &ServerOptions, shards: u32) -> LogOptions {
+    LogOptions {
+        segment_bytes: options.segment_bytes,
+        groups_max: shards,
+        log_bytes_target: options.log_bytes,
+        salt: 0,
+        sync_delay_max: options.sync_delay_max,
+        marker_delay: MARKER_DELAY,
+    }
+}
+
 /// Bytes of the snapshots in the data directory: about what the data takes. The log may be as large.
 fn snapshot_bytes(disk: &mut FileDisk) -> Result<u64, StartError> {
     let files = disk.list().map_err(IdentityError::from)?;
@@ -375,6 +402,8 @@ fn claim(disk: &mut FileDisk, options: &ServerOptions) -> Result<Identity, Start
             _ => Ok(identity),
         };
     }
+    // The number of shards is fixed from here on: what could not work with it is refused before.
+    log_options(options, options.shards).check()?;
     let draw = || random().map_err(system("random bytes"));
     let node = match &options.node_id {
         Some(node) => node.clone(),

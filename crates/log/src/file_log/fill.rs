@@ -3,8 +3,10 @@
 use ringfort_env::{DiskErrorKind, DiskOperation};
 
 use super::FileLog;
+use crate::LogEvent;
 use crate::builder::Place;
 use crate::format::{ALIGNMENT, BATCH_HEADER_BYTES, RECORD_HEADER_BYTES, Sealer};
+use crate::group::Group;
 use crate::opening::Opening;
 use crate::pending::Piece;
 use crate::writer::Writer;
@@ -134,6 +136,19 @@ impl FileLog {
         }
         self.sequence += batches.len() as u64;
         self.opening = batches.into();
+        if opened > self.options.states_bytes_soft() {
+            self.ask_for_fewer_terms();
+        }
         true
+    }
+
+    /// Asks groups with many terms among their live entries for a rebase: their states fill the segments' openings.
+    pub(super) fn ask_for_fewer_terms(&mut self) {
+        let long = |group: &Group| group.damage.is_none() && group.live.terms().len() > 1;
+        let groups = self.groups.iter().filter(|(_, group)| long(group));
+        let groups: Vec<_> = groups.map(|(id, _)| *id).collect();
+        if !groups.is_empty() {
+            self.events.push_back(LogEvent::WantRebase { groups });
+        }
     }
 }

@@ -16,6 +16,7 @@ use crate::format::{ENTRY_HEADER_BYTES, Sealer, SegmentId, flags};
 use crate::group::Group;
 use crate::live::LiveEntries;
 use crate::opening::{Opening, Rewrite};
+use crate::options::opening_bytes;
 use crate::prepare::{Preparer, zeros};
 use crate::{Damage, DamageKind, FileLog, LogError, LogOptions, RecoveredGroup, RecoveredLog};
 
@@ -42,6 +43,7 @@ pub(super) fn reopen(
     let hidden = replay.hidden;
     let (groups, brought, recovered) = settle_all(replay, &mut chain);
     let previous = chain.previous();
+    options.check_states(states_after_start(&groups))?;
     let place = Place {
         segment: fresh,
         sealer: Sealer::new(options.salt, fresh),
@@ -75,6 +77,11 @@ pub(super) fn reopen(
     let marked = brought.is_empty();
     let parts = Parts { options, groups, chain, place, sequence, preparer, marked };
     Ok((FileLog::new(parts, now), recovered))
+}
+
+/// What the states of all groups take once each has entries of one more term, which is what a start brings.
+fn states_after_start(groups: &BTreeMap<GroupId, Group>) -> u64 {
+    groups.values().map(|group| opening_bytes(group.live.terms().len() + 1)).sum()
 }
 
 /// A prepared segment that nobody uses. Only one behind the newest segment: what is older may be needed again if power fails

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use ringfort_env::{Disk, FileName};
-use ringfort_log::{GroupWrite, LogOptions, LogStore};
+use ringfort_log::{GroupWrite, LogError, LogOptions, LogStore};
 use ringfort_sim::PowerLoss;
 use ringfort_types::{Entry, GroupId, Index, ReplicaId};
 
@@ -155,8 +155,12 @@ fn recycled_bytes_never_parse() {
 
 #[test]
 fn four_thousand_groups_survive_and_each_segment_knows_them_all() {
-    let options =
-        LogOptions { segment_bytes: 4 << 20, log_bytes_target: 8 << 20, ..small_options() };
+    let options = LogOptions {
+        segment_bytes: 4 << 20,
+        groups_max: 4097,
+        log_bytes_target: 8 << 20,
+        ..small_options()
+    };
     let mut host = Host::fresh(1, options);
     let mut client = Client::default();
     for group in 0..=4096 {
@@ -209,4 +213,83 @@ fn an_entry_that_no_segment_can_hold_ends_the_log_cleanly() {
     let said = host.settle();
     let error = said.failed.expect("it cannot go on");
     assert!(error.message.contains("cannot hold"), "{error}");
+}
+
+/// The relation between groups and segments: where settings allow it, openings fit, over restarts without a flush too.
+#[test]
+fn as_many_groups_as_settings_allow_fit_every_segment() {
+    let fits = |groups_max, segment_bytes| {
+        let log_bytes_target = 2 * segment_bytes;
+        let options = LogOptions { segment_bytes, groups_max, log_bytes_target, ..small_options() };
+        options.check().is_ok().then_some(options)
+    };
+    for groups in [64, 400, 4096] {
+        let mut sizes = (64..2048).map(|pages| pages << 12);
+        let options = sizes.find_map(|bytes| fits(groups, bytes)).unwrap();
+        let mut host = Host::fresh(1, options);
+        let mut client = Client::default();
+        for group in 0..groups {
+            host.submit(client.create(group));
+        }
+        let payload = usize::try_from(options.payload_bytes_max()).unwrap();
+        let mut asked = false;
+        for term in 1..=8 {
+            for group in 0..groups {
+                host.submit(client.append(group, vec![entry(term, term, 0)]));
+            }
+            // The largest entry opens a segment of its own, and is not kept for long.
+            for _ in 0..3 {
+                host.submit(client.append(0, vec![entry(term, term, payload)]));
+            }
+            let said = host.settle();
+            assert!(said.failed.is_none(), "{groups} groups, term {term}: {:?}", said.failed);
+            asked |= said.want_rebase.len() + 1 >= usize::try_from(groups).unwrap();
+            let mut disk = host.disk;
+            disk.power_loss(PowerLoss::LoseAll);
+            let recovered;
+            (host, recovered) = Host::start(disk, options).unwrap();
+            assert_eq!(u32::try_from(recovered.groups.len()), Ok(groups));
+            client = Client::default();
+        }
+        // With 64 groups the smallest segment has room for many more terms.
+        assert_eq!(asked, groups > 64, "{groups} groups");
+    }
+}
+
+/// Starts without a flush add terms without end: what would no longer fit is refused at a start, and not at a rotation.
+#[test]
+fn states_that_outgrow_a_segment_are_refused_at_a_start_which_says_what_is_needed() {
+    let options = LogOptions {
+        groups_max: 300,
+        segment_bytes: 320 << 10,
+        log_bytes_target: 4 << 20,
+        ..small_options()
+    };
+    let mut host = Host::fresh(1, options);
+    for group in 0..300 {
+        host.submit(Client { id: u64::from(group) }.create(group));
+    }
+    let down = (1..100).find_map(|term| {
+        let mut client = Client::default();
+        for group in 0..300 {
+            host.submit(client.append(group, vec![entry(term, term, 0)]));
+        }
+        for _ in 0..4 {
+            let payload = usize::try_from(options.payload_bytes_max()).unwrap();
+            host.submit(client.append(0, vec![entry(term, term, payload)]));
+        }
+        assert!(host.settle().failed.is_none(), "term {term}");
+        let mut disk = host.disk.clone();
+        disk.power_loss(PowerLoss::LoseAll);
+        match Host::start(disk, options) {
+            Ok((started, _)) => host = started,
+            Err(down) => return Some(down),
+        }
+        None
+    });
+    let down = down.expect("it cannot go on for ever");
+    let LogError::SegmentTooSmall { needed, .. } = down.error else { panic!("{}", down.error) };
+    let larger = LogOptions { segment_bytes: needed, log_bytes_target: 2 * needed, ..options };
+    let (_, recovered) = Host::start(*down.disk, larger).unwrap();
+    assert_eq!(recovered.groups.len(), 300);
 }

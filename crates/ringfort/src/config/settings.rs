@@ -122,7 +122,8 @@ impl Engine {
 #[derive(Clone, Debug)]
 pub(crate) struct Storage {
     pub(crate) engine: Engine,
-    /// Bytes of one segment of the log. Larger: fewer files; smaller: space comes back sooner.
+    /// Bytes of one segment of the log. Larger: fewer files; smaller: space comes back sooner. Each begins with the state
+    /// of every shard: a start refuses segments that are too small for `cluster.shards`.
     pub(crate) segment_bytes: u64,
     /// Bytes of log beyond which engines are flushed so that old segments can go. Larger: fewer flushes; smaller: less
     /// disk and a shorter replay at start.

@@ -130,6 +130,34 @@ fn a_data_directory_that_is_none_is_refused_as_a_wrong_setting() {
 }
 
 #[test]
+fn more_shards_than_segments_can_hold_are_refused_before_they_are_fixed() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = format!("node.data_dir={}", dir.path().display());
+    let small =
+        ["listen.client=127.0.0.1:0", "cluster.shards=4096", "storage.segment_bytes=512KiB"];
+    let bounds = ["limits.max_request_bytes=64KiB", "limits.max_value_bytes=64KiB"];
+    let mut arguments = vec!["server", "--set", &data_dir];
+    arguments.extend(small.iter().chain(&bounds).flat_map(|setting| ["--set", setting]));
+    let ran = finish(command(&arguments), b"").exits(2);
+    let expected = "cannot start: storage.segment_bytes (--set): ";
+    assert!(ran.stderr.contains(expected), "{ran:?}");
+    let (_, least) = ran.stderr.split_once("set at least ").unwrap();
+    let least = least.trim().parse::<u64>().unwrap();
+    // What it says is enough, and the number of shards is still open.
+    let enough = format!("storage.segment_bytes={least}");
+    arguments.extend(["--set", &enough, "--set", "cluster.shards=4096"]);
+    let mut node = Node::start(dir.path(), &arguments[3..]);
+    wait_until("the node to be formed", PATIENCE, || {
+        let identity = std::fs::read_to_string(dir.path().join("identity.json"));
+        let formed = identity.ok().filter(|identity| identity.contains("\"formed\": true"));
+        Ok(formed.inspect(|identity| assert!(identity.contains("\"shards\": 4096"), "{identity}")))
+    })
+    .unwrap();
+    node.signal(Signal::TERM);
+    assert_eq!(node.wait(), Some(0));
+}
+
+#[test]
 fn it_stops_when_its_parent_closes_the_pipe() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("node.log");

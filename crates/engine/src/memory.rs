@@ -32,7 +32,7 @@ mod view;
 mod tests;
 
 use bytes::Bytes;
-use ringfort_env::{Disk, DiskCompletion, DiskError, DiskOperation, DiskRequest};
+use ringfort_env::{Disk, DiskCompletion, DiskError, DiskOperation, DiskRequest, FileName};
 use ringfort_types::{Applied, GroupId};
 
 use self::content::Content;
@@ -99,6 +99,10 @@ impl StorageEngine for MemoryEngine {
         let applied = content.applied;
         self.stores.add(content, Some(generation));
         Ok(applied)
+    }
+
+    fn file(&self, group: GroupId, generation: Generation) -> FileName {
+        files::whole(group, generation)
     }
 
     fn remove_leftovers(

@@ -215,6 +215,9 @@ pub trait StorageEngine: Send {
         generation: Generation,
     ) -> Result<Applied, EngineError>;
 
+    /// The file that holds a generation, to be named where something is wrong with it.
+    fn file(&self, group: GroupId, generation: Generation) -> FileName;
+
     /// Removes from disk what belongs to none of the named generations: left-overs of an interrupted flush or of a dropped
     /// store. `live` is every generation that the log names, those that could not be opened included. Called once, after
     /// all stores were opened. Returns how many files went.

@@ -74,9 +74,6 @@ pub enum OpenError {
     /// The engine, other than by damage of one store.
     #[error("a store cannot be opened")]
     Engine(#[from] EngineError),
-    /// A replica's state cannot be read.
-    #[error("a replica cannot be started")]
-    Machine(#[from] MachineError),
 }
 
 /// The source under which a founding is submitted: no worker has it.
@@ -136,13 +133,12 @@ pub fn open<W>(
             None if may_found => {
                 let replica = founding_replica(shard);
                 opened.founded.push(GroupWrite::Create { group, replica });
-                start_founded(&mut opened.worker, shard, options, now)?;
+                start_founded(&mut opened, shard, options, now)?;
             }
             None => {
                 let reason =
                     "its log is missing: restore the data directory's log-*.seg files, or a backup";
-                opened.findings.push(format!("shard {shard} is closed: {reason}"));
-                opened.worker.add_closed_shard(shard, founding_replica(shard), reason.to_owned());
+                close(&mut opened, shard, founding_replica(shard), reason.to_owned());
             }
         }
     }
@@ -169,13 +165,13 @@ fn founding_replica(shard: ShardId) -> ReplicaId {
 }
 
 fn start_founded<W>(
-    worker: &mut Worker<W>,
+    opened: &mut Opened<W>,
     shard: ShardId,
     options: &OpenOptions,
     now: Monotonic,
 ) -> Result<(), OpenError> {
     let group = GroupId::of_shard(shard);
-    worker.engine_mut().create(group)?;
+    opened.worker.engine_mut().create(group)?;
     let recovered = RecoveredGroup {
         replica: founding_replica(shard),
         hard_state: HardState::default(),
@@ -183,7 +179,7 @@ fn start_founded<W>(
         entries: Vec::new(),
         damage: None,
     };
-    start_replica(worker, shard, recovered, options, now)
+    start_replica(opened, shard, recovered, options, now)
 }
 
 fn start_recovered<W>(
@@ -195,19 +191,23 @@ fn start_recovered<W>(
     now: Monotonic,
 ) -> Result<(), OpenError> {
     let group = GroupId::of_shard(shard);
-    let worker = &mut opened.worker;
+    let engine = opened.worker.engine_mut();
     let reason = match damage_of(&recovered) {
         Some(reason) => Some(reason),
-        None => open_store(disk, worker.engine_mut(), group, recovered.base)?,
+        None => open_store(disk, engine, group, recovered.base)?,
     };
     match reason {
         Some(reason) => {
-            opened.findings.push(format!("shard {shard} is closed: {reason}"));
-            worker.add_closed_shard(shard, recovered.replica, reason);
+            close(opened, shard, recovered.replica, reason);
             Ok(())
         }
-        None => start_replica(worker, shard, recovered, options, now),
+        None => start_replica(opened, shard, recovered, options, now),
     }
+}
+
+fn close<W>(opened: &mut Opened<W>, shard: ShardId, replica: ReplicaId, reason: String) {
+    opened.findings.push(format!("shard {shard} is closed: {reason}"));
+    opened.worker.add_closed_shard(shard, replica, reason);
 }
 
 fn damage_of(recovered: &RecoveredGroup) -> Option<String> {
@@ -244,8 +244,9 @@ fn open_store(
     }
 }
 
+/// Starts a replica over its open store. One whose bytes are none of ours, though their checksums hold, closes its shard.
 fn start_replica<W>(
-    worker: &mut Worker<W>,
+    opened: &mut Opened<W>,
     shard: ShardId,
     recovered: RecoveredGroup,
     options: &OpenOptions,
@@ -261,7 +262,16 @@ fn start_replica<W>(
         hash_seed: options.hash_seed,
         payload_bytes_target: options.worker.payload_bytes_target,
     };
-    let replica = Replica::new(config, worker.engine_mut(), now)?;
-    worker.add_shard(shard, replica, Generation(recovered.base.generation));
+    let generation = Generation(recovered.base.generation);
+    let engine = opened.worker.engine_mut();
+    match Replica::new(config, engine, now) {
+        Ok(replica) => opened.worker.add_shard(shard, replica, generation),
+        Err(MachineError::Engine(error)) => return Err(error.into()),
+        Err(error @ (MachineError::Malformed(_) | MachineError::Entry { .. })) => {
+            let file = engine.file(GroupId::of_shard(shard), generation);
+            let reason = format!("{file}: {error}; restore the data directory or a backup");
+            close(opened, shard, recovered.replica, reason);
+        }
+    }
     Ok(())
 }

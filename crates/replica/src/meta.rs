@@ -1,6 +1,7 @@
 //! The counters of a shard's state, and the clock that a replica keeps for it.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use ringfort_types::limits::VERSION_MAX;
 use ringfort_types::{Monotonic, ShardTime};
 
 const FORMAT: u8 = 1;
@@ -38,13 +39,14 @@ impl Meta {
         if bytes.len() != BYTES || bytes.get_u8() != FORMAT {
             return None;
         }
-        Some(Self {
+        let meta = Self {
             revision: bytes.get_u64_le(),
             time: ShardTime(bytes.get_u64_le()),
             retry_bytes: bytes.get_u64_le(),
             keys: bytes.get_u64_le(),
             bytes: bytes.get_u64_le(),
-        })
+        };
+        (meta.revision <= VERSION_MAX).then_some(meta)
     }
 }
 

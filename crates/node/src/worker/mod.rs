@@ -204,7 +204,7 @@ impl<W> Worker<W> {
 
     /// Closes a shard whose replica had to stop, answers all that waits for it, and gives the refusal for whoever asked.
     fn close(&mut self, shard: ShardId, error: &MachineError) -> Refusal {
-        let reason = describe(error);
+        let reason = self.reason(shard, error);
         self.messages.push_back(format!("shard {shard} is closed: {reason}"));
         if let Some(Some(slot)) = self.slots.get_mut(shard.0 as usize)
             && let Slot::Open(open) = slot
@@ -216,6 +216,19 @@ impl<W> Worker<W> {
             self.responses.extend(self.pending.lose(lost));
         }
         closed(shard, &reason)
+    }
+
+    /// Why a shard's replica had to stop, with the file that its store was read from if that is what is wrong.
+    fn reason(&self, shard: ShardId, error: &MachineError) -> String {
+        let what = describe(error);
+        let generation = |open: &OpenShard| open.replica.status().base.generation;
+        match (error, open_shard(&self.slots, shard).map(generation)) {
+            (MachineError::Malformed(_), Ok(generation @ 1..)) => {
+                let file = self.engine.file(GroupId::of_shard(shard), Generation(generation));
+                format!("{file}: {what}; restore the data directory or a backup")
+            }
+            _ => what,
+        }
     }
 }
 

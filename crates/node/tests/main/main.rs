@@ -6,5 +6,6 @@
 
 mod behaviour;
 mod flips;
+mod malformed;
 mod power;
 mod support;

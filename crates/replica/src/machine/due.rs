@@ -50,16 +50,22 @@ impl Machine {
         &self,
         engine: &dyn StorageEngine,
     ) -> Result<Option<ShardTime>, MachineError> {
-        let key = first_key(engine, self.group, layout::EXPIRY_ALL)?;
-        Ok(key.and_then(|key| layout::parse_expiry_key(&key)).map(|(due, _)| due))
+        let Some(key) = first_key(engine, self.group, layout::EXPIRY_ALL)? else {
+            return Ok(None);
+        };
+        let parsed = layout::parse_expiry_key(&key).map(|(due, _)| due);
+        parsed.map(Some).ok_or(MachineError::Malformed("expiry record"))
     }
 
     pub(super) fn first_forget(
         &self,
         engine: &dyn StorageEngine,
     ) -> Result<Option<ShardTime>, MachineError> {
-        let key = first_key(engine, self.group, layout::FORGET_ALL)?;
-        Ok(key.and_then(|key| layout::parse_forget_key(&key).map(|(due, _)| due)))
+        let Some(key) = first_key(engine, self.group, layout::FORGET_ALL)? else {
+            return Ok(None);
+        };
+        let parsed = layout::parse_forget_key(&key).map(|(due, _)| due);
+        parsed.map(Some).ok_or(MachineError::Malformed("forget key"))
     }
 
     /// A hash over everything the shard's state holds: equal on all replicas that have applied the same entries.

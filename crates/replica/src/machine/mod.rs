@@ -146,9 +146,11 @@ impl Machine {
         hash_seed: u64,
     ) -> Result<Self, MachineError> {
         let meta = match engine.get(group, layout::META)? {
-            Some(value) => Meta::decode(&value).ok_or(MachineError::Malformed("meta record"))?,
-            None => Meta::default(),
+            Some(value) => Meta::decode(&value),
+            // Every batch writes it: it is absent where nothing was ever applied.
+            None => (engine.applied(group)? == Applied::default()).then(Meta::default),
         };
+        let meta = meta.ok_or(MachineError::Malformed("meta record"))?;
         let mut machine = Self {
             group,
             meta,

@@ -155,8 +155,10 @@ impl Machine {
     /// Takes what is replaced or removed out of the counters and the expiry.
     fn uncount(&mut self, data_key: &Bytes, before: Option<&Before>) {
         let Some(before) = before else { return };
-        self.meta.keys -= 1;
-        self.meta.bytes -= key_and_value_bytes(data_key, before.value_len);
+        // Only a store whose counters are none of ours would make these fall below zero, and that is not worth a process.
+        self.meta.keys = self.meta.keys.saturating_sub(1);
+        let bytes = key_and_value_bytes(data_key, before.value_len);
+        self.meta.bytes = self.meta.bytes.saturating_sub(bytes);
         if let Some(due) = before.head.due {
             self.staged.delete(layout::expiry_key(due, data_key));
         }

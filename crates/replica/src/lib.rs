@@ -16,6 +16,7 @@
 //!
 //! Nothing outside this crate knows how a value is stored.
 
+mod batches;
 pub mod command;
 mod layout;
 mod machine;

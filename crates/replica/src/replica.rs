@@ -24,6 +24,7 @@ use ringfort_types::{
     Term, Version,
 };
 
+use crate::batches;
 use crate::command::{CommandIdentity, PayloadBuilder};
 use crate::layout;
 use crate::machine::{Answer, Applying, Machine, MachineError};
@@ -425,8 +426,11 @@ impl Replica {
         if let Some(persist) = persist {
             self.persist(persist, out);
         }
-        if !apply.is_empty() {
-            self.apply(engine, &apply, out)?;
+        let mut apply = &apply[..];
+        while !apply.is_empty() {
+            let (batch, behind) = batches::split(apply);
+            self.apply(engine, batch, out)?;
+            apply = behind;
         }
         for ready in reads {
             assert!(

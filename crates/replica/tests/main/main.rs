@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod codec;
+mod counting;
 mod determinism;
 mod machine;
 mod replica;

@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringfort_engine::{MemoryEngine, StorageEngine};
+use ringfort_engine::StorageEngine;
 use ringfort_log::{Base, GroupWrite};
 use ringfort_replica::command::CommandIdentity;
 use ringfort_replica::{Answer, ListQuery, Output, Reading, Replica, ReplicaConfig, Ticket};
 use ringfort_types::request::{Condition, Operation};
 use ringfort_types::{Entry, HardState, Monotonic, NamespaceId, ReplicaId};
 
+use crate::counting::Counting;
 use crate::support::{GROUP, delete, done_put, engine, key, put};
 
 struct Host {
-    engine: MemoryEngine,
+    engine: Counting,
     replica: Replica,
     now: Monotonic,
     hard_state: HardState,
@@ -23,7 +24,7 @@ struct Host {
 
 impl Host {
     fn start(hard_state: HardState, entries: Vec<Entry>, now: Monotonic) -> Self {
-        let engine = engine();
+        let engine = Counting { inner: engine(), batches: Vec::new() };
         let config = ReplicaConfig {
             group: GROUP,
             replica: ReplicaId(1),
@@ -238,4 +239,29 @@ fn a_listing_is_bounded_and_in_order() {
     );
     assert_eq!(list(&ListQuery { limit: 2, ..all }), ["a", "aa"]);
     assert!(!host.engine.blocks());
+}
+
+/// A start finds the whole log committed: it is applied bit by bit, or memory would hold it once more.
+#[test]
+fn a_log_is_replayed_in_bounded_batches() {
+    let mut host = Host::start(HardState::default(), Vec::new(), Monotonic(1));
+    let large = "x".repeat(300 << 10);
+    for number in 0..1000 {
+        let value = if number % 50 == 0 { &large } else { "small" };
+        host.write(number, put(&format!("{number}"), value));
+        host.settle();
+    }
+    let entries = host.entries.len() as u64;
+    let state = host.replica.state_hash(&host.engine).unwrap();
+    let host = host.restart(Duration::ZERO);
+    assert_eq!(host.replica.state_hash(&host.engine).unwrap(), state);
+    let batches = &host.engine.batches;
+    assert_eq!(batches.iter().map(|(entries, _)| entries).sum::<u64>(), entries + 1);
+    for (entries, bytes) in batches {
+        assert!(
+            *entries <= 128 && *bytes <= (1 << 20) + 128 * 64,
+            "{entries} entries, {bytes} bytes"
+        );
+    }
+    assert!(batches.len() < 30, "{batches:?}");
 }

@@ -33,7 +33,9 @@ use crate::pending::Pending;
 use crate::prepare::Preparer;
 use crate::straggler::Stragglers;
 use crate::writer::Retired;
-use crate::{LogEvent, LogOptions, LogStats, LogStore, SourceId, Submission, SubmissionId};
+use crate::{
+    Headroom, LogEvent, LogOptions, LogStats, LogStore, SourceId, Submission, SubmissionId,
+};
 use fill::Fill;
 
 /// What recovery hands over to a running log.
@@ -89,6 +91,8 @@ pub struct FileLog {
     straggler_operation: Option<OperationId>,
     pacing: Pacing,
     marker_due: Option<Monotonic>,
+    /// As it was told last.
+    headroom: Headroom,
     operation: u64,
     disk: VecDeque<DiskRequest>,
     events: VecDeque<LogEvent>,
@@ -119,6 +123,7 @@ impl FileLog {
             straggler_operation: None,
             pacing: Pacing::new(options.sync_delay_max),
             marker_due: (!parts.marked).then(|| now + options.marker_delay),
+            headroom: Headroom::default(),
             operation: 0,
             disk: VecDeque::new(),
             events: VecDeque::new(),
@@ -141,6 +146,29 @@ impl FileLog {
         self.advance_stragglers();
         while self.flight.is_none() && self.start_batch(now) {}
         self.advance_background(now);
+        self.tell_headroom();
+    }
+
+    /// Tells how far the log can still be written, where that has changed.
+    fn tell_headroom(&mut self) {
+        let why = self.preparer.shortage();
+        let headroom = match why {
+            None => Headroom::Ample,
+            Some(_) if self.waits_for_segment => Headroom::Exhausted,
+            Some(_) if self.room() <= self.options.exhausted_bytes() => Headroom::Exhausted,
+            Some(_) => Headroom::Short,
+        };
+        if !self.failed && headroom != self.headroom {
+            self.headroom = headroom;
+            self.events.push_back(LogEvent::Headroom { headroom, why: why.cloned() });
+        }
+    }
+
+    /// Bytes that can be written before another segment has to be prepared.
+    fn room(&self) -> u64 {
+        let active = self.chain.active();
+        let ready = self.preparer.ready() as u64;
+        active.capacity.saturating_sub(active.end) + ready * self.options.segment_bytes
     }
 
     /// Starts the next batch, if there is one to be written now; says whether to go on trying.
@@ -387,15 +415,12 @@ impl LogStore for FileLog {
     }
 
     fn stats(&self) -> LogStats {
-        let active = self.chain.active();
-        let ready = self.preparer.ready() as u64;
         LogStats {
             segments_recycled: self.preparer.recycled,
             segments: (self.chain.len() + self.preparer.files()) as u64,
             live_bytes: self.chain.bytes(),
             segments_failed: self.preparer.failures,
-            room_bytes: active.capacity.saturating_sub(active.end)
-                + ready * self.options.segment_bytes,
+            room_bytes: self.room(),
             ..self.stats
         }
     }

@@ -32,6 +32,6 @@ pub use memory_log::MemoryLog;
 pub use options::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use recovery::recover;
 pub use store::{
-    Base, Damage, DamageKind, GroupWrite, LogEvent, LogOptions, LogStats, LogStore, RecoveredGroup,
-    RecoveredLog, SourceId, Submission, SubmissionId,
+    Base, Damage, DamageKind, GroupWrite, Headroom, LogEvent, LogOptions, LogStats, LogStore,
+    RecoveredGroup, RecoveredLog, SourceId, Submission, SubmissionId,
 };

@@ -21,7 +21,13 @@ const STATES_EIGHTHS: u64 = 2;
 /// Terms among the live entries of a group that settings allow for: each start adds one, each flush takes the older ones
 /// away.
 const USUAL_TERMS: usize = 4;
+/// A log that cannot get another segment takes nothing more once this part of one is left. A start may have begun with
+/// [`SHORT_SHARE`] of one.
+const EXHAUSTED_SHARE: u64 = 32;
+/// A segment made at a start has room for its opening and this part of the usual size.
+pub(crate) const SHORT_SHARE: u64 = 16;
 
+const _: () = assert!(EXHAUSTED_SHARE > SHORT_SHARE);
 const _: () = assert!(PAYLOAD_EIGHTHS + STATES_EIGHTHS < 8);
 
 /// Bytes that a group's state takes in an opening, with so many terms among its live entries.
@@ -71,6 +77,11 @@ impl LogOptions {
         let states = u64::from(self.groups_max) * opening_bytes(USUAL_TERMS);
         let least = states.div_ceil(STATES_EIGHTHS) * 8;
         least.next_multiple_of(SEGMENT_BYTES_MULTIPLE).max(SEGMENT_BYTES_MIN)
+    }
+
+    /// What is left of the log, in bytes, when nothing more should be submitted: room for rebases, by which it heals.
+    pub(crate) fn exhausted_bytes(&self) -> u64 {
+        self.segment_bytes / EXHAUSTED_SHARE
     }
 
     /// A batch that is not one large entry ends at this size.

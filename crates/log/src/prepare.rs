@@ -77,6 +77,8 @@ pub(crate) struct Preparer {
     /// The current step's operation was handed out and has not ended.
     running: bool,
     retry_at: Option<Monotonic>,
+    /// Why the last attempt to have another segment ready failed, if it did.
+    failing: Option<DiskError>,
     pub(crate) recycled: u64,
     pub(crate) failures: u64,
 }
@@ -96,6 +98,7 @@ impl Preparer {
             current: None,
             running: false,
             retry_at: None,
+            failing: None,
             recycled: 0,
             failures: 0,
         }
@@ -104,6 +107,11 @@ impl Preparer {
     /// Segments ready to be written.
     pub(crate) fn ready(&self) -> usize {
         self.ready.len()
+    }
+
+    /// Why fewer segments are ready than should be, if the last attempt to have another failed.
+    pub(crate) fn shortage(&self) -> Option<&DiskError> {
+        self.failing.as_ref().filter(|_| self.ready.len() < self.wanted)
     }
 
     /// Takes the next ready segment.
@@ -248,6 +256,7 @@ impl Preparer {
             self.jobs.push_back(Job::Recycle { from: id, to });
             return;
         }
+        self.failing = None;
         let place = self.ready.partition_point(|ready| *ready < id);
         self.ready.insert(place, id);
     }
@@ -260,6 +269,9 @@ impl Preparer {
         error: DiskError,
     ) -> Result<(), DiskError> {
         let gone = error.kind == DiskErrorKind::NotFound;
+        if !matches!(job, Job::Delete(_)) {
+            self.failing = Some(error.clone());
+        }
         match (step, job) {
             (Step::Sync | Step::SyncDirectory, _) => return Err(error),
             (Step::Delete, _) if gone => {

@@ -72,6 +72,19 @@ pub struct Submission {
     pub operations: u32,
 }
 
+/// How far the log can still be written, whatever the disk says of its free space: a quota, a bound on the size of files
+/// or a disk that refuses new files does not show there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Headroom {
+    /// Segments are made as they are needed.
+    #[default]
+    Ample,
+    /// The last attempt to make another segment failed. What is left is for what shrinks the data, and for rebases.
+    Short,
+    /// Next to nothing is left: what is submitted now may wait until another segment can be made.
+    Exhausted,
+}
+
 /// What the log tells its users.
 #[derive(Clone, Debug)]
 pub enum LogEvent {
@@ -86,6 +99,13 @@ pub enum LogEvent {
     WantRebase {
         /// The groups, those that hold back most bytes first.
         groups: Vec<GroupId>,
+    },
+    /// The headroom has changed. The log goes on trying to make segments by itself.
+    Headroom {
+        /// What it is now.
+        headroom: Headroom,
+        /// Why the last segment could not be made, unless it is ample.
+        why: Option<DiskError>,
     },
     /// A write or sync failed. Nothing more becomes durable: the process must end without another acknowledgement.
     Failed(DiskError),

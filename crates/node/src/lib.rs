@@ -40,7 +40,7 @@ pub use worker::{GetAnswer, ShardSummary, Worker, WorkerConfig, WorkerError, Wor
 pub mod host {
     pub use ringfort_engine::{MemoryEngine, MemoryOptions, StorageEngine};
     pub use ringfort_log::{
-        FileLog, GroupWrite, LogError, LogEvent, LogOptions, LogStats, LogStore, SourceId,
-        Submission, SubmissionId, recover,
+        FileLog, GroupWrite, Headroom, LogError, LogEvent, LogOptions, LogStats, LogStore,
+        SourceId, Submission, SubmissionId, recover,
     };
 }

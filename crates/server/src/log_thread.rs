@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 
-use ringfort_env::{Disk, DiskCompletion, DiskRequest, Lane};
+use ringfort_env::{Disk, DiskCompletion, DiskError, DiskRequest, Lane};
 use ringfort_node::host::{
-    FileLog, LogEvent, LogStats, LogStore, SourceId, Submission, SubmissionId,
+    FileLog, Headroom, LogEvent, LogStats, LogStore, SourceId, Submission, SubmissionId,
 };
 use ringfort_types::GroupId;
 use tokio::sync::oneshot;
@@ -36,6 +36,7 @@ pub(crate) enum LogInput {
 pub(crate) enum LogOutput {
     Durable(SubmissionId),
     WantRebase(Vec<GroupId>),
+    Headroom(Headroom),
 }
 
 /// Where the log's words go.
@@ -59,6 +60,8 @@ pub(crate) struct LogThread<L> {
     pub(crate) log_bytes_min: u64,
     /// Size of a segment.
     pub(crate) segment_bytes: u64,
+    /// As the log told it last.
+    pub(crate) headroom: Headroom,
 }
 
 impl<L: LogListener> LogThread<L> {
@@ -95,7 +98,7 @@ impl<L: LogListener> LogThread<L> {
     /// How large the log may be: as large as the data, so that flushing costs no more than writing did; as small as can be
     /// where the disk has no room, so that flushes give its space back.
     fn target(&self, holdings: &BTreeMap<SourceId, (u64, bool)>) -> u64 {
-        if holdings.values().any(|(_, short)| *short) {
+        if self.headroom != Headroom::Ample || holdings.values().any(|(_, short)| *short) {
             return 2 * self.segment_bytes;
         }
         let data = holdings.values().map(|(bytes, _)| bytes).sum();
@@ -145,13 +148,31 @@ impl<L: LogListener> LogThread<L> {
         drop(self.background.send(Job { request, done }));
     }
 
-    fn tell(&self, event: LogEvent) {
+    fn tell(&mut self, event: LogEvent) {
         match event {
             LogEvent::Durable { source, id } => self.listener.tell(source, LogOutput::Durable(id)),
             LogEvent::WantRebase { groups } => {
                 self.listener.tell_all(&LogOutput::WantRebase(groups));
             }
+            LogEvent::Headroom { headroom, why } => {
+                self.headroom = headroom;
+                report(headroom, why.as_ref());
+                self.listener.tell_all(&LogOutput::Headroom(headroom));
+            }
             LogEvent::Failed(error) => fatal::disk_failed(&error),
         }
+    }
+}
+
+fn report(headroom: Headroom, why: Option<&DiskError>) {
+    let why = why.map_or_else(String::new, |error| format!(": {error}"));
+    match headroom {
+        Headroom::Ample => tracing::info!("the log gets segments again; puts are accepted"),
+        Headroom::Short => {
+            tracing::warn!(
+                "the log gets no further segment, and puts are refused until it does{why}"
+            );
+        }
+        Headroom::Exhausted => tracing::warn!("the log is full: deletes are refused too{why}"),
     }
 }

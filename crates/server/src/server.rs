@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ringfort_env::Disk;
-use ringfort_node::host::{FileLog, GroupWrite, LogError, LogOptions, SourceId, recover};
+use ringfort_node::host::{FileLog, GroupWrite, Headroom, LogError, LogOptions, SourceId, recover};
 use ringfort_node::host::{MemoryEngine, MemoryOptions, StorageEngine};
 use ringfort_node::{
     Formation, OpenError, OpenOptions, Opened, Part, WorkerConfig, divide, founding, open,
@@ -202,6 +202,7 @@ impl Server {
             listener: ToWorkers { shared, founded: is_founded },
             log_bytes_min: options.log_bytes,
             segment_bytes: options.segment_bytes,
+            headroom: Headroom::default(),
         };
         let log_thread = log_thread.start().map_err(system("a thread"))?;
         if let Some(founding) = founding(founded) {

@@ -236,6 +236,9 @@ impl Host {
                 WorkerInput::Log(LogOutput::WantRebase(groups)) => {
                     worker.handle_want_rebase(&groups);
                 }
+                WorkerInput::Log(LogOutput::Headroom(headroom)) => {
+                    worker.handle_headroom(headroom);
+                }
                 WorkerInput::Disk(completion) => {
                     if let Err(error) = worker.handle_disk(completion) {
                         fatal::disk_failed(&error);

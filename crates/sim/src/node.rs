@@ -204,6 +204,7 @@ impl SimNode {
                     LogEvent::Durable { source: SourceId(0), id } => self.worker.handle_durable(id),
                     LogEvent::Durable { .. } => self.founded = true,
                     LogEvent::WantRebase { groups } => self.worker.handle_want_rebase(&groups),
+                    LogEvent::Headroom { headroom, .. } => self.worker.handle_headroom(headroom),
                     LogEvent::Failed(error) => return Err(Stopped(error.to_string())),
                 }
             }

@@ -23,9 +23,21 @@ impl Tmpfs {
     /// # Errors
     /// The mount is refused; where not even root may mount, [`Tmpfs::permitted`] cannot tell.
     pub fn mount(path: &Path, bytes: u64) -> Result<Self> {
+        Self::mount_as(path, &format!("size={bytes}"))
+    }
+
+    /// The same with room for so many files, directories included: what free space says nothing of.
+    ///
+    /// # Errors
+    /// As for [`Tmpfs::mount`].
+    pub fn mount_for_files(path: &Path, bytes: u64, files: u64) -> Result<Self> {
+        Self::mount_as(path, &format!("size={bytes},nr_inodes={files}"))
+    }
+
+    fn mount_as(path: &Path, options: &str) -> Result<Self> {
         let output = Command::new("mount")
             .args(["-t", "tmpfs", "-o"])
-            .arg(format!("size={bytes}"))
+            .arg(options)
             .arg("ringfort-test")
             .arg(path)
             .output()

@@ -132,7 +132,7 @@ impl Host {
         while let Some(event) = self.log.poll_event() {
             match event {
                 LogEvent::Durable { .. } => told += 1,
-                LogEvent::WantRebase { .. } => {}
+                LogEvent::WantRebase { .. } | LogEvent::Headroom { .. } => {}
                 LogEvent::Failed(error) => panic!("{error}"),
             }
         }

@@ -16,12 +16,9 @@ use crate::format::{ENTRY_HEADER_BYTES, Sealer, SegmentId, flags};
 use crate::group::Group;
 use crate::live::LiveEntries;
 use crate::opening::{Opening, Rewrite};
-use crate::options::opening_bytes;
+use crate::options::{SHORT_SHARE, opening_bytes};
 use crate::prepare::{Preparer, zeros};
 use crate::{Damage, DamageKind, FileLog, LogError, LogOptions, RecoveredGroup, RecoveredLog};
-
-/// A segment made at a start has room for its opening and this part of the usual size.
-const SHORT_SHARE: u64 = 16;
 
 /// Opens a fresh segment after what was read, and hands over to a running log.
 pub(super) fn reopen(

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use ringfort_env::{Disk, FileName};
-use ringfort_log::{GroupWrite, LogError, LogOptions, LogStore};
+use ringfort_log::{GroupWrite, Headroom, LogError, LogOptions, LogStore};
 use ringfort_sim::PowerLoss;
 use ringfort_types::{Entry, GroupId, Index, ReplicaId};
 
@@ -19,6 +19,7 @@ fn a_full_disk_delays_and_heals_by_itself() {
     host.disk.set_capacity(Some(used + (100 << 10)));
     let mut next = 1;
     let mut told = 0;
+    let mut headroom = Vec::new();
     for _ in 0..60 {
         host.submit(client.append(1, vec![entry(next, 1, 20_000)]));
         next += 1;
@@ -28,15 +29,18 @@ fn a_full_disk_delays_and_heals_by_itself() {
         }
         let said = host.said();
         assert!(said.failed.is_none(), "{:?}", said.failed);
+        headroom.extend(said.headroom);
         told = said.durable.last().map_or(told, |(_, id)| *id);
     }
     let stats = host.log.stats();
     assert!(stats.segments_failed > 0);
+    assert_eq!(headroom, [Headroom::Short, Headroom::Exhausted], "told once each");
     assert!(told < client.id, "two segments do not hold all of it");
     assert!(host.disk.used() <= used + (100 << 10));
     host.disk.set_capacity(None);
     let said = host.settle();
     assert_eq!(said.durable.last(), Some(&(0, client.id)), "all of it, without a command");
+    assert_eq!(said.headroom.last(), Some(&Headroom::Ample));
     let (_, recovered) = restart(host);
     assert_eq!(recovered.groups[&GroupId(1)].entries.len() as u64, next - 1);
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ringfort_engine::{Generation, StorageEngine, StoreSize};
 use ringfort_env::DiskError;
-use ringfort_log::{Base, SourceId, Submission, SubmissionId};
+use ringfort_log::{Base, Headroom, SourceId, Submission, SubmissionId};
 use ringfort_raft::PersistId;
 use ringfort_replica::{MachineError, Replica, Ticket};
 use ringfort_types::request::{Answered, Done, Found};
@@ -133,6 +133,8 @@ pub struct Worker<W> {
     checkpoints: Checkpoints,
     /// Bytes by which this worker's shards may grow until the host looks at the disk again.
     room: u64,
+    /// How far the log can be written.
+    headroom: Headroom,
     /// A put was refused for want of room since then.
     refused_for_room: bool,
     /// A flush that was put off may be begun.
@@ -161,6 +163,7 @@ impl<W> Worker<W> {
             last_submission: SubmissionId(0),
             checkpoints: Checkpoints::default(),
             room: u64::MAX,
+            headroom: Headroom::default(),
             refused_for_room: false,
             flush_due: false,
             unapplied_bytes: 0,

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use ringfort_log::Headroom;
 use ringfort_replica::command::{CommandIdentity, POSITION_SINGLE};
 use ringfort_replica::{ListQuery, Reading};
 use ringfort_types::request::{
@@ -137,7 +138,11 @@ impl<W> Worker<W> {
         if self.unapplied_bytes > self.config.unapplied_bytes_max {
             return Err(self.overloaded(kind == Kind::Write));
         }
-        let (growth, room) = (growth_of(operations), self.room);
+        if self.headroom == Headroom::Exhausted {
+            return Err(exhausted(kind));
+        }
+        let growth = growth_of(operations);
+        let room = if self.headroom == Headroom::Ample { self.room } else { 0 };
         let retry_bytes = match identity {
             CommandIdentity::None => 0,
             _ => operations.iter().map(|operation| self.remembered_bytes(operation)).sum(),
@@ -153,7 +158,7 @@ impl<W> Worker<W> {
             if !first.is_some_and(|key| open.replica.remembers(engine, identity, key)) {
                 if growth > room {
                     self.refused_for_room = true;
-                    let detail = "the disk is full up to its reserve; deletes and reads go on";
+                    let detail = "the disk is full up to its reserve, or gives the log no more room; deletes and reads go on";
                     return Err(refused(kind, Code::StorageFull, detail));
                 }
                 let detail = "the memory for idempotency keys is full (limits.idempotency_bytes)";
@@ -163,7 +168,7 @@ impl<W> Worker<W> {
         if !open.replica.leads() {
             return Err(refused(kind, Code::Unavailable, "the shard has no leader"));
         }
-        self.room = room.saturating_sub(growth);
+        self.room = self.room.saturating_sub(growth);
         let ticket = self.pending.insert(context.deadline, kind, waiter());
         let before = open.replica.unapplied_bytes();
         let enqueued = open.replica.enqueue(engine, now, ticket, identity, atomic, operations);
@@ -253,6 +258,16 @@ fn growth_of(operations: &[Operation]) -> u64 {
         Operation::Get { .. } | Operation::Delete { .. } => 0,
     };
     operations.iter().map(of).sum()
+}
+
+/// The refusal of a command that would wait for the log to get another segment.
+fn exhausted(kind: Kind) -> Refusal {
+    let detail = "the log is full, and the disk gives it no further segment";
+    match kind {
+        // Only reads that have to write something first come here.
+        Kind::Read => Refusal::new(Code::Unavailable, detail),
+        Kind::Write => Refusal::not_applied(Code::StorageFull, detail),
+    }
 }
 
 /// A refusal of a command that was not enqueued.

@@ -1,7 +1,7 @@
 //! The turn: words of durability and time in; entries, answers and submissions out.
 
 use ringfort_env::{DiskCompletion, DiskRequest};
-use ringfort_log::{Base, GroupWrite, Submission, SubmissionId};
+use ringfort_log::{Base, GroupWrite, Headroom, Submission, SubmissionId};
 use ringfort_raft::PersistId;
 use ringfort_replica::command::CommandIdentity;
 use ringfort_replica::{Output, Reading, Ticket};
@@ -58,6 +58,11 @@ impl<W> Worker<W> {
     pub fn handle_room(&mut self, bytes: u64) -> bool {
         self.room = bytes;
         std::mem::take(&mut self.refused_for_room)
+    }
+
+    /// Takes the log's word on how far it can be written.
+    pub fn handle_headroom(&mut self, headroom: Headroom) {
+        self.headroom = headroom;
     }
 
     /// Takes the log's wish that stores be flushed. Those of other workers are passed over.

@@ -59,6 +59,60 @@ fn a_full_disk_refuses_growth_and_takes_deletes() {
     assert!(answers.iter().all(|(_, code)| code.is_none()));
 }
 
+/// A quota, say: free space tells nothing of it. No request waits for a segment that does not come.
+#[test]
+fn segments_that_cannot_be_made_refuse_growth_then_everything_and_heal() {
+    let mut driver = Driver::new(9);
+    let value = bytes::Bytes::from(vec![7; 20_000]);
+    let put = |number| Write {
+        operation: Operation::Put {
+            key: key(number),
+            value: value.clone(),
+            ttl: None,
+            condition: Condition::Always,
+        },
+        identity: Identity::None,
+    };
+    let delete = |number| Write {
+        operation: Operation::Delete { key: key(number), condition: Condition::Always },
+        identity: Identity::None,
+    };
+    // Hands one write in and lets the node do what it can: refused, or answered.
+    let mut id = 0;
+    let mut try_write = |driver: &mut Driver, write: &Write| {
+        id += 1;
+        let now = driver.node.now;
+        driver.node.worker().write(now, &context(now), write, || id)?;
+        driver.node.settle().unwrap();
+        driver.node.pass(Duration::from_millis(20)).unwrap();
+        driver.node.settle().unwrap();
+        let answered = driver.node.answers.pop().map(|(answered, _)| answered);
+        assert_eq!(answered, Some(id), "a write that was taken waits");
+        Ok::<_, ringfort_types::Refusal>(())
+    };
+    try_write(&mut driver, &put(0)).unwrap();
+    let used = driver.node.disk().used();
+    driver.node.disk().set_capacity(Some(used + (200 << 10)));
+    let refused = (0..1000).find_map(|number| try_write(&mut driver, &put(number % 12)).err());
+    let refused = refused.unwrap();
+    assert_eq!((refused.code, refused.outcome), (Code::StorageFull, Some(Outcome::NotApplied)));
+    for number in 0..12 {
+        try_write(&mut driver, &delete(number)).unwrap();
+    }
+    assert_eq!(driver.listing().len(), 0, "reads go on");
+    // Now not even a flush fits that would let the log recycle a segment.
+    driver.node.disk().set_capacity(Some(0));
+    let refused = (0..100_000).find_map(|_| try_write(&mut driver, &delete(1)).err()).unwrap();
+    assert_eq!((refused.code, refused.outcome), (Code::StorageFull, Some(Outcome::NotApplied)));
+    assert_eq!(driver.listing().len(), 0, "reads go on");
+    driver.node.disk().set_capacity(None);
+    // The log tries again by itself.
+    driver.node.pass(Duration::from_secs(2)).unwrap();
+    driver.node.settle().unwrap();
+    try_write(&mut driver, &put(1)).unwrap();
+    assert_eq!(driver.listing().len(), 1);
+}
+
 #[test]
 fn a_failed_sync_ends_the_node_without_another_answer() {
     let mut driver = Driver::new(3);

@@ -12,6 +12,7 @@
 use std::io::Read;
 use std::sync::mpsc::{self, Receiver, Sender};
 
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::ServerArguments;
@@ -161,6 +162,8 @@ fn watch_signals(events: Sender<Event>) -> Result<(), Failure> {
     let mut terminate = watch(SignalKind::terminate())?;
     let mut interrupt = watch(SignalKind::interrupt())?;
     let mut hangup = watch(SignalKind::hangup())?;
+    // Watched so that it does not end the process: a file that may not grow is a disk that is full.
+    let mut file_size = watch(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
     drop(entered);
     spawn("signals", move || {
         runtime.block_on(async {
@@ -169,6 +172,7 @@ fn watch_signals(events: Sender<Event>) -> Result<(), Failure> {
                     Some(()) = terminate.recv() => Event::Stop("SIGTERM"),
                     Some(()) = interrupt.recv() => Event::Stop("SIGINT"),
                     Some(()) = hangup.recv() => Event::Reload,
+                    Some(()) = file_size.recv() => continue,
                     else => return,
                 };
                 send(&events, event);

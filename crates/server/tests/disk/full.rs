@@ -28,7 +28,7 @@ fn value(number: u32) -> Vec<u8> {
     bytes
 }
 
-fn expect_full(response: &Response) -> Result<()> {
+pub(super) fn expect_full(response: &Response) -> Result<()> {
     let body = response.json();
     ensure!(
         response.status == 507

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use ringfort_env::{DiskError, DiskOperation, Lane};
-use ringfort_log::{FileLog, LogError, LogEvent, LogOptions, LogStore, RecoveredLog, Submission};
+use ringfort_log::{
+    FileLog, Headroom, LogError, LogEvent, LogOptions, LogStore, RecoveredLog, Submission,
+};
 use ringfort_sim::SimDisk;
 use ringfort_types::{GroupId, Monotonic};
 
@@ -17,6 +19,7 @@ pub(crate) fn small_options() -> LogOptions {
 pub(crate) struct Said {
     pub(crate) durable: Vec<(u16, u64)>,
     pub(crate) want_rebase: Vec<GroupId>,
+    pub(crate) headroom: Vec<Headroom>,
     pub(crate) failed: Option<DiskError>,
 }
 
@@ -92,6 +95,7 @@ impl Host {
             match event {
                 LogEvent::Durable { source, id } => said.durable.push((source.0, id.0)),
                 LogEvent::WantRebase { groups } => said.want_rebase.extend(groups),
+                LogEvent::Headroom { headroom, .. } => said.headroom.push(headroom),
                 LogEvent::Failed(error) => said.failed = Some(error),
             }
         }
@@ -118,6 +122,7 @@ impl Host {
             let said = self.said();
             all.durable.extend(said.durable);
             all.want_rebase.extend(said.want_rebase);
+            all.headroom.extend(said.headroom);
             all.failed = all.failed.or(said.failed);
             if !self.pass_timer() && self.disk.queued() == 0 {
                 return all;

@@ -7,5 +7,6 @@
 mod behaviour;
 mod flips;
 mod malformed;
+mod owner;
 mod power;
 mod support;

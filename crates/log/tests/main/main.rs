@@ -10,6 +10,7 @@ mod crash;
 mod fixtures;
 mod flips;
 mod pinned;
+mod ready;
 mod space;
 mod start;
 mod support;

@@ -24,7 +24,7 @@ pub const ARGUMENTS: [&str; 7] = [
     "-s",
     "1000000",
     "-e",
-    "trace=pwrite64,pwritev,write,writev,fdatasync,fsync,read,readv,recvfrom,recvmsg,sendto,sendmsg",
+    "trace=pwrite64,pwritev,write,writev,fdatasync,fsync,read,readv,recvfrom,recvmsg,sendto,sendmsg,mkdir,mkdirat",
 ];
 
 /// One system call.
@@ -199,4 +199,34 @@ pub fn check_acknowledgement(calls: &[Call], value: &str) -> Result<Covered> {
         "the answer of line {} left before a sync that covers the value had returned",
         answer.entered
     );
+}
+
+/// Checks that every directory made below `home` was durable before the acknowledgement of a put, by its value: the
+/// directory that holds its name was synced after it was made. How many there were.
+///
+/// # Errors
+/// See [`check_acknowledgement`]; or a name was not synced by then.
+pub fn check_directories(calls: &[Call], home: &str, value: &str) -> Result<usize> {
+    let answered = check_acknowledgement(calls, value)?.answered;
+    let mut made = 0;
+    for call in calls.iter().filter(|call| call.is(&["mkdir", "mkdirat"]) && call.succeeded()) {
+        let path = call.arguments.split('"').nth(1).context("no path")?;
+        let Some((parent, _)) = path.rsplit_once('/').filter(|_| path.starts_with(home)) else {
+            continue;
+        };
+        let descriptor = format!("<{parent}>");
+        let made_at = call.returned.context("a directory was never made whole")?;
+        let covers = |sync: &Call| {
+            sync.is(&["fsync"])
+                && sync.result == Some(0)
+                && sync.descriptor().ends_with(&descriptor)
+                && sync.entered > made_at
+                && sync.returned.is_some_and(|returned| returned < answered)
+        };
+        if !calls.iter().any(covers) {
+            bail!("the answer of line {answered} left before the name {path} was durable");
+        }
+        made += 1;
+    }
+    Ok(made)
 }

@@ -14,10 +14,21 @@ const LOAD_DEADLINE: Duration = Duration::from_secs(30);
 
 #[test]
 fn sigterm_under_load_loses_nothing_and_exits_0() -> Result<()> {
+    sigterm_under_load("1")
+}
+
+/// Connections of one worker wait for shards of the others, also while all of them stop.
+#[test]
+fn sigterm_under_load_of_several_workers_loses_nothing_and_exits_0() -> Result<()> {
+    sigterm_under_load("3")
+}
+
+fn sigterm_under_load(workers: &str) -> Result<()> {
     let load_options = LoadOptions { seed: seed_from_environment()?, ..LoadOptions::default() };
     let mut recorder = Recorder::default();
     // Under the shim, so that an exit with something left to sync would be a loss.
     let options = with_small_segments(ServerOptions::new()).shim(ShimOptions::default());
+    let options = options.set("server.workers", workers);
     let mut server = options.start()?;
     for _ in 0..3 {
         let load = recorder.start_load(server.port(), &load_options);

@@ -1,6 +1,6 @@
 //! The reader of traces on hand-made ones: an honest server, and each way of answering too early.
 
-use ringfort_testkit::strace::{Covered, check_acknowledgement, parse};
+use ringfort_testkit::strace::{Covered, check_acknowledgement, check_directories, parse};
 
 /// Two threads: one that serves a socket, one that writes and syncs the log while the first goes on.
 const HONEST: &str = r#"11 1700000000.000001 recvfrom(9<socket:[77]>, "PUT /v1/kv/a HTTP/1.1\r\n\r\nvalue-a", 8192, 0, NULL, NULL) = 40
@@ -93,4 +93,33 @@ fn what_is_no_trace_is_an_error() {
     {
         assert!(parse(trace).is_err(), "{trace}");
     }
+}
+
+#[test]
+fn a_directory_whose_name_was_not_synced_before_the_answer_is_found() {
+    let made = |sync: &str| {
+        let start = "10 1700000000.000000 mkdir(\"/data/a\", 0777) = 0\n";
+        let calls = parse(&format!("{start}{sync}{HONEST}")).unwrap();
+        check_directories(&calls, "/data", "value-a").map_err(|error| error.to_string())
+    };
+    assert_eq!(made("10 1700000000.000000 fsync(5</data>) = 0\n"), Ok(1));
+    let refused = "left before the name /data/a was durable";
+    for sync in [
+        "",
+        "10 1700000000.000000 fsync(5</data>) = -1 EIO (Input/output error)\n",
+        "10 1700000000.000000 fsync(5</data/a>) = 0\n",
+    ] {
+        let error = made(sync).unwrap_err();
+        assert!(error.contains(refused), "{sync}: {error}");
+    }
+    let late = format!(
+        "10 1700000000.000000 mkdir(\"/data/a\", 0777) = 0\n{HONEST}10 1700000000.000011 fsync(5</data>) = 0\n"
+    );
+    let late = check_directories(&parse(&late).unwrap(), "/data", "value-a").unwrap_err();
+    assert!(late.to_string().contains(refused), "{late}");
+    let early = format!(
+        "10 1700000000.000000 fsync(5</data>) = 0\n10 1700000000.000000 mkdir(\"/data/a\", 0777) = 0\n{HONEST}"
+    );
+    let early = check_directories(&parse(&early).unwrap(), "/data", "value-a").unwrap_err();
+    assert!(early.to_string().contains(refused), "{early}");
 }

@@ -1,5 +1,6 @@
 //! The door's backend: hands requests to the worker that owns their shard, on this thread or another.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use ringfort_door::{Backend, MetricsFormat, Observation};
@@ -8,7 +9,9 @@ use ringfort_types::request::{
     Answered, Batch, BatchAnswer, ClusterView, Context, Done, Found, Get, Limits, List, Operation,
     Page, ReadyCheck, Write,
 };
-use ringfort_types::{Code, Key, Monotonic, Outcome, Refusal, ShardId};
+use ringfort_types::{
+    Code, Key, Monotonic, NamespaceId, Outcome, Refusal, ShardId, shard_of_token, token_of_prefix,
+};
 use tokio::sync::oneshot;
 
 use crate::clock;
@@ -29,6 +32,17 @@ impl NodeBackend {
 
     fn is_here(&self, shard: ShardId) -> bool {
         self.worker_of(shard) == self.host.number
+    }
+
+    /// The workers that own shards which keys with a prefix may live in.
+    fn owners_of(&self, prefix: &[u8]) -> Range<usize> {
+        match token_of_prefix(NamespaceId::default(), prefix) {
+            None => 0..self.host.shared.workers.len(),
+            Some(token) => {
+                let owner = self.worker_of(shard_of_token(token, self.host.shared.shards));
+                owner..owner + 1
+            }
+        }
     }
 
     /// Waits for a write's response. If its worker goes away first, nobody knows what became of it.
@@ -221,7 +235,7 @@ impl Backend for NodeBackend {
     async fn list(&self, _context: &Context, list: List) -> Result<Page, Refusal> {
         let (limit, bytes_max) = (list.limit, list.bytes_max);
         let mut pages = Vec::new();
-        for owner in 0..self.host.shared.workers.len() {
+        for owner in self.owners_of(&list.prefix) {
             let list = list.clone();
             pages.push(
                 self.host

@@ -102,6 +102,14 @@ pub fn token_of(namespace: NamespaceId, key: &[u8]) -> Token {
     Token(hasher.digest())
 }
 
+/// The token that every key with this prefix has; `None` where the prefix holds no complete hash tag, so that such keys may
+/// have any token.
+#[must_use]
+pub fn token_of_prefix(namespace: NamespaceId, prefix: &[u8]) -> Option<Token> {
+    let holds_tag = hash_tag(prefix).len() < prefix.len();
+    holds_tag.then(|| token_of(namespace, prefix))
+}
+
 /// Tokens from `first` to `last`, both inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenRange {
@@ -161,6 +169,21 @@ mod tests {
             ("{{a}}", "{a"),
         ] {
             assert_eq!(Key::new(key).unwrap().hash_tag(), tag.as_bytes(), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_with_a_complete_tag_has_the_token_of_all_its_keys() {
+        let namespace = NamespaceId(3);
+        for prefix in ["{u}", "a{u}", "a{u}{v}", "{u}{", "{{u}", "{u}:cart"] {
+            let token = token_of_prefix(namespace, prefix.as_bytes());
+            for rest in ["", "}", "{x}", "{}", "rest"] {
+                let key = Key::new(format!("{prefix}{rest}")).unwrap();
+                assert_eq!(token, Some(key.token(namespace)), "{key:?}");
+            }
+        }
+        for prefix in ["", "u", "{", "{u", "a{}", "{}{u}", "}u"] {
+            assert_eq!(token_of_prefix(namespace, prefix.as_bytes()), None, "{prefix}");
         }
     }
 

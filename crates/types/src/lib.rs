@@ -20,7 +20,8 @@ pub use id::{
     BootId, ClusterId, Epoch, NamespaceId, NodeId, NodeIdError, ReplicaId, SessionId, ShardId,
 };
 pub use key::{
-    Key, KeyError, Token, TokenRange, Version, shard_of_token, token_of, token_range_of_shard,
+    Key, KeyError, Token, TokenRange, Version, shard_of_token, token_of, token_of_prefix,
+    token_range_of_shard,
 };
 pub use refusal::{Code, Outcome, Refusal};
 pub use time::{Monotonic, ShardTime};

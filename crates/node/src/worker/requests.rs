@@ -8,7 +8,9 @@ use ringfort_replica::{ListQuery, Reading};
 use ringfort_types::request::{
     Consistency, Context, Found, Get, Item, List, Operation, Page, Write,
 };
-use ringfort_types::{Code, Key, Monotonic, NamespaceId, Refusal, ShardId, shard_of_token};
+use ringfort_types::{
+    Code, Key, Monotonic, NamespaceId, Refusal, ShardId, shard_of_token, token_of_prefix,
+};
 
 use super::{GetAnswer, Worker, open_shard, open_shard_mut};
 use crate::listing::{self, PageBounds};
@@ -184,12 +186,24 @@ impl<W> Worker<W> {
         Ok(())
     }
 
+    /// This worker's shards that keys with a prefix may live in.
+    fn shards_of(&self, prefix: &[u8]) -> Vec<ShardId> {
+        match token_of_prefix(NamespaceId::default(), prefix) {
+            None => self.mine.clone(),
+            Some(token) => {
+                let shard = shard_of_token(token, self.config.shards);
+                self.mine.iter().copied().filter(|mine| *mine == shard).collect()
+            }
+        }
+    }
+
     /// One page of the keys of this worker's shards.
     ///
     /// # Errors
-    /// A shard cannot be read: a listing without it would not be true.
+    /// A shard that may hold such keys cannot be read: a listing without it would not be true.
     pub fn list(&mut self, now: Monotonic, list: &List) -> Result<Page, Refusal> {
-        for shard in &self.mine {
+        let shards = self.shards_of(&list.prefix);
+        for shard in &shards {
             let open = open_shard_mut(&mut self.slots, *shard)?;
             if !open.replica.can_read_now(now) {
                 return Err(Refusal::new(
@@ -223,7 +237,7 @@ impl<W> Worker<W> {
                 Err(error) => Err((shard, Ok(error))),
             }
         };
-        let page = listing::merge(&self.mine, list.after.as_ref(), bounds, keys, with_value);
+        let page = listing::merge(&shards, list.after.as_ref(), bounds, keys, with_value);
         page.map_err(|(shard, error)| match error {
             Ok(error) => self.close(shard, &error),
             Err(refusal) => refusal,

@@ -8,9 +8,9 @@ use ringfort_log::LogOptions;
 use ringfort_node::{Formation, GetAnswer, Response};
 use ringfort_sim::{Random, SimDisk, SimNode, SimNodeOptions};
 use ringfort_types::request::{
-    Condition, Consistency, Context, Get, Identity, List, Operation, Principal, Write,
+    Condition, Consistency, Context, Get, Identity, List, Operation, Page, Principal, Write,
 };
-use ringfort_types::{Key, Monotonic, NamespaceId, ShardId, shard_of_token};
+use ringfort_types::{Key, Monotonic, NamespaceId, Refusal, ShardId, shard_of_token};
 
 pub(crate) const SHARDS: u32 = 4;
 
@@ -250,19 +250,14 @@ impl Driver {
 
     /// All keys of an open node, by listing.
     pub(crate) fn listing(&mut self) -> BTreeMap<Key, (u64, Bytes)> {
-        let list = List {
-            prefix: Bytes::new(),
-            start: Bytes::new(),
-            end: None,
-            after: None,
-            limit: 10_000,
-            bytes_max: 1 << 30,
-            keys_only: false,
-            consistency: Consistency::Linearizable,
-        };
-        let now = self.node.now;
-        let page = self.node.worker().list(now, &list).unwrap();
+        let page = self.list(list()).unwrap();
         page.items.into_iter().map(|item| (item.key, (item.version.0, item.value))).collect()
+    }
+
+    /// One page.
+    pub(crate) fn list(&mut self, list: List) -> Result<Page, Refusal> {
+        let now = self.node.now;
+        self.node.worker().list(now, &list)
     }
 
     /// A step of the node, chosen by the seed: writes, disk operations, flushes, time.
@@ -277,6 +272,20 @@ impl Driver {
             14 => self.node.pass(Duration::from_millis(self.random.below(150))).unwrap(),
             _ => self.collect(),
         }
+    }
+}
+
+/// A listing of everything on one page.
+pub(crate) fn list() -> List {
+    List {
+        prefix: Bytes::new(),
+        start: Bytes::new(),
+        end: None,
+        after: None,
+        limit: 10_000,
+        bytes_max: 1 << 30,
+        keys_only: false,
+        consistency: Consistency::Linearizable,
     }
 }
 

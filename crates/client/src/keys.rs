@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use ringfort_types::request::{Condition, Consistency, Done, Found, Item, Operation};
+use ringfort_types::request::{Condition, Consistency, Done, Found, Got, Item, Operation};
 use ringfort_types::{Key, Refusal, Version, format_duration};
 
 use crate::call::Call;
@@ -93,11 +93,11 @@ pub fn random_idempotency_key() -> Option<String> {
 }
 
 impl Client {
-    /// Reads a key; absent is `Ok(None)`.
+    /// Reads a key.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn get(&self, key: &Key, consistency: Consistency) -> Result<Option<Found>, Error> {
+    pub async fn get(&self, key: &Key, consistency: Consistency) -> Result<Got, Error> {
         let query = match consistency {
             Consistency::Linearizable => "",
             Consistency::Stale => "?consistency=stale",
@@ -107,19 +107,20 @@ impl Client {
         let accepts = |status: StatusCode| status.is_success() || status == StatusCode::NOT_FOUND;
         let answer = self.execute(&call, accepts).await?;
         self.decode(&call, &answer, |answer| {
+            let number = |name| answer.header(name).and_then(|number| number.parse().ok());
+            let staleness_ms = number("ringfort-staleness-ms");
             if answer.status == StatusCode::NOT_FOUND {
                 return match answer.header("ringfort-code") {
-                    Some("key_not_found") => Ok(None),
+                    Some("key_not_found") => Ok(Got { found: None, staleness_ms }),
                     _ => Err("404 without key_not_found: is this a Ringfort server?".into()),
                 };
             }
-            let number = |name| answer.header(name).and_then(|number| number.parse().ok());
-            Ok(Some(Found {
+            let found = Found {
                 version: wire::version_of_tag(answer)?,
                 value: answer.body.clone(),
                 ttl_ms: number("ringfort-ttl-ms"),
-                staleness_ms: number("ringfort-staleness-ms"),
-            }))
+            };
+            Ok(Got { found: Some(found), staleness_ms })
         })
     }
 

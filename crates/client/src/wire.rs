@@ -252,7 +252,6 @@ pub(crate) struct ResultAnswer {
     value: Option<String>,
     value_b64: Option<String>,
     ttl_ms: Option<u64>,
-    staleness_ms: Option<u64>,
     #[serde(default)]
     replayed: bool,
     code: Option<String>,
@@ -286,7 +285,6 @@ impl ResultAnswer {
                 value: bytes_of(self.value, self.value_b64.as_deref())?
                     .ok_or("a result has no value")?,
                 ttl_ms: self.ttl_ms,
-                staleness_ms: self.staleness_ms,
             })),
         }))
     }

@@ -26,8 +26,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use ringfort_door::{Backend, HttpDoor, HttpOptions, MetricsFormat, Observation};
 use ringfort_types::request::{
-    Answered, Batch, BatchAnswer, ClusterView, Context, Done, Found, Get, Limits, List, Operation,
-    Page, ReadyCheck, Write,
+    Answered, Batch, BatchAnswer, ClusterView, Context, Done, Found, Get, Got, Limits, List,
+    Operation, Page, ReadyCheck, Write,
 };
 use ringfort_types::{Code, Key, Monotonic, Refusal, ShardId, Version};
 use tokio::net::{TcpListener, TcpStream};
@@ -66,14 +66,14 @@ impl Backend for Null {
         Limits::default()
     }
 
-    async fn get(&self, _: &Context, get: Get) -> Result<Option<Found>, Refusal> {
+    async fn get(&self, _: &Context, get: Get) -> Result<Got, Refusal> {
         let values = self.values.borrow();
-        Ok(values.get(&get.key).map(|(version, value)| Found {
+        let found = values.get(&get.key).map(|(version, value)| Found {
             version: *version,
             value: value.clone(),
             ttl_ms: None,
-            staleness_ms: None,
-        }))
+        });
+        Ok(Got { found, staleness_ms: None })
     }
 
     async fn write(&self, _: &Context, write: Write) -> Result<Answered, Refusal> {

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use ringfort_types::request::{
-    Answered, Batch, BatchAnswer, ClusterView, Context, Found, Get, Limits, List, Page, ReadyCheck,
+    Answered, Batch, BatchAnswer, ClusterView, Context, Get, Got, Limits, List, Page, ReadyCheck,
     Write,
 };
 use ringfort_types::{Key, Monotonic, Refusal};
@@ -79,12 +79,8 @@ pub trait Backend: 'static {
     /// Limits that the door enforces before it buffers.
     fn limits(&self) -> Limits;
 
-    /// Reads one key; absent is `Ok(None)`.
-    fn get(
-        &self,
-        context: &Context,
-        get: Get,
-    ) -> impl Future<Output = Result<Option<Found>, Refusal>>;
+    /// Reads one key.
+    fn get(&self, context: &Context, get: Get) -> impl Future<Output = Result<Got, Refusal>>;
 
     /// Writes one key.
     fn write(

@@ -170,17 +170,17 @@ fn the_document_has_every_code_and_every_reference_leads_somewhere() {
 
 /// Requests that lead to every status that a route and method can answer with, besides what the backend refuses.
 const ASKED: &[(&str, &str, &str, &str, &str)] = &[
-    ("/v1/kv/{key}", "GET", "/v1/kv/a", "", ""),
-    ("/v1/kv/{key}", "GET", "/v1/kv/a", "If-None-Match: *\r\n", ""),
-    ("/v1/kv/{key}", "GET", "/v1/kv/a", "If-Match: \"1\"\r\n", ""),
-    ("/v1/kv/{key}", "GET", "/v1/kv/absent", "", ""),
+    ("/v1/kv/{key}", "GET", "/v1/kv/a?consistency=stale", "", ""),
+    ("/v1/kv/{key}", "GET", "/v1/kv/a?consistency=stale", "If-None-Match: *\r\n", ""),
+    ("/v1/kv/{key}", "GET", "/v1/kv/a?consistency=stale", "If-Match: \"1\"\r\n", ""),
+    ("/v1/kv/{key}", "GET", "/v1/kv/absent?consistency=stale", "", ""),
     ("/v1/kv/{key}", "GET", "/v1/kv/LONG", "", ""),
     ("/v1/kv/{key}", "PUT", "/v1/kv/a", "", "1"),
     ("/v1/kv/{key}", "PUT", "/v1/kv/LONG", "", "1"),
     ("/v1/kv/{key}", "PUT", "/v1/kv/a", "Content-Encoding: gzip\r\n", "1"),
     ("/v1/kv/{key}", "DELETE", "/v1/kv/a", "", ""),
     ("/v1/kv/{key}", "DELETE", "/v1/kv/LONG", "", ""),
-    ("/v1/kv", "GET", "/v1/kv?keys_only=true", "", ""),
+    ("/v1/kv", "GET", "/v1/kv?keys_only=true&consistency=stale", "", ""),
     ("/v1/kv", "GET", "/v1/kv?prefix=LONG", "", ""),
     (
         "/v1/batch",
@@ -232,13 +232,11 @@ fn refusals(path: &str, method: &str) -> Vec<Code> {
         "/livez" | "/readyz" | "/metrics" | "/openapi.json" | "/version" => return Vec::new(),
         _ => vec![Code::Internal, Code::Unavailable, Code::Timeout, Code::InvalidArgument],
     };
-    if matches!(method, "PUT" | "POST" | "DELETE") && !path.contains("cluster") {
-        codes.extend([
-            Code::PreconditionFailed,
-            Code::IdempotencyMismatch,
-            Code::Overloaded,
-            Code::StorageFull,
-        ]);
+    if !path.contains("cluster") {
+        codes.push(Code::Overloaded);
+        if !matches!(method, "GET" | "HEAD") {
+            codes.extend([Code::PreconditionFailed, Code::IdempotencyMismatch, Code::StorageFull]);
+        }
     }
     codes
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ringfort_door::{Backend, MetricsFormat, Observation};
 use ringfort_types::request::{
-    Answered, Batch, BatchAnswer, ClusterView, Condition, Context, Done, Found, Get, Identity,
+    Answered, Batch, BatchAnswer, ClusterView, Condition, Context, Done, Found, Get, Got, Identity,
     Item, Limits, List, NodeView, Operation, Page, ReadyCheck, ReplicaView, ShardView, Write,
 };
 use ringfort_types::{
@@ -120,7 +120,6 @@ impl Fake {
             version: stored.version,
             value: stored.value.clone(),
             ttl_ms: stored.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap()),
-            staleness_ms: None,
         }
     }
 
@@ -197,11 +196,11 @@ impl Backend for Fake {
         self.limits.get()
     }
 
-    async fn get(&self, context: &Context, get: Get) -> Result<Option<Found>, Refusal> {
+    async fn get(&self, context: &Context, get: Get) -> Result<Got, Refusal> {
         self.begin(context).await?;
         let found = self.stored.borrow().get(get.key.as_bytes()).map(Self::found);
         let stale = get.consistency == ringfort_types::request::Consistency::Stale;
-        Ok(found.map(|found| Found { staleness_ms: stale.then_some(7), ..found }))
+        Ok(Got { found, staleness_ms: stale.then_some(7) })
     }
 
     async fn write(&self, context: &Context, write: Write) -> Result<Answered, Refusal> {
@@ -245,7 +244,8 @@ impl Backend for Fake {
                 && list.end.as_ref().is_none_or(|end| key < &end[..])
                 && list.after.as_ref().is_none_or(|after| key > after.as_bytes())
         };
-        let mut page = Page::default();
+        let stale = list.consistency == ringfort_types::request::Consistency::Stale;
+        let mut page = Page { staleness_ms: stale.then_some(8), ..Page::default() };
         let mut bytes = 0;
         for (key, stored) in stored.iter().filter(|(key, _)| matches(key)) {
             if page.items.len() == list.limit || bytes >= list.bytes_max {

@@ -156,6 +156,19 @@ fn time_to_live_and_staleness() {
         assert_eq!(house.get("/v1/kv/a").await.header("ringfort-ttl-ms"), None);
         let stale = house.get("/v1/kv/a?consistency=stale").await;
         assert_eq!(stale.header("ringfort-staleness-ms"), Some("7"));
+        // Absence and conditions are answers like any other.
+        for (path, headers, status) in [
+            ("/v1/kv/absent", "", 404),
+            ("/v1/kv/a", "If-None-Match: *\r\n", 304),
+            ("/v1/kv/a", "If-Match: \"1\"\r\n", 412),
+        ] {
+            for method in ["GET", "HEAD"] {
+                let path = format!("{path}?consistency=stale");
+                let stale = house.ask(method, &path, headers, b"").await;
+                let bound = stale.header("ringfort-staleness-ms");
+                assert_eq!((stale.status, bound), (status, Some("7")), "{method} {path}");
+            }
+        }
         let fresh = house.get("/v1/kv/a?consistency=linearizable").await;
         assert_eq!(fresh.header("ringfort-staleness-ms"), None);
     });

@@ -1,73 +1,199 @@
-//! Merges the listings of many shards into one, in key order, fetching from each only as much as is needed.
+//! One page of a listing: merges many shards in key order, a bounded piece of work at a time.
+//!
+//! ```text
+//!   shard 0   a · d · …  ┐
+//!   shard 1   b · c · …  ├─▶ smallest head ─▶ page
+//!   shard 2   (unknown)  ┘      waits until every source has a head or is at its end
+//! ```
+//!
+//! Shards are asked for keys only, a little more than their even share at a time; the value is read when its key is taken.
+//! Between two pieces of work keys may come and go, which a listing allows: what is taken is current when it is taken.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use ringfort_types::request::{Item, Page};
-use ringfort_types::{Key, ShardId};
+use ringfort_replica::Listed;
+use ringfort_types::limits::KEY_BYTES_MAX;
+use ringfort_types::request::{Item, List, Page};
+use ringfort_types::{Key, Monotonic, ShardId};
 
-/// Bounds of a page.
+/// What a fetch costs, in units of one record looked at: it has to find its place first.
+const FETCH_UNITS: usize = 4;
+/// Bytes of a value that cost as much as a record looked at.
+const UNIT_BYTES: usize = 1024;
+
+/// What of a shard is asked for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PageBounds {
-    /// Most items, at least 1.
-    pub(crate) limit: usize,
-    /// The page ends once keys and values reach this many bytes, with at least one item.
-    pub(crate) bytes_max: usize,
+pub(crate) struct Ask<'a> {
+    /// Only keys greater than this.
+    pub(crate) after: Option<&'a Key>,
+    /// Most keys.
+    pub(crate) keys: usize,
+    /// No further key once the keys have this many bytes.
+    pub(crate) key_bytes: usize,
+    /// Most records looked at.
+    pub(crate) records: usize,
 }
 
+/// A page that is being put together.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    list: List,
+    begun: Option<Monotonic>,
+    sources: Vec<Source>,
+    /// Sources that may have more keys, and of which none is known.
+    unknown: Vec<usize>,
+    heads: BinaryHeap<Reverse<(Key, usize)>>,
+    page: Page,
+    bytes: usize,
+}
+
+#[derive(Debug)]
 struct Source {
     shard: ShardId,
     items: VecDeque<Item>,
-    /// The last fetch gave as many items as were asked for: there may be more.
-    more: bool,
+    rest: Rest,
 }
 
-/// Merges one page. `fetch` gives at most so many keys of a shard behind a key, in order, and fewer only at the shard's
-/// end; `complete` adds what an item that is taken is to have.
-pub(crate) fn merge<E>(
-    shards: &[ShardId],
-    after: Option<&Key>,
-    bounds: PageBounds,
-    mut fetch: impl FnMut(ShardId, Option<&Key>, usize) -> Result<Vec<Item>, E>,
-    mut complete: impl FnMut(ShardId, Item) -> Result<Item, E>,
-) -> Result<Page, E> {
-    // Keys are spread evenly, so a little more than an even share of the page is what a shard usually gives.
-    let share = (bounds.limit / shards.len().max(1)) * 5 / 4 + 4;
-    let share = share.min(bounds.limit);
-    let mut sources = Vec::with_capacity(shards.len());
-    let mut heads = BinaryHeap::with_capacity(shards.len());
-    for shard in shards {
-        let items = VecDeque::from(fetch(*shard, after, share)?);
-        if let Some(first) = items.front() {
-            heads.push(Reverse((first.key.clone(), sources.len())));
+/// What a source has behind its items.
+#[derive(Debug)]
+enum Rest {
+    /// Maybe more, behind this key.
+    Behind(Option<Key>),
+    /// Nothing.
+    End,
+}
+
+impl Listing {
+    /// A page of which nothing is known.
+    pub(crate) fn new(list: List, shards: impl IntoIterator<Item = ShardId>) -> Self {
+        let source = |shard| Source {
+            shard,
+            items: VecDeque::new(),
+            rest: Rest::Behind(list.after.clone()),
+        };
+        let sources: Vec<_> = shards.into_iter().map(source).collect();
+        Self {
+            begun: None,
+            unknown: (0..sources.len()).collect(),
+            sources,
+            heads: BinaryHeap::new(),
+            page: Page::default(),
+            bytes: 0,
+            list,
         }
-        sources.push(Source { shard: *shard, more: items.len() == share, items });
     }
-    let mut page = Page::default();
-    let mut bytes = 0;
-    while let Some(Reverse((_, position))) = heads.pop() {
-        if page.items.len() >= bounds.limit || bytes >= bounds.bytes_max {
-            page.more = true;
-            break;
-        }
-        let source = &mut sources[position];
-        if let Some(item) = source.items.pop_front() {
-            if source.items.is_empty() && source.more {
-                source.items = fetch(source.shard, Some(&item.key), share)?.into();
-                source.more = source.items.len() == share;
+
+    /// What is listed.
+    pub(crate) fn list(&self) -> &List {
+        &self.list
+    }
+
+    /// What is listed, and nothing of what was done for it.
+    pub(crate) fn into_list(self) -> List {
+        self.list
+    }
+
+    /// The shards that are asked.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = ShardId> {
+        self.sources.iter().map(|source| source.shard)
+    }
+
+    /// When its first key was looked for, if that was: no item is older.
+    pub(crate) fn begun(&self) -> Option<Monotonic> {
+        self.begun
+    }
+
+    /// Works on, at most about `units` records' worth of it, of which the rest is left in `units`. `fetch` gives keys of a
+    /// shard in order; `complete` gives an item that is taken as it now stands, or nothing if its key has gone. Gives the
+    /// page once it is complete.
+    pub(crate) fn work<E>(
+        &mut self,
+        now: Monotonic,
+        units: &mut usize,
+        mut fetch: impl FnMut(ShardId, Ask<'_>) -> Result<Listed, E>,
+        mut complete: impl FnMut(ShardId, Item) -> Result<Option<Item>, E>,
+    ) -> Result<Option<Page>, E> {
+        self.begun.get_or_insert(now);
+        loop {
+            let full =
+                self.page.items.len() >= self.list.limit || self.bytes >= self.list.bytes_max;
+            if full && !self.heads.is_empty() {
+                self.page.more = true;
+                return Ok(Some(std::mem::take(&mut self.page)));
             }
-            let item = complete(source.shard, item)?;
-            bytes += item.key.as_bytes().len() + item.value.len();
-            page.items.push(item);
-        }
-        if let Some(next) = source.items.front() {
-            heads.push(Reverse((next.key.clone(), position)));
+            if *units == 0 {
+                return Ok(None);
+            }
+            if let Some(position) = self.unknown.pop() {
+                let cost = self.fetch(position, *units, &mut fetch)?;
+                *units = units.saturating_sub(cost);
+            } else if let Some(Reverse((_, position))) = self.heads.pop() {
+                let cost = self.take(position, &mut complete)?;
+                *units = units.saturating_sub(cost);
+            } else {
+                return Ok(Some(std::mem::take(&mut self.page)));
+            }
         }
     }
-    Ok(page)
+
+    /// Asks a source for more.
+    fn fetch<E>(
+        &mut self,
+        position: usize,
+        records: usize,
+        fetch: &mut impl FnMut(ShardId, Ask<'_>) -> Result<Listed, E>,
+    ) -> Result<usize, E> {
+        // Keys are spread evenly, so a little more than an even share of the page is what a shard usually gives.
+        let shards = self.sources.len();
+        let share = |all: usize| all / shards * 5 / 4;
+        let source = &mut self.sources[position];
+        let Rest::Behind(after) = &source.rest else { return Ok(0) };
+        let listed = fetch(
+            source.shard,
+            Ask {
+                after: after.as_ref(),
+                keys: (share(self.list.limit) + 4).min(self.list.limit),
+                key_bytes: share(self.list.bytes_max) + KEY_BYTES_MAX,
+                records,
+            },
+        )?;
+        source.items = listed.items.into();
+        source.rest = listed.behind.map_or(Rest::End, |key| Rest::Behind(Some(key)));
+        self.note_head(position);
+        Ok(FETCH_UNITS + listed.records)
+    }
+
+    /// Takes the first item of a source.
+    fn take<E>(
+        &mut self,
+        position: usize,
+        complete: &mut impl FnMut(ShardId, Item) -> Result<Option<Item>, E>,
+    ) -> Result<usize, E> {
+        let source = &mut self.sources[position];
+        let mut cost = 1;
+        if let Some(item) = source.items.pop_front()
+            && let Some(item) = complete(source.shard, item)?
+        {
+            cost += item.value.len() / UNIT_BYTES;
+            self.bytes += item.key.as_bytes().len() + item.value.len();
+            self.page.items.push(item);
+        }
+        self.note_head(position);
+        Ok(cost)
+    }
+
+    fn note_head(&mut self, position: usize) {
+        let source = &self.sources[position];
+        match (source.items.front(), &source.rest) {
+            (Some(first), _) => self.heads.push(Reverse((first.key.clone(), position))),
+            (None, Rest::Behind(_)) => self.unknown.push(position),
+            (None, Rest::End) => {}
+        }
+    }
 }
 
-/// Merges pages of different workers, each in order, under the same bounds.
+/// Merges pages of different workers, each in order, under the same bounds. Its age is that of the oldest.
 #[must_use]
 pub fn merge_pages(pages: Vec<Page>, limit: usize, bytes_max: usize) -> Page {
     let more_behind = pages
@@ -76,6 +202,7 @@ pub fn merge_pages(pages: Vec<Page>, limit: usize, bytes_max: usize) -> Page {
         .filter_map(|page| page.items.last())
         .map(|item| item.key.clone())
         .min();
+    let staleness_ms = pages.iter().filter_map(|page| page.staleness_ms).max();
     let mut items: Vec<Item> = pages.into_iter().flat_map(|page| page.items).collect();
     items.sort_by(|a, b| a.key.cmp(&b.key));
     // Behind the last key of a page that has more, that page's next key may be the smallest one.
@@ -90,7 +217,7 @@ pub fn merge_pages(pages: Vec<Page>, limit: usize, bytes_max: usize) -> Page {
     }
     let more = taken < items.len() || more_behind.is_some();
     items.truncate(taken);
-    Page { items, more }
+    Page { items, more, staleness_ms }
 }
 
 #[cfg(test)]
@@ -98,6 +225,9 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use ringfort_types::Version;
+    use ringfort_types::request::Consistency;
+
+    const NOW: Monotonic = Monotonic(1);
 
     fn item(key: &str) -> Item {
         let key = Key::new(key.to_owned()).unwrap();
@@ -111,32 +241,67 @@ mod tests {
             .collect()
     }
 
+    fn list(limit: usize, bytes_max: usize, after: Option<Key>) -> List {
+        List {
+            prefix: Bytes::new(),
+            start: Bytes::new(),
+            end: None,
+            after,
+            limit,
+            bytes_max,
+            keys_only: false,
+            consistency: Consistency::Linearizable,
+        }
+    }
+
+    /// What a shard of these keys answers.
+    fn fetch<'a>(keys: impl Iterator<Item = &'a String>, ask: Ask<'_>) -> Listed {
+        let after = ask.after.map(|key| key.as_bytes().to_vec());
+        let behind =
+            keys.filter(|key| after.as_ref().is_none_or(|a| key.as_bytes() > a.as_slice()));
+        let count = ask.keys.min(ask.records);
+        let items: Vec<_> = behind.take(count).map(|key| item(key)).collect();
+        let behind = items.last().filter(|_| items.len() == count).map(|item| item.key.clone());
+        Listed { records: items.len(), items, behind }
+    }
+
     #[test]
     fn pages_over_shards_visit_every_key_once_in_order() {
-        let shards: Vec<ShardId> = (0..7).map(ShardId).collect();
         let all: Vec<String> = (0..500).map(|n| format!("{n:04}")).collect();
         // Deliberately uneven: shard 0 holds half of all.
         let of = |n: usize| if n.is_multiple_of(2) { 0 } else { n % 7 };
-        for (limit, bytes_max) in [(1, 1000), (3, 1000), (100, 1000), (1000, 100_000), (50, 12)] {
+        for (limit, bytes_max, units_max) in [
+            (1, 1000, 10),
+            (3, 1000, 100),
+            (100, 1000, 1),
+            (1000, 100_000, 5),
+            (1000, 100_000, 100_000),
+            (50, 12, 7),
+        ] {
             let mut seen = Vec::new();
             let mut after = None;
             loop {
-                let page = merge(
-                    &shards,
-                    after.as_ref(),
-                    PageBounds { limit, bytes_max },
-                    |shard, after, count| {
-                        let after = after.map(|key| key.as_bytes().to_vec());
-                        let mine =
-                            all.iter().enumerate().filter(|(n, _)| of(*n) == shard.0 as usize);
-                        let behind = mine.filter(|(_, key)| {
-                            after.as_ref().is_none_or(|a| key.as_bytes() > a.as_slice())
-                        });
-                        Ok::<_, ()>(behind.take(count).map(|(_, key)| item(key)).collect())
-                    },
-                    |_, item| Ok(Item { value: Bytes::from_static(b"v"), ..item }),
-                )
-                .unwrap();
+                let mut listing = Listing::new(list(limit, bytes_max, after), (0..7).map(ShardId));
+                let page = loop {
+                    let mut units = units_max;
+                    let page = listing.work(
+                        NOW,
+                        &mut units,
+                        |shard, ask| {
+                            let mine = all.iter().enumerate();
+                            let mine = mine.filter(|(n, _)| of(*n) == shard.0 as usize);
+                            let listed = fetch(mine.map(|(_, key)| key), ask);
+                            assert!(listed.records <= units_max);
+                            Ok::<_, ()>(listed)
+                        },
+                        |_, item| Ok(Some(Item { value: Bytes::from_static(b"v"), ..item })),
+                    );
+                    match page.unwrap() {
+                        Some(page) => break page,
+                        None => assert_eq!(units, 0, "it stops for want of units only"),
+                    }
+                };
+                assert!(page.items.len() <= limit);
                 seen.extend(keys(&page));
                 after = page.items.last().map(|item| item.key.clone());
                 if !page.more {
@@ -144,16 +309,32 @@ mod tests {
                 }
                 assert!(!page.items.is_empty());
             }
-            assert_eq!(seen, all, "limit {limit}, {bytes_max} bytes");
+            assert_eq!(seen, all, "limit {limit}, {bytes_max} bytes, {units_max} units");
         }
     }
 
     #[test]
+    fn what_goes_while_the_page_is_put_together_is_left_out() {
+        let all: Vec<String> = (0..10).map(|n| n.to_string()).collect();
+        let mut listing = Listing::new(list(3, 1000, None), [ShardId(0)]);
+        let gone = |item: &Item| item.key.as_bytes() < b"5".as_slice();
+        let page = listing.work(
+            NOW,
+            &mut 1000,
+            |_, ask| Ok::<_, ()>(fetch(all.iter(), ask)),
+            |_, item| Ok(Some(item).filter(|item| !gone(item))),
+        );
+        let page = page.unwrap().unwrap();
+        assert_eq!((keys(&page).join(""), page.more), ("567".to_owned(), true));
+    }
+
+    #[test]
     fn a_page_that_ended_early_bounds_what_the_others_may_add() {
-        let first = Page { items: vec![item("a"), item("c")], more: true };
-        let second = Page { items: vec![item("b"), item("e")], more: false };
+        let first = Page { items: vec![item("a"), item("c")], more: true, staleness_ms: Some(2) };
+        let second = Page { items: vec![item("b"), item("e")], more: false, staleness_ms: Some(1) };
         let page = merge_pages(vec![first, second], 10, 1000);
         assert_eq!(keys(&page), ["a", "b", "c"], "d may follow c in the first");
         assert!(page.more);
+        assert_eq!(page.staleness_ms, Some(2));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ringfort_replica::{Answer, Reply, Ticket};
-use ringfort_types::request::{Answered, Done};
+use ringfort_types::request::{Answered, Done, Page};
 use ringfort_types::{Code, Monotonic, Refusal};
 
 /// What a served request gave.
@@ -13,6 +13,8 @@ pub enum Replied {
     One(Answered),
     /// All operations of an atomic batch.
     All(Vec<Answered>),
+    /// A page of a listing.
+    Page(Page),
 }
 
 /// How a request ended.

@@ -28,5 +28,5 @@ mod staged;
 
 pub use machine::{Answer, Applying, Effect, EffectKind, Machine, MachineError, Reply};
 pub use meta::ShardClock;
-pub use read::{ListQuery, Reading, list};
+pub use read::{ListQuery, Listed, Reading, list};
 pub use replica::{Output, Replica, ReplicaConfig, ReplicaStatus, Ticket};

@@ -38,7 +38,7 @@ pub(crate) fn get(
         ringfort_engine::Value::Shared(bytes) => bytes.slice(len..),
     };
     let ttl_ms = head.due.map(|due| due.millis_since(now));
-    Ok(Reading::Found(Some(Found { version: head.version, value, ttl_ms, staleness_ms: None })))
+    Ok(Reading::Found(Some(Found { version: head.version, value, ttl_ms })))
 }
 
 /// A data key on the stack where it is short, so that a read allocates only for its answer.
@@ -81,8 +81,23 @@ pub struct ListQuery {
     pub end: Option<Bytes>,
     /// Only keys greater than this.
     pub after: Option<Key>,
-    /// Most items.
+    /// Most items, at least 1.
     pub limit: usize,
+    /// No further item once the keys have this many bytes.
+    pub key_bytes_max: usize,
+    /// Most records looked at, at least 1: those of due keys too.
+    pub records_max: usize,
+}
+
+/// What one shard gives for a listing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Items in byte order of their keys, without their values.
+    pub items: Vec<Item>,
+    /// Records looked at.
+    pub records: usize,
+    /// There may be more behind this key; `None`: that was all.
+    pub behind: Option<Key>,
 }
 
 /// Lists keys of a shard in byte order at a shard time, without their values: whoever merges shards asks for those that
@@ -95,9 +110,10 @@ pub fn list(
     group: GroupId,
     query: &ListQuery,
     now: ShardTime,
-) -> Result<Vec<Item>, MachineError> {
+) -> Result<Listed, MachineError> {
     let (start, end) = bounds(query);
-    let mut items = Vec::new();
+    let mut listed = Listed::default();
+    let mut key_bytes = 0;
     let mut malformed = false;
     engine.scan(group, Range { start: &start, end: Some(&end) }, &mut |data_key, stored| {
         let parsed = Key::new(Bytes::copy_from_slice(&data_key[DATA_PREFIX_BYTES..]))
@@ -107,14 +123,23 @@ pub fn list(
             malformed = true;
             return ScanControl::Stop;
         };
-        if head.due.is_some_and(|due| due <= now) {
+        listed.records += 1;
+        if head.due.is_none_or(|due| due > now) {
+            key_bytes += key.as_bytes().len();
+            let ttl_ms = head.due.map(|due| due.millis_since(now));
+            let (key, version) = (key.clone(), head.version);
+            listed.items.push(Item { key, version, value: Bytes::new(), ttl_ms });
+        }
+        let go_on = listed.items.len() < query.limit
+            && key_bytes < query.key_bytes_max
+            && listed.records < query.records_max;
+        if go_on {
             return ScanControl::Continue;
         }
-        let ttl_ms = head.due.map(|due| due.millis_since(now));
-        items.push(Item { key, version: head.version, value: Bytes::new(), ttl_ms });
-        if items.len() >= query.limit { ScanControl::Stop } else { ScanControl::Continue }
+        listed.behind = Some(key);
+        ScanControl::Stop
     })?;
-    if malformed { Err(MachineError::Malformed("record")) } else { Ok(items) }
+    if malformed { Err(MachineError::Malformed("record")) } else { Ok(listed) }
 }
 
 /// First data key, inclusive, and end, exclusive, of a query.

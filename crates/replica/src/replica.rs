@@ -29,7 +29,7 @@ use crate::command::{CommandIdentity, PayloadBuilder};
 use crate::layout;
 use crate::machine::{Answer, Applying, Machine, MachineError};
 use crate::meta::ShardClock;
-use crate::read::{self, ListQuery, Reading};
+use crate::read::{self, ListQuery, Listed, Reading};
 
 /// Keys that one Expire command names at most.
 const EXPIRE_KEYS_MAX: usize = 256;
@@ -384,7 +384,7 @@ impl Replica {
         engine: &dyn StorageEngine,
         now: Monotonic,
         query: &ListQuery,
-    ) -> Result<Vec<ringfort_types::request::Item>, MachineError> {
+    ) -> Result<Listed, MachineError> {
         read::list(engine, self.group, query, self.clock.now(now))
     }
 

@@ -141,7 +141,7 @@ fn get_done(rest: &mut Bytes) -> Option<Done> {
             let ttl_ms = rest.try_get_u64_le().ok()?.checked_sub(1);
             let len = usize::try_from(rest.try_get_u32_le().ok()?).ok()?;
             let value = (len <= rest.len()).then(|| rest.split_to(len))?;
-            Done::Got(Some(Found { version, value, ttl_ms, staleness_ms: None }))
+            Done::Got(Some(Found { version, value, ttl_ms }))
         }
         7 => Done::Got(None),
         _ => return None,

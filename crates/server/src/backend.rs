@@ -6,7 +6,7 @@ use std::rc::Rc;
 use ringfort_door::{Backend, MetricsFormat, Observation};
 use ringfort_node::{GetAnswer, Replied, Response, merge_pages};
 use ringfort_types::request::{
-    Answered, Batch, BatchAnswer, ClusterView, Context, Done, Found, Get, Limits, List, Operation,
+    Answered, Batch, BatchAnswer, ClusterView, Context, Done, Get, Got, Limits, List, Operation,
     Page, ReadyCheck, Write,
 };
 use ringfort_types::{
@@ -55,17 +55,16 @@ impl NodeBackend {
         })
     }
 
-    async fn read_response(
-        receiver: oneshot::Receiver<Response>,
-    ) -> Result<Option<Found>, Refusal> {
+    async fn read_response(receiver: oneshot::Receiver<Response>) -> Result<Got, Refusal> {
         let response = receiver.await.unwrap_or_else(|_| Err(stopped()));
         match one(response?)? {
-            Answered { done: Done::Got(found), .. } => Ok(found),
+            // Only a linearizable read ever waits.
+            Answered { done: Done::Got(found), .. } => Ok(Got { found, staleness_ms: None }),
             _ => Err(Refusal::new(Code::Internal, "a read was answered with a write's result")),
         }
     }
 
-    async fn get_here(&self, context: &Context, get: &Get) -> Result<Option<Found>, Refusal> {
+    async fn get_here(&self, context: &Context, get: &Get) -> Result<Got, Refusal> {
         let mut receiver = None;
         let answer = self.host.with_worker(|worker| {
             worker.get(clock::now(), context, get, || {
@@ -98,6 +97,7 @@ impl NodeBackend {
         match Self::write_response(receiver).await? {
             Replied::All(all) => Ok(all.into_iter().map(Ok).collect()),
             Replied::One(answered) => Ok(vec![Ok(answered)]),
+            Replied::Page(_) => Err(mixed_up()),
         }
     }
 
@@ -167,7 +167,7 @@ impl Backend for NodeBackend {
         self.host.shared.limits
     }
 
-    async fn get(&self, context: &Context, get: Get) -> Result<Option<Found>, Refusal> {
+    async fn get(&self, context: &Context, get: Get) -> Result<Got, Refusal> {
         let shard = self.host.shard_of(&get.key);
         if self.is_here(shard) {
             return self.get_here(context, &get).await;
@@ -232,16 +232,26 @@ impl Backend for NodeBackend {
         Ok(answers)
     }
 
-    async fn list(&self, _context: &Context, list: List) -> Result<Page, Refusal> {
+    async fn list(&self, context: &Context, list: List) -> Result<Page, Refusal> {
         let (limit, bytes_max) = (list.limit, list.bytes_max);
-        let mut pages = Vec::new();
+        let mut waiting = Vec::new();
         for owner in self.owners_of(&list.prefix) {
-            let list = list.clone();
-            pages.push(
-                self.host
-                    .on_worker(owner, move |worker| worker.list(clock::now(), &list))
-                    .await??,
-            );
+            let (sender, receiver) = oneshot::channel();
+            let (context, list) = (context.clone(), list.clone());
+            let begin = move |worker: &mut crate::worker_thread::NodeWorker| {
+                worker.list(clock::now(), &context, list, || sender)
+            };
+            self.host.on_worker(owner, begin).await??;
+            waiting.push(receiver);
+        }
+        let mut pages = Vec::with_capacity(waiting.len());
+        for receiver in waiting {
+            match receiver.await.unwrap_or_else(|_| Err(stopped()))? {
+                Replied::Page(page) => pages.push(page),
+                Replied::One(_) | Replied::All(_) => {
+                    return Err(Refusal { outcome: None, ..mixed_up() });
+                }
+            }
         }
         match pages.pop() {
             Some(only) if pages.is_empty() => Ok(only),
@@ -289,10 +299,12 @@ impl Backend for NodeBackend {
 fn one(replied: Replied) -> Result<Answered, Refusal> {
     match replied {
         Replied::One(answered) => Ok(answered),
-        Replied::All(_) => {
-            Err(Refusal::unknown(Code::Internal, "one operation was answered as a batch"))
-        }
+        Replied::All(_) | Replied::Page(_) => Err(mixed_up()),
     }
+}
+
+fn mixed_up() -> Refusal {
+    Refusal::unknown(Code::Internal, "a request was answered as one of another kind")
 }
 
 fn with_outcome(refusal: Refusal, outcome: Outcome) -> Refusal {

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use ringfort_door::{Backend, HttpDoor, HttpOptions, MetricsFormat, Observation};
 use ringfort_types::request::{
-    Answered, Batch, BatchAnswer, ClusterView, Context, Found, Get, Limits, List, Page, ReadyCheck,
+    Answered, Batch, BatchAnswer, ClusterView, Context, Get, Got, Limits, List, Page, ReadyCheck,
     Write,
 };
 use ringfort_types::{Code, Key, Monotonic, NamespaceId, Refusal, ShardId, shard_of_token};
@@ -164,7 +164,7 @@ impl Backend for Starting {
         self.limits
     }
 
-    async fn get(&self, _: &Context, _: Get) -> Result<Option<Found>, Refusal> {
+    async fn get(&self, _: &Context, _: Get) -> Result<Got, Refusal> {
         Err(Self::not_yet())
     }
 

@@ -15,6 +15,7 @@ mod crash;
 mod disk;
 mod guide;
 mod lifecycle;
+mod listing;
 mod metrics;
 mod starting;
 mod trace;

@@ -200,7 +200,14 @@ pub struct Found {
     pub value: Bytes,
     /// Milliseconds it has left to live; `None` without a time to live.
     pub ttl_ms: Option<u64>,
-    /// For a stale read: an upper bound of its age in milliseconds.
+}
+
+/// What a read of one key gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Got {
+    /// The key; `None` if it is absent.
+    pub found: Option<Found>,
+    /// For a stale read: an upper bound of the answer's age in milliseconds.
     pub staleness_ms: Option<u64>,
 }
 
@@ -247,6 +254,8 @@ pub struct Page {
     pub items: Vec<Item>,
     /// There may be more behind the last item.
     pub more: bool,
+    /// For a stale listing: an upper bound of the age of every item, in milliseconds.
+    pub staleness_ms: Option<u64>,
 }
 
 /// What the cluster looks like from this node.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringfort_client::{DeleteOptions, ListQuery, PutOptions};
-use ringfort_types::request::{Condition, Consistency, Done, Found, Operation};
+use ringfort_types::request::{Condition, Consistency, Done, Found, Got, Operation};
 use ringfort_types::{Code, Key, Outcome, Version};
 
 use crate::fake::{Act, Fake};
@@ -51,16 +51,21 @@ async fn writes_carry_key_condition_and_lifetime() {
 async fn reads_and_deletes_tell_absent_from_there() {
     let fake = Fake::start(vec![
         Act::Answer(200, "etag: \"7\"\r\nringfort-ttl-ms: 1500\r\n", ""),
-        Act::Answer(404, "ringfort-code: key_not_found\r\n", r#"{"code":"key_not_found"}"#),
+        Act::Answer(
+            404,
+            "ringfort-code: key_not_found\r\nringfort-staleness-ms: 3\r\n",
+            r#"{"code":"key_not_found"}"#,
+        ),
         Act::Answer(200, "", r#"{"deleted":true,"version":8}"#),
         Act::Answer(200, "", r#"{"deleted":false}"#),
     ])
     .await;
     let client = fake.client();
-    let found =
-        Found { version: Version(7), value: Bytes::new(), ttl_ms: Some(1500), staleness_ms: None };
-    assert_eq!(client.get(&key(b"a"), Consistency::Linearizable).await.unwrap(), Some(found));
-    assert_eq!(client.get(&key(b".."), Consistency::Stale).await.unwrap(), None);
+    let found = Found { version: Version(7), value: Bytes::new(), ttl_ms: Some(1500) };
+    let there = Got { found: Some(found), staleness_ms: None };
+    assert_eq!(client.get(&key(b"a"), Consistency::Linearizable).await.unwrap(), there);
+    let absent = Got { found: None, staleness_ms: Some(3) };
+    assert_eq!(client.get(&key(b".."), Consistency::Stale).await.unwrap(), absent);
     let options = DeleteOptions::default();
     let deleted = client.delete(&key(b"a"), &options).await.unwrap();
     assert_eq!(deleted.version, Some(Version(8)));

@@ -93,7 +93,7 @@ async fn another_endpoint_takes_over_where_that_is_safe() {
     let first = Fake::start(vec![Act::Close]).await;
     let second = Fake::start(vec![Act::Answer(200, "etag: \"5\"\r\n", "value")]).await;
     let client = client(&[nobody().await, first.endpoint.clone(), second.endpoint.clone()]);
-    let found = client.get(&key(), Consistency::Linearizable).await.unwrap().unwrap();
+    let found = client.get(&key(), Consistency::Linearizable).await.unwrap().found.unwrap();
     assert_eq!((found.version, &found.value[..]), (Version(5), &b"value"[..]));
     assert_eq!((first.seen().len(), second.seen().len()), (1, 1));
 

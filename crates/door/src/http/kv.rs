@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use ringfort_types::limits::TTL_MS_MAX;
-use ringfort_types::request::{Done, Found, Get, Operation, Write};
+use ringfort_types::request::{Done, Found, Get, Got, Operation, Write};
 use ringfort_types::{Code, Key, KeyError, Refusal, Version, parse_duration};
 
 use super::body::Body;
@@ -56,29 +56,25 @@ async fn get<B: Backend>(
     let consistency = query.consistency()?;
     body.expect_none(backend, call.deadline(head)).await?;
     let context = call.hand_over(head);
-    let Some(found) = backend.get(&context, Get { key, consistency }).await? else {
-        return Err(Refusal::new(Code::KeyNotFound, "the key is absent"));
+    let Got { found, staleness_ms } = backend.get(&context, Get { key, consistency }).await?;
+    Ok(Reply { staleness_ms, ..reading(found, head) })
+}
+
+/// The answer to a read, by what stands and what the conditions ask.
+fn reading(found: Option<Found>, head: &Head<'_>) -> Reply {
+    let Some(found) = found else {
+        return Reply::refusal(&Refusal::new(Code::KeyNotFound, "the key is absent"), b"");
     };
     if head.if_match().is_some_and(|tags| !tags.matches(found.version)) {
         let refusal = Refusal::precondition(found.version);
-        return Err(Refusal { outcome: None, ..refusal });
+        return Reply::refusal(&Refusal { outcome: None, ..refusal }, b"");
     }
-    let unchanged = head.if_none_match().is_some_and(|tags| tags.matches(found.version));
-    Ok(value(found, unchanged))
-}
-
-fn value(found: Found, unchanged: bool) -> Reply {
-    let reply = if unchanged {
+    let reply = if head.if_none_match().is_some_and(|tags| tags.matches(found.version)) {
         Reply { status: StatusCode::NOT_MODIFIED, ..Reply::new(Content::None, Body::Empty) }
     } else {
         Reply::new(Content::Octets, Body::Full(found.value))
     };
-    Reply {
-        etag: Some(found.version),
-        ttl_ms: found.ttl_ms,
-        staleness_ms: found.staleness_ms,
-        ..reply
-    }
+    Reply { etag: Some(found.version), ttl_ms: found.ttl_ms, ..reply }
 }
 
 async fn put<B: Backend>(

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use ringfort_types::limits::{
     KEY_BYTES_MAX, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, LIST_PAGE_BYTES_MAX,
 };
-use ringfort_types::request::{Consistency, Item, List};
+use ringfort_types::request::{Item, List};
 use ringfort_types::{Code, Refusal};
 
 use super::call::Call;
@@ -30,15 +30,8 @@ pub(crate) async fn serve<B: Backend>(
     let query = Query::parse(call.parts.uri.query(), parameters)?;
     let (list, base64) = parse(&query)?;
     body.expect_none(backend, call.deadline(&head)).await?;
-    let stale = list.consistency == Consistency::Stale;
-    let asked = List {
-        // A page carries no bound of its age, so a stale listing is answered by a linearizable one, which is as good: its
-        // items are no older than the request.
-        consistency: Consistency::Linearizable,
-        ..list.clone()
-    };
     let context = call.hand_over(&head);
-    let page = backend.list(&context, asked).await?;
+    let page = backend.list(&context, list.clone()).await?;
     let next_cursor = match (page.more, page.items.last()) {
         (false, _) => None,
         (true, Some(last)) => Some(cursor::write(&list, base64, &last.key)),
@@ -47,7 +40,6 @@ pub(crate) async fn serve<B: Backend>(
             return Err(Refusal::new(Code::Internal, detail));
         }
     };
-    let elapsed = backend.now().since(call.arrived).as_millis() + 1;
     let document = PageDocument {
         items: page.items.into_iter(),
         open_item: None,
@@ -58,7 +50,7 @@ pub(crate) async fn serve<B: Backend>(
         base64,
     };
     Ok(Reply {
-        staleness_ms: stale.then(|| u64::try_from(elapsed).unwrap_or(u64::MAX)),
+        staleness_ms: page.staleness_ms,
         ..Reply::new(Content::Json, pieces::body(document))
     })
 }

@@ -130,7 +130,7 @@ impl<W> Worker<W> {
     ) -> Option<Response> {
         let get = Get { key: key.clone(), consistency: Consistency::Linearizable };
         match self.get(now, context, &get, || waiter) {
-            GetAnswer::Now(result) => Some(result.map(|found| replied(Done::Got(found)))),
+            GetAnswer::Now(result) => Some(result.map(|got| replied(Done::Got(got.found)))),
             GetAnswer::Later => None,
         }
     }

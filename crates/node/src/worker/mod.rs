@@ -10,14 +10,16 @@ use ringfort_env::DiskError;
 use ringfort_log::{Base, Headroom, SourceId, Submission, SubmissionId};
 use ringfort_raft::PersistId;
 use ringfort_replica::{MachineError, Replica, Ticket};
-use ringfort_types::request::{Answered, Done, Found};
+use ringfort_types::request::{Answered, Done, Got};
 use ringfort_types::{Code, GroupId, Key, Refusal, ReplicaId, ShardId};
 
 use crate::checkpoint::Checkpoints;
+use crate::listing::Listing;
 use crate::pending::{Pending, Replied, Response};
 
 mod batch;
 mod flush;
+mod list;
 mod requests;
 mod status;
 mod turn;
@@ -54,7 +56,7 @@ pub enum WorkerError {
 #[derive(Debug)]
 pub enum GetAnswer {
     /// The answer.
-    Now(Result<Option<Found>, Refusal>),
+    Now(Result<Got, Refusal>),
     /// It comes later, under the waiter.
     Later,
 }
@@ -126,6 +128,10 @@ pub struct Worker<W> {
     dirty: Vec<ShardId>,
     pending: Pending<W>,
     reads: BTreeMap<Ticket, (ShardId, Key)>,
+    /// Listings under way: the first is worked on, none but that one holds items.
+    listings: VecDeque<(Ticket, Listing)>,
+    /// A turn would get a listing on.
+    listing_due: bool,
     responses: VecDeque<(W, Response)>,
     submissions: VecDeque<Submission>,
     under_way: VecDeque<UnderWay>,
@@ -157,6 +163,8 @@ impl<W> Worker<W> {
             dirty: Vec::new(),
             pending: Pending::new(),
             reads: BTreeMap::new(),
+            listings: VecDeque::new(),
+            listing_due: false,
             responses: VecDeque::new(),
             submissions: VecDeque::new(),
             under_way: VecDeque::new(),

@@ -3,17 +3,12 @@
 use std::borrow::Cow;
 
 use ringfort_log::Headroom;
+use ringfort_replica::Reading;
 use ringfort_replica::command::{CommandIdentity, POSITION_SINGLE};
-use ringfort_replica::{ListQuery, Reading};
-use ringfort_types::request::{
-    Consistency, Context, Found, Get, Item, List, Operation, Page, Write,
-};
-use ringfort_types::{
-    Code, Key, Monotonic, NamespaceId, Refusal, ShardId, shard_of_token, token_of_prefix,
-};
+use ringfort_types::request::{Consistency, Context, Found, Get, Got, Operation, Write};
+use ringfort_types::{Code, Key, Monotonic, NamespaceId, Refusal, ShardId, shard_of_token};
 
-use super::{GetAnswer, Worker, open_shard, open_shard_mut};
-use crate::listing::{self, PageBounds};
+use super::{GetAnswer, Worker, open_shard_mut};
 use crate::pending::Kind;
 use crate::space::growth;
 
@@ -41,11 +36,9 @@ impl<W> Worker<W> {
             return self.get_later(shard, context, get, waiter);
         }
         match open.replica.get(self.engine.as_ref(), now, &get.key) {
-            Ok(Reading::Found(found)) => {
-                GetAnswer::Now(Ok(found.map(|found| fresh(found, get.consistency))))
-            }
+            Ok(Reading::Found(found)) => GetAnswer::Now(Ok(fresh(found, get.consistency))),
             Ok(Reading::Due(..)) if get.consistency == Consistency::Stale => {
-                GetAnswer::Now(Ok(None))
+                GetAnswer::Now(Ok(fresh(None, get.consistency)))
             }
             // The key goes first, through the log, and the read behind it.
             Ok(Reading::Due(..)) => {
@@ -186,65 +179,7 @@ impl<W> Worker<W> {
         Ok(())
     }
 
-    /// This worker's shards that keys with a prefix may live in.
-    fn shards_of(&self, prefix: &[u8]) -> Vec<ShardId> {
-        match token_of_prefix(NamespaceId::default(), prefix) {
-            None => self.mine.clone(),
-            Some(token) => {
-                let shard = shard_of_token(token, self.config.shards);
-                self.mine.iter().copied().filter(|mine| *mine == shard).collect()
-            }
-        }
-    }
-
-    /// One page of the keys of this worker's shards.
-    ///
-    /// # Errors
-    /// A shard that may hold such keys cannot be read: a listing without it would not be true.
-    pub fn list(&mut self, now: Monotonic, list: &List) -> Result<Page, Refusal> {
-        let shards = self.shards_of(&list.prefix);
-        for shard in &shards {
-            let open = open_shard_mut(&mut self.slots, *shard)?;
-            if !open.replica.can_read_now(now) {
-                return Err(Refusal::new(
-                    Code::Unavailable,
-                    format!("shard {shard} has no leader"),
-                ));
-            }
-        }
-        let bounds = PageBounds { limit: list.limit, bytes_max: list.bytes_max };
-        let (slots, engine) = (&self.slots, self.engine.as_ref());
-        let open = |shard| open_shard(slots, shard).map_err(|refusal| (shard, Err(refusal)));
-        let keys = |shard, after: Option<&Key>, limit| {
-            let query = ListQuery {
-                namespace: NamespaceId::default(),
-                prefix: list.prefix.clone(),
-                start: list.start.clone(),
-                end: list.end.clone(),
-                after: after.cloned(),
-                limit,
-            };
-            open(shard)?.replica.list(engine, now, &query).map_err(|error| (shard, Ok(error)))
-        };
-        let with_value = |shard, item: Item| {
-            if list.keys_only {
-                return Ok(item);
-            }
-            match open(shard)?.replica.get(engine, now, &item.key) {
-                Ok(Reading::Found(Some(found))) => Ok(Item { value: found.value, ..item }),
-                // The key was listed within this call; nothing can have removed it since.
-                Ok(_) => Err((shard, Err(Refusal::new(Code::Internal, "a listed key is gone")))),
-                Err(error) => Err((shard, Ok(error))),
-            }
-        };
-        let page = listing::merge(&shards, list.after.as_ref(), bounds, keys, with_value);
-        page.map_err(|(shard, error)| match error {
-            Ok(error) => self.close(shard, &error),
-            Err(refusal) => refusal,
-        })
-    }
-
-    fn overloaded(&mut self, write: bool) -> Refusal {
+    pub(super) fn overloaded(&mut self, write: bool) -> Refusal {
         self.stats.refused += 1;
         let detail = "too many requests are under way on this worker";
         if write {
@@ -293,7 +228,6 @@ fn refused(kind: Kind, code: Code, detail: impl Into<Cow<'static, str>>) -> Refu
 }
 
 /// The one replica of a group that leads it is never behind.
-fn fresh(found: Found, consistency: Consistency) -> Found {
-    let staleness_ms = (consistency == Consistency::Stale).then_some(0);
-    Found { staleness_ms, ..found }
+fn fresh(found: Option<Found>, consistency: Consistency) -> Got {
+    Got { found, staleness_ms: (consistency == Consistency::Stale).then_some(0) }
 }

@@ -35,6 +35,7 @@ impl<W> Worker<W> {
         self.stats.timeouts += expired.len() as u64;
         self.responses.extend(expired);
         self.reads.retain(|ticket, _| self.pending.contains(*ticket));
+        self.listings.retain(|(ticket, _)| self.pending.contains(*ticket));
         self.flush_due = self.checkpoints.is_due(now);
         for position in 0..self.mine.len() {
             let shard = self.mine[position];
@@ -86,7 +87,7 @@ impl<W> Worker<W> {
     /// Whether a turn has something to do.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.dirty.is_empty() || !self.responses.is_empty() || self.flush_due
+        !self.dirty.is_empty() || !self.responses.is_empty() || self.flush_due || self.listing_due
     }
 
     /// Does one turn.
@@ -114,6 +115,7 @@ impl<W> Worker<W> {
         for ticket in out.reads {
             self.finish_read(now, ticket);
         }
+        self.work_on_listings(now);
         self.responses.extend(self.pending.lose(out.lost));
     }
 
@@ -183,7 +185,7 @@ impl<W> Worker<W> {
         }
     }
 
-    fn respond(&mut self, ticket: Ticket, response: Response) {
+    pub(super) fn respond(&mut self, ticket: Ticket, response: Response) {
         if let Some(waiter) = self.pending.take(ticket) {
             self.responses.push_back((waiter, response));
         }

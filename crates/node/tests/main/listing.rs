@@ -1,19 +1,32 @@
-//! Listings of a worker: which shards they ask.
+//! Listings of a worker: which shards they ask, how long they take, and what else goes on meanwhile.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use ringfort_env::Disk;
-use ringfort_types::request::{Condition, Identity, List, Operation, Write};
-use ringfort_types::{Code, Key, ShardId};
+use ringfort_node::{Formation, Replied, Response};
+use ringfort_sim::{SimDisk, SimNode};
+use ringfort_types::request::{Condition, Consistency, Identity, List, Operation, Page, Write};
+use ringfort_types::{Code, Key, Monotonic, ShardId};
 
-use crate::support::{Driver, context, list, shard_of};
+use crate::support::{Driver, LISTING, code, context, list, options, shard_of};
 
-fn put(driver: &mut Driver, key: &str) {
-    let operation = Operation::Put {
+/// More than one turn's work.
+const MANY: usize = 5000;
+/// As many of them live for a second.
+const DUE: usize = 4000;
+
+fn put_of(key: &str) -> Operation {
+    Operation::Put {
         key: Key::new(key.to_owned()).unwrap(),
         value: Bytes::from_static(b"v"),
         ttl: None,
         condition: Condition::Always,
-    };
+    }
+}
+
+fn put(driver: &mut Driver, key: &str) {
+    let operation = put_of(key);
     let (now, write) = (driver.node.now, Write { operation, identity: Identity::None });
     driver.node.worker().write(now, &context(now), &write, || 1).unwrap();
     driver.node.settle().unwrap();
@@ -52,4 +65,145 @@ fn a_closed_shard_stops_only_listings_that_it_may_have_keys_of() {
     for prefix in ["", "{", "{tag-", open.trim_end_matches('}')] {
         assert_eq!(listed(prefix), Err(Code::Unavailable), "{prefix}");
     }
+}
+
+/// A node with many keys.
+fn many(seed: u64) -> Driver {
+    let mut driver = Driver::new(seed);
+    for number in 0..MANY {
+        let ttl = (number < DUE).then_some(Duration::from_secs(1));
+        let operation = Operation::Put {
+            key: Key::new(format!("{number:05}")).unwrap(),
+            value: Bytes::from_static(b"v"),
+            ttl,
+            condition: Condition::Always,
+        };
+        let (now, write) = (driver.node.now, Write { operation, identity: Identity::None });
+        driver.node.worker().write(now, &context(now), &write, || 1).unwrap();
+    }
+    driver.node.settle().unwrap();
+    driver.node.answers.clear();
+    driver
+}
+
+fn page(response: Response) -> Page {
+    match response.unwrap() {
+        Replied::Page(page) => page,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_large_page_takes_turns_and_others_go_on_between_them() {
+    let mut driver = many(12);
+    let now = driver.node.now;
+    let worker = driver.node.worker();
+    worker.list(now, &context(now), list(), || LISTING).unwrap();
+    let other = Write { operation: put_of("other"), identity: Identity::None };
+    worker.write(now, &context(now), &other, || 2).unwrap();
+    worker.poll(now);
+    assert!(worker.poll_submission().is_some(), "the write is on its way after one turn");
+    let mut turns = 1;
+    let answer = loop {
+        match worker.poll_response() {
+            Some(answer) => break answer,
+            None => assert!(worker.has_work(), "the page is got on with"),
+        }
+        worker.poll(now);
+        turns += 1;
+    };
+    assert_eq!(answer.0, LISTING);
+    assert_eq!(page(answer.1).items.len(), MANY);
+    assert!(turns >= 2 * MANY / 1024, "{turns} turns for {MANY} keys that are looked at twice");
+}
+
+#[test]
+fn keys_that_are_due_cost_a_turn_their_bound_as_well() {
+    let mut driver = many(13);
+    let now = driver.node.now + Duration::from_secs(3600);
+    let worker = driver.node.worker();
+    let first = List { limit: 1, ..list() };
+    worker.list(now, &context(now), first, || LISTING).unwrap();
+    let mut turns = 0;
+    let answer = loop {
+        worker.poll(now);
+        turns += 1;
+        if let Some((_, answer)) = worker.poll_response() {
+            break page(answer);
+        }
+    };
+    assert_eq!(answer.items[0].key.as_bytes(), b"04000");
+    assert!(turns >= DUE / 1024, "{turns} turns past {DUE} keys that are due");
+}
+
+#[test]
+fn a_listing_ends_with_its_time() {
+    let mut driver = many(14);
+    let now = driver.node.now;
+    let mut context = context(now);
+    context.deadline = now + Duration::from_millis(5);
+    let worker = driver.node.worker();
+    worker.list(now, &context, list(), || LISTING).unwrap();
+    worker.poll(now);
+    assert!(worker.poll_response().is_none());
+    worker.handle_tick(context.deadline);
+    let (waiter, response) = worker.poll_response().unwrap();
+    assert_eq!((waiter, code(&response)), (LISTING, Some("timeout")));
+    assert_eq!(response.unwrap_err().outcome, None);
+    driver.node.settle().unwrap();
+    assert!(driver.node.answers.is_empty(), "nobody is answered twice");
+    let worker = driver.node.worker();
+    let late = worker.list(context.deadline, &context, list(), || LISTING).unwrap_err();
+    assert_eq!(late.code, Code::Timeout);
+}
+
+#[test]
+fn a_listing_waits_for_its_shards_and_a_stale_one_is_refused() {
+    let mut node = SimNode::start(SimDisk::new(15), options(Formation::New), Monotonic(1)).unwrap();
+    let now = node.now;
+    // Each group elects its leader, whose first entry is not yet durable then.
+    while !node.worker().shards().iter().all(|shard| shard.leads) {
+        assert!(node.step().unwrap());
+    }
+    assert!(!node.worker().is_ready());
+    let stale = List { consistency: Consistency::Stale, ..list() };
+    let refusal = node.worker().list(now, &context(now), stale.clone(), || 1).unwrap_err();
+    assert_eq!(refusal.code, Code::Unavailable);
+    assert!(refusal.detail.contains("no bound"), "{refusal}");
+    let mut late = context(now);
+    late.deadline = now + Duration::from_millis(1);
+    node.worker().list(now, &late, list(), || 2).unwrap();
+    node.worker().list(now, &context(now), list(), || 3).unwrap();
+    node.worker().poll(now);
+    assert!(node.worker().poll_response().is_none());
+    node.worker().handle_tick(late.deadline);
+    let (waiter, response) = node.worker().poll_response().unwrap();
+    assert_eq!((waiter, code(&response)), (2, Some("timeout")));
+    node.settle().unwrap();
+    let (waiter, response) = node.answers.pop().unwrap();
+    assert_eq!((waiter, page(response).staleness_ms), (3, None));
+    // A leader's own state is as old as the look at it.
+    node.worker().list(now, &context(now), stale, || 4).unwrap();
+    node.settle().unwrap();
+    assert_eq!(page(node.answers.pop().unwrap().1).staleness_ms, Some(0));
+}
+
+#[test]
+fn a_stale_page_is_as_old_as_the_first_look_for_it() {
+    let mut driver = many(16);
+    let mut now = driver.node.now;
+    let stale = List { consistency: Consistency::Stale, ..list() };
+    let worker = driver.node.worker();
+    worker.list(now, &context(now), stale, || LISTING).unwrap();
+    let begun = now;
+    let answer = loop {
+        worker.poll(now);
+        if let Some((_, answer)) = worker.poll_response() {
+            break page(answer);
+        }
+        now = now + Duration::from_micros(2001);
+    };
+    let age = now.since(begun).as_micros().div_ceil(1000);
+    assert_eq!(answer.staleness_ms, Some(u64::try_from(age).unwrap()));
+    assert!(age > 2);
 }

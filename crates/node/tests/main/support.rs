@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringfort_log::LogOptions;
-use ringfort_node::{Formation, GetAnswer, Response};
+use ringfort_node::{Formation, GetAnswer, Replied, Response};
 use ringfort_sim::{Random, SimDisk, SimNode, SimNodeOptions};
 use ringfort_types::request::{
     Condition, Consistency, Context, Get, Identity, List, Operation, Page, Principal, Write,
@@ -13,6 +13,9 @@ use ringfort_types::request::{
 use ringfort_types::{Key, Monotonic, NamespaceId, Refusal, ShardId, shard_of_token};
 
 pub(crate) const SHARDS: u32 = 4;
+
+/// Who waits for a listing.
+pub(crate) const LISTING: u64 = u64::MAX;
 
 /// A campaign's size: `RINGFORT_SEEDS` seeds, or a short set.
 pub(crate) fn seeds(short: u64) -> std::ops::Range<u64> {
@@ -237,10 +240,9 @@ impl Driver {
             }
             let get = Get { key: key.clone(), consistency: Consistency::Linearizable };
             match self.node.worker().get(now, &context(now), &get, || 0) {
-                GetAnswer::Now(Ok(Some(found))) => {
-                    drop(keys.insert(key, (found.version.0, found.value)));
+                GetAnswer::Now(Ok(got)) => {
+                    keys.extend(got.found.map(|found| (key, (found.version.0, found.value))));
                 }
-                GetAnswer::Now(Ok(None)) => {}
                 GetAnswer::Now(Err(refusal)) => return Err(refusal.to_string()),
                 GetAnswer::Later => return Err("a read had to wait".to_owned()),
             }
@@ -257,7 +259,14 @@ impl Driver {
     /// One page.
     pub(crate) fn list(&mut self, list: List) -> Result<Page, Refusal> {
         let now = self.node.now;
-        self.node.worker().list(now, &list)
+        self.node.worker().list(now, &context(now), list, || LISTING)?;
+        self.node.settle().unwrap();
+        let answers = &mut self.node.answers;
+        let position = answers.iter().position(|(waiter, _)| *waiter == LISTING).unwrap();
+        match answers.remove(position).1? {
+            Replied::Page(page) => Ok(page),
+            other => panic!("{other:?}"),
+        }
     }
 
     /// A step of the node, chosen by the seed: writes, disk operations, flushes, time.

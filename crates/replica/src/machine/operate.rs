@@ -204,7 +204,7 @@ struct Before {
 impl Before {
     fn found(self, now: ShardTime) -> Found {
         let ttl_ms = self.head.due.map(|due| due.millis_since(now));
-        Found { version: self.head.version, value: self.value, ttl_ms, staleness_ms: None }
+        Found { version: self.head.version, value: self.value, ttl_ms }
     }
 }
 

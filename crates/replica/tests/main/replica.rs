@@ -213,8 +213,9 @@ fn a_listing_is_bounded_and_in_order() {
     host.settle();
     host.now = host.now + Duration::from_secs(1);
     let list = |query: &ListQuery| {
-        let items = host.replica.list(&host.engine, host.now, query).unwrap();
-        items
+        let listed = host.replica.list(&host.engine, host.now, query).unwrap();
+        listed
+            .items
             .iter()
             .map(|item| String::from_utf8_lossy(item.key.as_bytes()).into_owned())
             .collect::<Vec<_>>()
@@ -226,6 +227,8 @@ fn a_listing_is_bounded_and_in_order() {
         end: None,
         after: None,
         limit: 100,
+        key_bytes_max: 100,
+        records_max: 100,
     };
     assert_eq!(list(&all), ["a", "aa", "ab", "b", "c", "\u{ff}"], "what is due is left out");
     assert_eq!(list(&ListQuery { prefix: "a".into(), ..all.clone() }), ["a", "aa", "ab"]);
@@ -237,7 +240,13 @@ fn a_listing_is_bounded_and_in_order() {
         list(&ListQuery { start: "aa".into(), end: Some("b".into()), ..all.clone() }),
         ["aa", "ab"]
     );
-    assert_eq!(list(&ListQuery { limit: 2, ..all }), ["a", "aa"]);
+    assert_eq!(list(&ListQuery { limit: 2, ..all.clone() }), ["a", "aa"]);
+    assert_eq!(list(&ListQuery { key_bytes_max: 2, ..all.clone() }), ["a", "aa"]);
+    // What is due is looked at as well.
+    let due = ListQuery { records_max: 1, after: Some(key("ab")), ..all.clone() };
+    let listed = host.replica.list(&host.engine, host.now, &due).unwrap();
+    assert_eq!((listed.items.len(), listed.records, listed.behind), (0, 1, Some(key("ac"))));
+    assert_eq!(host.replica.list(&host.engine, host.now, &all).unwrap().behind, None);
     assert!(!host.engine.blocks());
 }
 

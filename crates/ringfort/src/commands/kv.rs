@@ -85,8 +85,9 @@ async fn get(arguments: GetArguments) -> Result<Exit, Failure> {
     let key = key(arguments.key)?;
     let format = arguments.connection.output;
     let client = arguments.connection.client()?;
-    let found = client.get(&key, consistency(arguments.stale)).await;
-    let Some(found) = found.map_err(|error| Failure::of_call(&error, format))? else {
+    let got = client.get(&key, consistency(arguments.stale)).await;
+    let got = got.map_err(|error| Failure::of_call(&error, format))?;
+    let Some(found) = got.found else {
         return absent(&key, format);
     };
     if format == Format::Json {
@@ -94,7 +95,7 @@ async fn get(arguments: GetArguments) -> Result<Exit, Failure> {
         output::put_bytes(&mut document, "key", key.as_bytes());
         output::put_bytes(&mut document, "value", &found.value);
         document.insert("version".into(), found.version.0.into());
-        for (name, number) in [("ttl_ms", found.ttl_ms), ("staleness_ms", found.staleness_ms)] {
+        for (name, number) in [("ttl_ms", found.ttl_ms), ("staleness_ms", got.staleness_ms)] {
             if let Some(number) = number {
                 document.insert(name.into(), number.into());
             }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 const FILE: &str = "identity.json";
 const FILE_NEW: &str = "identity.json.tmp";
-/// The newest format this executable knows.
-const FORMAT: u32 = 1;
+/// The newest format this executable knows. Format 1 is the same without the checksum.
+const FORMAT: u32 = 2;
 const BYTES_MAX: usize = 64 << 10;
 
 /// What makes a data directory this node's.
@@ -28,6 +28,10 @@ pub(crate) struct Identity {
     pub(crate) log_salt: String,
     /// Every group was founded: from here on a missing one is lost.
     pub(crate) formed: bool,
+    /// CRC-32C of everything above, 8 hexadecimal digits: a digit of `shards` that became another one would have keys looked
+    /// for where they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checksum: Option<String>,
 }
 
 /// Why a data directory is not taken.
@@ -42,6 +46,16 @@ pub enum IdentityError {
     /// A field holds what no version of ours wrote.
     #[error("{FILE} is damaged: {0} is malformed; restore it from a backup")]
     Field(&'static str),
+    /// A field does not hold what was written.
+    #[error(
+        "{FILE} is damaged: its checksum is {stored:?} and should be {computed:?}; restore it from a backup: it names the cluster and the secret that the log is read with"
+    )]
+    Checksum {
+        /// What the file says.
+        stored: String,
+        /// What its other members give.
+        computed: String,
+    },
     /// A newer format.
     #[error(
         "{FILE} has format {0}, this executable reads up to {FORMAT}: start the newer ringfort that wrote it"
@@ -84,7 +98,15 @@ impl Identity {
         if format > FORMAT {
             return Err(IdentityError::Newer(format));
         }
+        if format == 0 {
+            return Err(IdentityError::Field("format"));
+        }
         let identity: Self = serde_json::from_slice(&bytes).map_err(IdentityError::Damaged)?;
+        let (stored, computed) = (identity.checksum.clone(), identity.computed_checksum());
+        if stored != computed {
+            let [stored, computed] = [stored, computed].map(Option::unwrap_or_default);
+            return Err(IdentityError::Checksum { stored, computed });
+        }
         identity.node()?;
         identity.cluster()?;
         identity.salt()?;
@@ -110,11 +132,29 @@ impl Identity {
             replication_factor,
             log_salt: format!("{salt:016x}"),
             formed: false,
+            checksum: None,
         }
     }
 
-    /// Writes the identity: whole and durable, or the old one stays.
-    pub(crate) fn write(&self, disk: &mut dyn Disk) -> Result<(), IdentityError> {
+    /// Whether an older executable wrote it: one without a checksum.
+    pub(crate) fn is_old(&self) -> bool {
+        self.format < FORMAT
+    }
+
+    /// The checksum that stands in a file of this format; format 1 has none.
+    fn computed_checksum(&self) -> Option<String> {
+        let Self { format, node_id, cluster_id, shards, replication_factor, log_salt, .. } = self;
+        let formed = self.formed;
+        let text = format!(
+            "{format}\n{node_id}\n{cluster_id}\n{shards}\n{replication_factor}\n{log_salt}\n{formed}\n"
+        );
+        (*format > 1).then(|| format!("{:08x}", crc32c::crc32c(text.as_bytes())))
+    }
+
+    /// Writes the identity in the newest format: whole and durable, or the old one stays.
+    pub(crate) fn write(&mut self, disk: &mut dyn Disk) -> Result<(), IdentityError> {
+        self.format = FORMAT;
+        self.checksum = self.computed_checksum();
         let (file, new) = (FileName::new(FILE), FileName::new(FILE_NEW));
         let mut text = serde_json::to_vec_pretty(self).map_err(IdentityError::Damaged)?;
         text.push(b'\n');
@@ -145,4 +185,77 @@ fn run(disk: &mut dyn Disk, operation: &DiskOperation) -> Result<(), IdentityErr
     let answer = disk.execute(operation)?;
     debug_assert_eq!(answer, DiskAnswer::Done);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::FileDisk;
+
+    /// What an executable without checksums wrote.
+    const FORMAT_1: &str = r#"{
+  "format": 1,
+  "node_id": "n0",
+  "cluster_id": "45953bb1efb9b48622325cb59c97918a",
+  "shards": 64,
+  "replication_factor": 1,
+  "log_salt": "84cc8625a7f3a274",
+  "formed": true
+}
+"#;
+
+    fn read(text: &str) -> Result<Option<Identity>, IdentityError> {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join(FILE), text).unwrap();
+        Identity::read(&mut FileDisk::new(home.path()).unwrap())
+    }
+
+    #[test]
+    fn format_1_is_read_and_written_as_format_2() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join(FILE), FORMAT_1).unwrap();
+        let mut disk = FileDisk::new(home.path()).unwrap();
+        let mut identity = Identity::read(&mut disk).unwrap().unwrap();
+        assert!(identity.is_old());
+        assert_eq!((identity.shards, identity.formed), (64, true));
+        identity.write(&mut disk).unwrap();
+        let text = std::fs::read_to_string(home.path().join(FILE)).unwrap();
+        assert_eq!(text, FORMAT_2, "frozen");
+        assert_eq!(Identity::read(&mut disk).unwrap(), Some(identity.clone()));
+        assert!(!identity.is_old());
+    }
+
+    /// Format 2, with its checksum.
+    const FORMAT_2: &str = r#"{
+  "format": 2,
+  "node_id": "n0",
+  "cluster_id": "45953bb1efb9b48622325cb59c97918a",
+  "shards": 64,
+  "replication_factor": 1,
+  "log_salt": "84cc8625a7f3a274",
+  "formed": true,
+  "checksum": "8e57950c"
+}
+"#;
+
+    #[test]
+    fn a_flipped_bit_is_never_taken_for_an_identity() {
+        let whole = read(FORMAT_2).unwrap();
+        for position in 0..FORMAT_2.len() {
+            for bit in 0..8 {
+                let mut bytes = FORMAT_2.as_bytes().to_vec();
+                bytes[position] ^= 1 << bit;
+                let Ok(text) = String::from_utf8(bytes) else { continue };
+                match read(&text) {
+                    // White space between members may be other white space.
+                    Ok(found) => assert_eq!(found, whole, "bit {bit} of byte {position}"),
+                    Err(error) => {
+                        let words = ["damaged", "start the newer ringfort"];
+                        let said = error.to_string();
+                        assert!(words.iter().any(|word| said.contains(word)), "{said}");
+                    }
+                }
+            }
+        }
+    }
 }

@@ -393,14 +393,19 @@ fn snapshot_bytes(disk: &mut FileDisk) -> Result<u64, StartError> {
 
 /// The identity of the data directory: the one it has, or a new one.
 fn claim(disk: &mut FileDisk, options: &ServerOptions) -> Result<Identity, StartError> {
-    if let Some(identity) = Identity::read(disk)? {
+    if let Some(mut identity) = Identity::read(disk)? {
         let found = identity.node()?;
         return match &options.node_id {
             Some(configured) if *configured != found => {
                 let (found, configured) = (found.to_string(), configured.to_string());
                 Err(IdentityError::OtherNode { found, configured }.into())
             }
-            _ => Ok(identity),
+            _ => {
+                if identity.is_old() {
+                    identity.write(disk)?;
+                }
+                Ok(identity)
+            }
         };
     }
     // The number of shards is fixed from here on: what could not work with it is refused before.
@@ -412,7 +417,7 @@ fn claim(disk: &mut FileDisk, options: &ServerOptions) -> Result<Identity, Start
             .map_err(|_| IdentityError::Field("node_id"))?,
     };
     let cluster = ClusterId(u128::from(draw()?) << 64 | u128::from(draw()?));
-    let identity =
+    let mut identity =
         Identity::new(&node, cluster, options.shards, options.replication_factor, draw()?);
     identity.write(disk)?;
     tracing::info!(node = %node, cluster = %cluster, "a cluster of one node is formed");

@@ -83,6 +83,8 @@ const LINES: &[Line] = &[
     ("PUT", "/v1/kv/a", "If-Match: *\r\nIf-None-Match: \"1\"\r\n", "1", 400, "invalid_argument", NO, "exclude"),
     ("POST", "/v1/batch", "Content-Type: application/json\r\nIf-Match: *\r\n", "{}", 400, "invalid_argument", NO, "If-Match"),
     ("PUT", "/v1/kv/a", "Content-Range: bytes 0-0/2\r\n", "1", 400, "invalid_argument", NO, "Content-Range"),
+    ("PUT", "/v1/kv/a", "Transfer-Encoding: gzip, chunked\r\n", "0\r\n\r\n", 400, "invalid_argument", NO, "Transfer-Encoding"),
+    ("PUT", "/v1/kv/a", "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n", 400, "invalid_argument", NO, "Transfer-Encoding"),
     // Bodies where none belongs.
     ("GET", "/v1/kv/a", "", "1", 400, "invalid_argument", "-", "no body"),
     ("DELETE", "/v1/kv/a", "", "1", 400, "invalid_argument", NO, "no body"),

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
+use http::header::{
+    CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, TRANSFER_ENCODING,
+};
 use http::{HeaderMap, HeaderValue};
 use ringfort_types::limits::{IDEMPOTENCY_KEY_BYTES_MAX, TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX};
 use ringfort_types::request::{Condition, Identity};
@@ -50,6 +52,14 @@ impl<'a> Head<'a> {
             } else if *name == CONTENT_ENCODING {
                 head.content_coding =
                     head.content_coding.or(Some(value).filter(|line| is_coded(line)));
+            } else if *name == TRANSFER_ENCODING {
+                // Anything else than the framing would be stored as if it were the value.
+                if !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                    let shown = query::shown(value.as_bytes());
+                    let detail =
+                        format!("the Transfer-Encoding header is chunked, if any; got {shown}");
+                    return Err(invalid(detail));
+                }
             } else if *name == CONTENT_RANGE {
                 // A part must never be taken for the whole (RFC 9110, section 14.5).
                 return Err(invalid(

@@ -165,7 +165,7 @@ fn a_listing_waits_for_its_shards_and_a_stale_one_is_refused() {
     while !node.worker().shards().iter().all(|shard| shard.leads) {
         assert!(node.step().unwrap());
     }
-    assert!(!node.worker().is_ready());
+    assert!(!node.worker().is_ready(now));
     let stale = List { consistency: Consistency::Stale, ..list() };
     let refusal = node.worker().list(now, &context(now), stale.clone(), || 1).unwrap_err();
     assert_eq!(refusal.code, Code::Unavailable);

@@ -118,11 +118,31 @@ impl Heads {
                     }
                     None => return,
                 },
-                _ => {
-                    self.place = self.step(*byte);
-                    after
-                }
+                _ => match self.skip_run(bytes) {
+                    0 => {
+                        self.place = self.step(*byte);
+                        after
+                    }
+                    run => &bytes[run..],
+                },
             };
+        }
+    }
+
+    /// Goes over the bytes of a target, or of a name as far as it is the one that is looked for, and says how many they are.
+    fn skip_run(&mut self, bytes: &[u8]) -> usize {
+        match &mut self.place {
+            Place::Target => {
+                bytes.iter().take_while(|byte| !matches!(byte, b' ' | b'#' | b'\n')).count()
+            }
+            Place::FieldName(name, at) => {
+                let pairs = name[*at..].iter().zip(bytes);
+                let same = pairs.take_while(|(known, byte)| byte.eq_ignore_ascii_case(known));
+                let run = same.count();
+                *at += run;
+                run
+            }
+            _ => 0,
         }
     }
 
@@ -197,11 +217,6 @@ impl Heads {
                 // hyper refuses any coding of a request whose last one is another.
                 self.body = BodyLength::Chunked;
                 Place::Rest
-            }
-            (Place::FieldName(name, at), _)
-                if name.get(at).is_some_and(|known| byte.eq_ignore_ascii_case(known)) =>
-            {
-                Place::FieldName(name, at + 1)
             }
             (Place::Length(length), b'0'..=b'9') => {
                 Place::Length(length.saturating_mul(10).saturating_add(u64::from(byte - b'0')))

@@ -20,6 +20,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::link::Link;
 
+/// Pieces that are no longer than this together go out as one: to copy them costs less than what the kernel does for
+/// several.
+const JOINED_BYTES_MAX: usize = 1024;
+
 /// A connection's stream, shared by hyper and by what ends the connection after hyper is done.
 pub(crate) struct Stream<I> {
     inner: Rc<RefCell<I>>,
@@ -96,6 +100,10 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Stream<I> {
         if let [only] = pieces {
             return self.poll_write(cx, only);
         }
+        let mut short = [0; JOINED_BYTES_MAX];
+        if let Some(joined) = join(pieces, &mut short) {
+            return self.poll_write(cx, joined);
+        }
         ready!(self.poll_release(cx))?;
         let written = self.poll_inner(|inner| inner.poll_write_vectored(cx, pieces));
         self.link.note_write(written)
@@ -114,6 +122,16 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Stream<I> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_flush(cx)
     }
+}
+
+/// The pieces one after the other, if there is room for them.
+fn join<'a>(pieces: &[io::IoSlice<'_>], room: &'a mut [u8]) -> Option<&'a [u8]> {
+    let mut end = 0;
+    for piece in pieces {
+        room.get_mut(end..end + piece.len())?.copy_from_slice(piece);
+        end += piece.len();
+    }
+    Some(&room[..end])
 }
 
 /// Where something begins that ends these bytes and looks like an answer of hyper's own: a status line of a client's
@@ -138,6 +156,14 @@ fn bare_answer_in(bytes: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_are_joined_if_there_is_room() {
+        let (mut room, pieces) = ([0; 6], [&b"ab"[..], b"", b"cde"].map(io::IoSlice::new));
+        assert_eq!(join(&pieces, &mut room), Some(&b"abcde"[..]));
+        assert_eq!(join(&pieces, &mut room[..4]), None);
+        assert_eq!(join(&[], &mut room), Some(&b""[..]));
+    }
 
     #[test]
     fn only_an_answer_without_our_headers_is_bare() {

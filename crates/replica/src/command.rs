@@ -32,6 +32,11 @@ pub const LEVEL: u8 = 1;
 /// Position of a command that is no part of a batch.
 pub const POSITION_SINGLE: u16 = u16::MAX;
 
+/// Payloads are built one behind the other in buffers of this size, which are used again once their payloads are gone.
+const BUFFER_BYTES: usize = 2048;
+/// Where less is left, another buffer is begun.
+const SMALL_PAYLOAD_BYTES: usize = 384;
+
 /// Bytes before the first command.
 const HEADER_BYTES: usize = 10;
 
@@ -130,26 +135,19 @@ pub enum Command {
     Expire(Vec<(Bytes, Version)>),
 }
 
-/// Builds a payload.
-#[derive(Debug)]
+/// Builds payloads, one after the other.
+#[derive(Debug, Default)]
 pub struct PayloadBuilder {
+    /// Empty before the first command.
     buffer: BytesMut,
     commands: usize,
-}
-
-impl Default for PayloadBuilder {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl PayloadBuilder {
     /// An empty payload.
     #[must_use]
     pub fn new() -> Self {
-        let mut buffer = BytesMut::with_capacity(512);
-        buffer.put_bytes(0, HEADER_BYTES);
-        Self { buffer, commands: 0 }
+        Self::default()
     }
 
     /// Commands so far.
@@ -178,8 +176,7 @@ impl PayloadBuilder {
         atomic: bool,
         operations: &[Operation],
     ) {
-        self.commands += 1;
-        let out = &mut self.buffer;
+        let out = self.begin_command();
         out.put_u8(1);
         out.put_u8(u8::from(atomic));
         put_identity(out, identity);
@@ -191,28 +188,39 @@ impl PayloadBuilder {
 
     /// Adds the opening of a session.
     pub fn open_session(&mut self) {
-        self.commands += 1;
-        self.buffer.put_u8(2);
+        self.begin_command().put_u8(2);
     }
 
     /// Adds the expiry of keys.
     pub fn expire(&mut self, due: &[(Bytes, Version)]) {
-        self.commands += 1;
-        self.buffer.put_u8(3);
-        put_varint(&mut self.buffer, due.len() as u64);
+        let out = self.begin_command();
+        out.put_u8(3);
+        put_varint(out, due.len() as u64);
         for (data_key, version) in due {
-            put_bytes(&mut self.buffer, data_key);
-            self.buffer.put_u64_le(version.0);
+            put_bytes(out, data_key);
+            out.put_u64_le(version.0);
         }
     }
 
-    /// The payload, stamped.
+    fn begin_command(&mut self) -> &mut BytesMut {
+        if self.commands == 0 {
+            if !self.buffer.try_reclaim(SMALL_PAYLOAD_BYTES) {
+                self.buffer = BytesMut::with_capacity(BUFFER_BYTES);
+            }
+            self.buffer.put_bytes(0, HEADER_BYTES);
+        }
+        self.commands += 1;
+        &mut self.buffer
+    }
+
+    /// The payload, stamped; at least one command is in it. The next one begins.
     #[must_use]
-    pub fn finish(mut self, stamp: ShardTime) -> Bytes {
+    pub fn finish(&mut self, stamp: ShardTime) -> Bytes {
+        self.commands = 0;
         self.buffer[0] = FORMAT;
         self.buffer[1] = LEVEL;
         self.buffer[2..HEADER_BYTES].copy_from_slice(&stamp.0.to_le_bytes());
-        self.buffer.freeze()
+        self.buffer.split().freeze()
     }
 }
 

@@ -68,13 +68,14 @@ pub(crate) struct Head {
 
 impl Head {
     pub(crate) fn encode(self) -> Bytes {
-        let mut out = BytesMut::with_capacity(17);
-        out.put_u8(if self.due.is_some() { FLAG_TTL } else { 0 });
-        out.put_u64_le(self.version.0);
-        if let Some(due) = self.due {
-            out.put_u64_le(due.0);
-        }
-        out.freeze()
+        let mut out = [0; 17];
+        out[1..9].copy_from_slice(&self.version.0.to_le_bytes());
+        let Some(due) = self.due else {
+            return Bytes::copy_from_slice(&out[..9]);
+        };
+        out[0] = FLAG_TTL;
+        out[9..].copy_from_slice(&due.0.to_le_bytes());
+        Bytes::copy_from_slice(&out)
     }
 
     /// Reads the head of a stored value and returns how long it is. `None` if the bytes are none of ours.

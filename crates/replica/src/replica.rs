@@ -76,6 +76,8 @@ pub struct Output {
     pub commands: u32,
     /// Tickets whose proposals are lost to a change of leadership or a stop: their outcome is unknown.
     pub lost: Vec<Ticket>,
+    /// What the replicas of a turn apply into, one after the other.
+    applying: Applying,
 }
 
 /// A look at a replica, for people and metrics.
@@ -95,7 +97,8 @@ pub struct ReplicaStatus {
 struct Proposed {
     position: Applied,
     bytes: usize,
-    tickets: Vec<Option<Ticket>>,
+    /// So many commands, whose tickets stand in [`Replica::tickets`].
+    commands: usize,
 }
 
 /// Where the expiry of what was due stands.
@@ -120,7 +123,8 @@ pub struct Replica {
     log_bytes: u64,
     payload_bytes_target: usize,
     queue: PayloadBuilder,
-    queued: Vec<Option<Ticket>>,
+    /// Of all commands proposed and then of those queued; `None`: the replica's own.
+    tickets: VecDeque<Option<Ticket>>,
     /// The queue opens a session: its id is the entry's index, so there is one to an entry.
     queue_opens_session: bool,
     proposed: VecDeque<Proposed>,
@@ -168,7 +172,7 @@ impl Replica {
             log_bytes,
             payload_bytes_target: config.payload_bytes_target,
             queue: PayloadBuilder::new(),
-            queued: Vec::new(),
+            tickets: VecDeque::new(),
             queue_opens_session: false,
             proposed: VecDeque::new(),
             proposed_bytes: 0,
@@ -276,7 +280,7 @@ impl Replica {
         let now = self.advance(now);
         self.expire_touched(engine, now, operations)?;
         self.queue.operations(NamespaceId::default(), identity, atomic, operations);
-        self.queued.push(Some(ticket));
+        self.tickets.push_back(Some(ticket));
         self.propose_if_large(now);
         Ok(())
     }
@@ -289,7 +293,7 @@ impl Replica {
         }
         self.queue.open_session();
         self.queue_opens_session = true;
-        self.queued.push(Some(ticket));
+        self.tickets.push_back(Some(ticket));
     }
 
     /// Queues a read that waits until it may be served; it comes back in [`Output::reads`]. The caller has seen that this
@@ -305,7 +309,7 @@ impl Replica {
     /// Queues the expiry of keys, each while it has the version that stands with it.
     pub fn enqueue_expire(&mut self, due: &[(Bytes, Version)]) {
         self.queue.expire(due);
-        self.queued.push(None);
+        self.tickets.push_back(None);
     }
 
     /// Takes the passing of time: expires what is due, and stamps the log while keys have a time to live or answers are
@@ -467,32 +471,44 @@ impl Replica {
         entries: &[Entry],
         out: &mut Output,
     ) -> Result<(), MachineError> {
-        let mut applying = Applying::default();
+        let mut applying = std::mem::take(&mut out.applying);
         self.machine.apply(engine, entries, &mut applying)?;
         self.clock.observe(self.machine.time(), self.now);
-        for (position, answers) in applying.answers {
+        let mut answers = applying.answers.drain(..);
+        for (position, count) in applying.entries.drain(..) {
             self.raft.handle_applied(position.index);
             if matches!(self.expiring, Expiring::Proposed(index) if index <= position.index) {
                 self.expiring = Expiring::No;
             }
-            self.answer(position, answers, out);
+            let mut answers = answers.by_ref().take(count);
+            self.answer(position, &mut answers, out);
+            // Nobody here waits for those to another leader's entry.
+            answers.for_each(drop);
         }
+        drop(answers);
+        out.applying = applying;
         Ok(())
     }
 
-    fn answer(&mut self, position: Applied, answers: Vec<Answer>, out: &mut Output) {
+    fn answer(
+        &mut self,
+        position: Applied,
+        answers: impl ExactSizeIterator<Item = Answer>,
+        out: &mut Output,
+    ) {
         while let Some(proposed) =
             self.proposed.pop_front_if(|proposed| proposed.position.index <= position.index)
         {
             self.proposed_bytes -= proposed.bytes;
+            let tickets = self.tickets.drain(..proposed.commands);
             if proposed.position == position {
-                assert_eq!(proposed.tickets.len(), answers.len(), "one answer for each command");
-                let pairs = proposed.tickets.into_iter().zip(answers);
+                assert_eq!(tickets.len(), answers.len(), "one answer for each command");
+                let pairs = tickets.zip(answers);
                 out.answers.extend(pairs.filter_map(|(ticket, answer)| Some((ticket?, answer))));
                 return;
             }
             // Another leader's entry stands where ours was proposed: ours will never be applied there.
-            out.lost.extend(proposed.tickets.into_iter().flatten());
+            out.lost.extend(tickets.flatten());
         }
     }
 
@@ -506,8 +522,8 @@ impl Replica {
     /// Everything that waits here for an answer, given up: the replica stops.
     pub fn abandon(&mut self) -> Vec<Ticket> {
         self.proposed_bytes = 0;
-        let proposed = self.proposed.drain(..).flat_map(|proposed| proposed.tickets);
-        let mut lost: Vec<_> = proposed.chain(self.queued.drain(..)).flatten().collect();
+        self.proposed.clear();
+        let mut lost: Vec<_> = self.tickets.drain(..).flatten().collect();
         lost.extend(self.reads.drain(..).map(|(_, ticket)| ticket));
         lost
     }
@@ -522,14 +538,13 @@ impl Replica {
         if self.queue.is_empty() {
             return;
         }
-        let queue = std::mem::take(&mut self.queue);
-        let tickets = std::mem::take(&mut self.queued);
+        let commands = self.queue.commands();
         self.queue_opens_session = false;
         // Stamps never fall, also where a foreign stamp was ahead of this replica's reckoning.
         let stamp = self.clock.now(now).max(self.machine.time());
-        let clients = tickets.iter().flatten().count();
+        let clients = self.tickets.iter().rev().take(commands).flatten().count();
         self.fresh_commands += u32::try_from(clients).unwrap_or(u32::MAX);
-        let payload = queue.finish(stamp);
+        let payload = self.queue.finish(stamp);
         let bytes = payload.len();
         match self.raft.propose(payload) {
             Ok(position) => {
@@ -539,7 +554,7 @@ impl Replica {
                 }
                 self.proposed_bytes += bytes;
                 let position = position.into();
-                self.proposed.push_back(Proposed { position, bytes, tickets });
+                self.proposed.push_back(Proposed { position, bytes, commands });
             }
             // Callers enqueue only where this replica leads, and leadership changes only within `poll`.
             Err(error) => unreachable_for(&error),

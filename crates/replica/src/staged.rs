@@ -8,6 +8,9 @@ use ringfort_engine::{EngineError, StorageEngine, Value, WriteOperation};
 use ringfort_types::GroupId;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+/// Room for so many changes is kept from one batch to the next.
+const OPERATIONS_KEPT_MAX: usize = 16;
+
 /// The changes so far, each key once.
 #[derive(Debug)]
 pub(crate) struct Staged {
@@ -148,6 +151,13 @@ impl Staged {
         self.positions.clear();
         self.replaced.clear();
         std::mem::take(&mut self.operations)
+    }
+
+    /// Takes back, for the next batch, what [`Staged::take`] gave.
+    pub(crate) fn give_back(&mut self, mut operations: Vec<WriteOperation>) {
+        operations.clear();
+        operations.shrink_to(OPERATIONS_KEPT_MAX);
+        self.operations = operations;
     }
 
     fn stage(&mut self, operation: WriteOperation) {

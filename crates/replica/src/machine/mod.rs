@@ -8,7 +8,7 @@
 //! - What a failed atomic batch changed is taken back before anything else is looked at.
 
 use bytes::Bytes;
-use ringfort_engine::{EngineError, StorageEngine, StoreSize, WriteBatch};
+use ringfort_engine::{EngineError, StorageEngine, StoreSize, WriteBatch, WriteOperation};
 use ringfort_types::request::Done;
 use ringfort_types::{Applied, Entry, GroupId, SessionId, ShardTime, Version};
 
@@ -87,8 +87,10 @@ pub struct Effect {
 /// What applying entries gave.
 #[derive(Debug, Default)]
 pub struct Applying {
-    /// Per entry: its position and the answers to its commands, in order.
-    pub answers: Vec<(Applied, Vec<Answer>)>,
+    /// The answers to all commands, in order.
+    pub answers: Vec<Answer>,
+    /// Per entry: its position, and how many of the answers are to its commands.
+    pub entries: Vec<(Applied, usize)>,
     /// Changes in order; `None`: nobody wants them, and none are gathered.
     pub effects: Option<Vec<Effect>>,
 }
@@ -212,12 +214,11 @@ impl Machine {
     ) -> Result<(), MachineError> {
         for entry in entries {
             let position = Applied { index: entry.index, term: entry.term };
-            let answers = if entry.payload.is_empty() {
-                Vec::new()
-            } else {
-                self.apply_entry(engine, position, &entry.payload, out)?
-            };
-            out.answers.push((position, answers));
+            let answered = out.answers.len();
+            if !entry.payload.is_empty() {
+                self.apply_entry(engine, position, &entry.payload, out)?;
+            }
+            out.entries.push((position, out.answers.len() - answered));
         }
         match entries.last() {
             Some(last) => self.write(engine, Applied { index: last.index, term: last.term }),
@@ -231,7 +232,7 @@ impl Machine {
         position: Applied,
         payload: &Bytes,
         out: &mut Applying,
-    ) -> Result<Vec<Answer>, MachineError> {
+    ) -> Result<(), MachineError> {
         let malformed = |source| MachineError::Entry { index: position.index, source };
         let mut reader = PayloadReader::new(payload.clone()).map_err(malformed)?;
         self.meta.time = self.meta.time.max(reader.stamp);
@@ -244,16 +245,15 @@ impl Machine {
                 ..engine.applied(self.group)?
             };
             if !self.staged.is_empty() {
-                let term = out.answers.last().map_or(before.term, |(applied, _)| applied.term);
+                let term = out.entries.last().map_or(before.term, |(applied, _)| applied.term);
                 self.write(engine, Applied { term, ..before })?;
             }
             self.forget_due(engine, at.stamp, payload.len())?;
         }
-        let mut answers = Vec::with_capacity(1);
         while let Some(command) = reader.command().map_err(malformed)? {
-            answers.push(self.command(engine, at, command, &mut out.effects)?);
+            out.answers.push(self.command(engine, at, command, &mut out.effects)?);
         }
-        Ok(answers)
+        Ok(())
     }
 
     /// Hands what is staged to the engine as one batch.
@@ -262,9 +262,16 @@ impl Machine {
         engine: &mut dyn StorageEngine,
         applied: Applied,
     ) -> Result<(), MachineError> {
-        self.staged.put(Bytes::from_static(layout::META), self.meta.encode(), Bytes::new());
-        let operations = self.staged.take();
-        Ok(engine.write(self.group, &WriteBatch { operations, applied })?)
+        let mut operations = self.staged.take();
+        operations.push(WriteOperation::Put {
+            key: Bytes::from_static(layout::META),
+            head: self.meta.encode(),
+            body: Bytes::new(),
+        });
+        let batch = WriteBatch { operations, applied };
+        engine.write(self.group, &batch)?;
+        self.staged.give_back(batch.operations);
+        Ok(())
     }
 
     fn command(

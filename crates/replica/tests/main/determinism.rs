@@ -120,7 +120,7 @@ fn apply(entries: &[Entry], batch: usize, reopen: bool) -> (u128, Vec<Answer>, u
         }
         let mut out = Applying::default();
         machine.apply(&mut engine, batch, &mut out).unwrap();
-        answers.extend(out.answers.into_iter().flat_map(|(_, answers)| answers));
+        answers.extend(out.answers);
     }
     (machine.state_hash(&engine).unwrap(), answers, machine.retry_bytes())
 }

@@ -42,9 +42,8 @@ impl Bench {
         let position = Applied { index: Index(self.index), term: Term(1) };
         assert_eq!(self.engine.applied(GROUP).unwrap(), position);
         self.effects.extend(out.effects.take().unwrap());
-        let (applied, answers) = out.answers.pop().unwrap();
-        assert_eq!((applied, out.answers.len()), (position, 0));
-        answers
+        assert_eq!(out.entries, [(position, out.answers.len())]);
+        out.answers
     }
 
     /// Applies one command.

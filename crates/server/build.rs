@@ -18,7 +18,9 @@ fn main() {
 
 /// The revision of the checkout that the workspace is, if it is one.
 fn checked_out() -> Option<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2)?;
+    // As this run has it: a target directory that was copied from another checkout holds a script that was built there.
+    let package = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR")?);
+    let root = package.ancestors().nth(2)?;
     // A checkout further up is of something else, which this source was put into.
     if !root.join(".git").exists() {
         return None;

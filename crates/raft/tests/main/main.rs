@@ -1,7 +1,10 @@
 //! A group as its host sees it, and many under simulation.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+#![expect(clippy::disallowed_methods, reason = "tests take their size from the environment")]
 
+mod campaign;
 mod contract;
+mod quorum;
 mod script;
 mod support;

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use ringfort_raft::{Configuration, Group, Guards, Position, Role, quorum_value};
-use ringfort_types::{Index, Monotonic, ReplicaId, Term};
+use ringfort_raft::{Configuration, Group, Guards, Lost, Position, Role, quorum_value};
+use ringfort_types::{HardState, Index, Monotonic, ReplicaId, Term};
 
 use super::node::Node;
 
@@ -28,19 +28,23 @@ pub struct Checks {
     entries: BTreeMap<Position, (Position, u64)>,
     /// The position committed at each index from 1 on, by the first who said so.
     committed: Vec<Position>,
-    /// The state after each applied index.
-    states: BTreeMap<Index, u64>,
+    /// The newest committed configuration.
+    configuration: Configuration,
+    /// The state after each applied index; none where nobody was seen at it.
+    states: Vec<Option<u64>>,
     /// What each replica was last seen with.
     seen: BTreeMap<ReplicaId, Seen>,
     /// Messages that each replica is given on purpose, and that nobody who keeps the rules sends.
     impossible: BTreeMap<ReplicaId, u64>,
+    /// What each disk was last seen with. It outlives a crash.
+    disks: BTreeMap<ReplicaId, HardState>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     commit: Index,
-    role: Role,
-    term: Term,
+    applied: Index,
+    leads: Option<Term>,
     last: Position,
 }
 
@@ -55,6 +59,12 @@ impl Checks {
     #[must_use]
     pub fn committed(&self) -> Index {
         Index(self.committed.len() as u64)
+    }
+
+    /// The newest configuration that anybody said is committed.
+    #[must_use]
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
     }
 
     /// Who led each term.
@@ -74,6 +84,11 @@ impl Checks {
         *self.impossible.entry(id).or_default() += 1;
     }
 
+    /// A disk is gone.
+    pub fn forget_disk(&mut self, id: ReplicaId) {
+        self.disks.remove(&id);
+    }
+
     /// Checks one replica against everything seen so far.
     pub(super) fn check(
         &mut self,
@@ -82,81 +97,74 @@ impl Checks {
         now: Monotonic,
     ) -> Check {
         let Some(node) = nodes.get(&id) else { return Ok(()) };
+        self.check_disk(id, node)?;
         let Some(group) = &node.group else { return Ok(()) };
-        self.check_bounds(id, group)?;
-        self.check_leader(id, group)?;
-        self.check_log(id, group)?;
-        self.check_commit(nodes, id, group)?;
-        self.check_state(id, node)?;
+        let seen = self.seen.get(&id).copied().unwrap_or_default();
+        let leads = (group.role() == Role::Leader).then(|| group.leader().term);
+        let given = self.impossible.get(&id).copied().unwrap_or_default();
+        check_bounds(id, group, seen, given)?;
+        if let Some(term) = leads {
+            self.check_leader(id, group, term, seen)?;
+            if seen.leads != leads {
+                check_leases(nodes, id, term, now)?;
+            }
+            let newest = self.leaders.keys().next_back().copied().unwrap_or_default();
+            let superseded = newest > term && group.holds_lease(node.clock(now));
+            holds(!superseded, "lease_excludes_leaders", || {
+                format!("replica {id} holds the lease of term {term}, after term {newest} was led")
+            })?;
+        }
+        if seen.last != group.last() {
+            self.check_log(id, group, seen)?;
+        }
+        if group.commit() > seen.commit {
+            self.check_commit(nodes, id, group, seen)?;
+        }
+        if node.machine.applied.index != seen.applied {
+            self.check_state(id, node)?;
+        }
         self.check_reads(id, node, group, now)?;
-        let status = group.status();
-        let last =
-            Position { term: group.term_at(status.last).unwrap_or_default(), index: status.last };
-        let seen = Seen { commit: status.commit, role: status.role, term: status.term, last };
-        self.seen.insert(id, seen);
+        let (commit, applied) = (group.commit(), node.machine.applied.index);
+        self.seen.insert(id, Seen { commit, applied, leads, last: group.last() });
         Ok(())
     }
 
-    fn check_bounds(&self, id: ReplicaId, group: &Group) -> Check {
-        let status = group.status();
-        let (applied, commit, last) = (status.applied, status.commit, status.last);
-        holds(applied <= commit && commit <= last, "index_order", || {
-            format!("replica {id}: applied {applied}, commit {commit}, last {last}")
-        })?;
-        holds(status.durable <= last, "durable_within_log", || {
-            format!("replica {id}: durable {}, last {last}", status.durable)
-        })?;
-        let impossible = status.counters.dropped_impossible;
-        let given = self.impossible.get(&id).copied().unwrap_or_default();
-        holds(impossible <= given, "no_impossible_message", || {
-            format!(
-                "replica {id} dropped {impossible} messages that nobody who keeps the rules sends"
-            )
-        })?;
-        let before = self.seen.get(&id).map_or(Index(0), |seen| seen.commit);
-        holds(commit >= before, "commit_never_falls", || {
-            format!("replica {id}: commit fell from {before} to {commit}")
+    /// Term and vote on a disk never go back: a vote that was given stands for its term.
+    fn check_disk(&mut self, id: ReplicaId, node: &Node) -> Check {
+        let now = node.disk.hard_state;
+        let before = self.disks.insert(id, now).unwrap_or(now);
+        let vote_kept = now.term > before.term || before.vote.is_none() || now.vote == before.vote;
+        holds(now.term >= before.term && vote_kept, "hard_state_never_regresses", || {
+            format!("the disk of replica {id} had {before:?}, and now {now:?}")
         })
     }
 
-    fn check_leader(&mut self, id: ReplicaId, group: &Group) -> Check {
-        if group.role() != Role::Leader {
-            return Ok(());
-        }
-        let status = group.status();
-        let term = status.term;
+    fn check_leader(&mut self, id: ReplicaId, group: &Group, term: Term, seen: Seen) -> Check {
         let first = *self.leaders.entry(term).or_insert(id);
         holds(first == id, "election_safety", || {
             format!("replicas {first} and {id} both lead term {term}")
         })?;
-        let seen = self.seen.get(&id).filter(|seen| seen.role == Role::Leader && seen.term == term);
-        if let Some(seen) = seen {
-            let kept = status.last >= seen.last.index;
-            return holds(kept, "leader_append_only", || {
-                format!("leader {id} of term {term} ended at {}, now at {}", seen.last, status.last)
+        let last = group.last();
+        if seen.leads == Some(term) {
+            return holds(last.index >= seen.last.index, "leader_append_only", || {
+                format!("leader {id} of term {term} ended at {}, now at {last}", seen.last)
             });
         }
         // It leads since this step: everything committed is in its log.
-        let base = self.committed.iter().filter(|position| {
-            group.term_at(position.index).is_some_and(|term| term != position.term)
-                || position.index > status.last
+        let missing = self.committed.iter().rev().find(|position| {
+            position.index > last.index
+                || group.term_at(position.index).is_some_and(|term| term != position.term)
         });
-        holds(base.clone().next().is_none(), "leader_completeness", || {
-            let missing: Vec<_> = base.take(3).map(ToString::to_string).collect();
-            format!("leader {id} of term {term} lacks committed {}", missing.join(", "))
+        holds(missing.is_none(), "leader_completeness", || {
+            let missing = missing.copied().unwrap_or_default();
+            format!("leader {id} of term {term} lacks committed {missing}")
         })
     }
 
-    fn check_log(&mut self, id: ReplicaId, group: &Group) -> Check {
+    fn check_log(&mut self, id: ReplicaId, group: &Group, seen: Seen) -> Check {
         // Only what is new since the last look, or since the log was cut.
-        let status = group.status();
-        let from = self.seen.get(&id).map_or(Index(1), |seen| {
-            if group.term_at(seen.last.index) == Some(seen.last.term) {
-                seen.last.index.next()
-            } else {
-                Index(1)
-            }
-        });
+        let kept = group.term_at(seen.last.index) == Some(seen.last.term);
+        let from = if kept { seen.last.index.next() } else { Index(1) };
         let mut before = None;
         for entry in group.entries_from(from) {
             let position = Position::of(&entry);
@@ -172,7 +180,6 @@ impl Checks {
                 format!("replica {id} holds another entry at {position} than was seen before")
             })?;
         }
-        let _ = status;
         Ok(())
     }
 
@@ -181,10 +188,10 @@ impl Checks {
         nodes: &BTreeMap<ReplicaId, Node>,
         id: ReplicaId,
         group: &Group,
+        seen: Seen,
     ) -> Check {
         let commit = group.commit();
-        let before = self.seen.get(&id).map_or(Index(0), |seen| seen.commit);
-        for index in before.0 + 1..=commit.0 {
+        for index in seen.commit.0 + 1..=commit.0 {
             let Some(term) = group.term_at(Index(index)) else { continue };
             let position = Position { term, index: Index(index) };
             let known = usize::try_from(index).ok().and_then(|index| self.committed.get(index - 1));
@@ -197,17 +204,43 @@ impl Checks {
                     format!("replica {id} committed {position} after {}", self.committed())
                 })?;
                 self.committed.push(position);
+                self.check_configuration(group.configuration_at(position.index))?;
             }
         }
-        if commit > before && group.role() == Role::Leader {
+        if group.role() == Role::Leader {
             return check_durable(nodes, id, group, commit);
+        }
+        Ok(())
+    }
+
+    /// Ids only rise, and nobody comes back; a voter has been a learner.
+    fn check_configuration(&mut self, next: &Configuration) -> Check {
+        if *next == self.configuration {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut self.configuration, next.clone());
+        if before.is_blank() {
+            return Ok(());
+        }
+        for id in next.members() {
+            let fresh = !before.contains(id);
+            holds(!fresh || id > before.highest(), "ids_are_never_used_again", || {
+                format!("replica {id} is in {next}, and was not in {before}")
+            })?;
+            holds(!fresh || !next.is_voter(id), "voters_have_been_learners", || {
+                format!("replica {id} votes in {next}, and was not in {before}")
+            })?;
         }
         Ok(())
     }
 
     fn check_state(&mut self, id: ReplicaId, node: &Node) -> Check {
         let applied = node.machine.applied.index;
-        let known = *self.states.entry(applied).or_insert(node.machine.hash);
+        let at = usize::try_from(applied.0).unwrap_or(usize::MAX);
+        if at >= self.states.len() {
+            self.states.resize(at + 1, None);
+        }
+        let known = *self.states[at].get_or_insert(node.machine.hash);
         holds(known == node.machine.hash, "state_machine_safety", || {
             format!("replica {id} has another state after {applied} than was seen before")
         })
@@ -215,7 +248,8 @@ impl Checks {
 
     fn check_reads(&self, id: ReplicaId, node: &Node, group: &Group, now: Monotonic) -> Check {
         let committed = self.committed();
-        let serves = group.can_read_now(node.clock(now));
+        let now = node.clock(now);
+        let serves = group.role() == Role::Leader && group.can_read_now(now);
         holds(!serves || node.machine.applied.index >= committed, "lease_reads_are_fresh", || {
             let applied = node.machine.applied;
             format!("leader {id} would serve a read at {applied}, where {committed} is committed")
@@ -235,6 +269,42 @@ impl Checks {
     }
 }
 
+/// `given`: how many messages that nobody sends it was given on purpose.
+fn check_bounds(id: ReplicaId, group: &Group, seen: Seen, given: u64) -> Check {
+    let (applied, commit, last) = (group.applied(), group.commit(), group.last().index);
+    holds(applied <= commit && commit <= last, "index_order", || {
+        format!("replica {id}: applied {applied}, commit {commit}, last {last}")
+    })?;
+    holds(group.durable() <= last, "durable_within_log", || {
+        format!("replica {id}: durable {}, last {last}", group.durable())
+    })?;
+    let impossible = group.counters().dropped_impossible;
+    holds(impossible <= given, "no_impossible_message", || {
+        format!("replica {id} dropped {impossible} messages that nobody who keeps the rules sends")
+    })?;
+    holds(commit >= seen.commit, "commit_never_falls", || {
+        format!("replica {id}: commit fell from {} to {commit}", seen.commit)
+    })
+}
+
+/// While a lease holds, nobody else comes to lead a later term: what a lease is.
+fn check_leases(
+    nodes: &BTreeMap<ReplicaId, Node>,
+    id: ReplicaId,
+    term: Term,
+    now: Monotonic,
+) -> Check {
+    for (other, node) in nodes {
+        let Some(group) = &node.group else { continue };
+        let holder = group.role() == Role::Leader && group.leader().term < term;
+        holds(!holder || !group.holds_lease(node.clock(now)), "lease_excludes_leaders", || {
+            let held = group.leader().term;
+            format!("replica {id} leads term {term}, while {other} holds the lease of term {held}")
+        })?;
+    }
+    Ok(())
+}
+
 /// Whether what a leader calls committed is on the disks of a quorum.
 fn check_durable(
     nodes: &BTreeMap<ReplicaId, Node>,
@@ -244,7 +314,14 @@ fn check_durable(
 ) -> Check {
     let Some(term) = group.term_at(commit) else { return Ok(()) };
     let position = Position { term, index: commit };
-    let on_disk = |id: ReplicaId| nodes.get(&id).is_some_and(|node| node.disk.holds(position));
+    // A disk that lost its entries held them, and its replica votes for nobody until they are back.
+    let held = |node: &Node| match node.disk.lost {
+        Lost::Entries(through) => commit <= through,
+        Lost::Nothing | Lost::HardState => false,
+    };
+    let on_disk = |id: ReplicaId| {
+        nodes.get(&id).is_some_and(|node| node.disk.holds(position) || held(node))
+    };
     let by = |configuration: &Configuration| {
         quorum_value(configuration, Guards::default(), on_disk).unwrap_or(false)
     };

@@ -243,6 +243,7 @@ impl Cluster {
     pub fn wipe(&mut self, id: ReplicaId) {
         self.crash(id, Crash::Process);
         self.with(id, |node, _| node.disk = GroupDisk::default());
+        self.checks.forget_disk(id);
     }
 
     /// Does all that a replica's host would do at once: effects, disk, applying, snapshots. Messages stay in the network.

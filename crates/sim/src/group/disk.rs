@@ -43,7 +43,11 @@ impl GroupDisk {
     #[must_use]
     pub fn holds(&self, position: Position) -> bool {
         let behind = position.index > self.machine.applied.index;
-        !behind || self.entries.iter().any(|entry| Position::of(entry) == position)
+        // Entries are contiguous.
+        let first = self.entries.first().map_or(Index(0), |entry| entry.index);
+        let at = position.index.0.checked_sub(first.0).and_then(|at| usize::try_from(at).ok());
+        let entry = at.and_then(|at| self.entries.get(at));
+        !behind || entry.is_some_and(|entry| Position::of(entry) == position)
     }
 
     /// Makes the oldest write durable; it is to be reported.
@@ -56,7 +60,7 @@ impl GroupDisk {
 
     fn take(&mut self, hard_state: Option<HardState>, entries: Vec<Entry>) {
         if let Some(first) = entries.first().map(|entry| entry.index) {
-            self.entries.retain(|entry| entry.index < first);
+            self.entries.truncate(self.entries.partition_point(|entry| entry.index < first));
             let base = self.machine.applied.index;
             self.entries.extend(entries.into_iter().filter(|entry| entry.index > base));
         }

@@ -317,6 +317,28 @@ impl Group {
         self.persisting.durable()
     }
 
+    /// The last position of its log.
+    #[must_use]
+    pub fn last(&self) -> Position {
+        self.log.last()
+    }
+
+    /// What happened since the start, counted.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Whether entries are missing that this replica may have acknowledged: it votes for nobody.
+    #[must_use]
+    pub fn has_lost(&self) -> bool {
+        match self.lost {
+            Lost::Nothing => false,
+            Lost::Entries(through) => self.commit < through,
+            Lost::HardState => true,
+        }
+    }
+
     /// Whether it sleeps: it asks for no ticks.
     #[must_use]
     pub fn is_asleep(&self) -> bool {
@@ -408,15 +430,6 @@ impl Group {
     /// Whether this replica says and does nothing until it is replaced.
     fn is_silent(&self) -> bool {
         self.lost == Lost::HardState
-    }
-
-    /// Whether entries are missing that this replica may have acknowledged.
-    fn has_lost(&self) -> bool {
-        match self.lost {
-            Lost::Nothing => false,
-            Lost::Entries(through) => self.commit < through,
-            Lost::HardState => true,
-        }
     }
 
     fn is_alone(&self) -> bool {

@@ -67,8 +67,9 @@ impl Group {
         committed && self.applied == self.commit && self.holds_lease(now)
     }
 
-    /// Whether nobody else can lead at a time.
-    fn holds_lease(&self, now: Monotonic) -> bool {
+    /// Whether this replica leads, and nobody else can at a time.
+    #[must_use]
+    pub fn holds_lease(&self, now: Monotonic) -> bool {
         let State::Leader(leader) = &self.state else { return false };
         let now = if self.has(Guard::LeaseChecksClock) { now.max(self.now) } else { self.now };
         let by_lease = self.config.settings.reads == Reads::Lease;

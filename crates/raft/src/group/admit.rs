@@ -71,10 +71,10 @@ impl Group {
     fn answer_older_term(&mut self, message: &Message) {
         self.counters.dropped_stale += 1;
         match message.body {
-            Body::Append { .. } | Body::Heartbeat { .. } | Body::Snapshot { .. } => {
-                if self.has(Guard::OldLeaderIsTold) {
-                    self.send(message.from, Body::OldTerm);
-                }
+            Body::Append { .. } | Body::Heartbeat { .. } | Body::Snapshot { .. }
+                if self.has(Guard::OldLeaderIsTold) =>
+            {
+                self.send(message.from, Body::OldTerm);
             }
             Body::Vote { .. } => self.send(message.from, Body::VoteAnswer { granted: false }),
             _ => {}
@@ -109,14 +109,15 @@ fn is_possible(message: &Message) -> bool {
         return false;
     }
     match &message.body {
-        Body::PreVote { last } => is_position(*last, Term(message.term.0 - 1)),
-        Body::Vote { last, .. } => is_position(*last, Term(message.term.0 - 1)),
+        Body::PreVote { last } | Body::Vote { last, .. } => {
+            is_position(*last, Term(message.term.0 - 1))
+        }
         Body::Append { previous, entries, commit, .. } => {
             is_position(*previous, message.term)
                 && is_index(*commit)
                 && are_entries(*previous, entries, message.term)
         }
-        Body::AppendAck { index } => is_index(*index),
+        Body::AppendAck { index } | Body::ReadIndexAnswer { index, .. } => is_index(*index),
         Body::AppendReject { previous, hint, .. } => {
             is_index(*previous) && is_position(*hint, Term(NUMBER_MAX))
         }
@@ -127,7 +128,6 @@ fn is_possible(message: &Message) -> bool {
                 && !snapshot.configuration.is_blank()
                 && offset.checked_add(data.len() as u64).is_some()
         }
-        Body::ReadIndexAnswer { index, .. } => is_index(*index),
         Body::Sleep { last } => is_position(*last, message.term),
         Body::PreVoteAnswer { .. }
         | Body::VoteAnswer { .. }

@@ -197,12 +197,16 @@ impl Configuration {
     /// All members, each once, by id.
     #[must_use]
     pub fn members(&self) -> Vec<ReplicaId> {
-        let learners = self.learners.iter().map(|learner| learner.id);
-        let mut all: Vec<_> =
-            self.voters.iter().chain(&self.outgoing).copied().chain(learners).collect();
+        let mut all: Vec<_> = self.ids().collect();
         all.sort_unstable();
         all.dedup();
         all
+    }
+
+    /// All members, those of both halves twice.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = ReplicaId> {
+        let learners = self.learners.iter().map(|learner| learner.id);
+        self.voters.iter().chain(&self.outgoing).copied().chain(learners)
     }
 
     /// The joint configuration that begins these changes.

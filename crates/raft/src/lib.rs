@@ -101,6 +101,7 @@ mod position;
 mod progress;
 mod quorum;
 mod random;
+mod room;
 mod status;
 
 pub use config::{Config, Lost, Priority, Reads, Restored, Settings};

@@ -20,6 +20,7 @@ use ringfort_types::{Entry, Index, Term};
 
 use crate::configuration::Configuration;
 use crate::position::Position;
+use crate::room;
 
 /// Entries from the base, exclusive, to the last.
 #[derive(Debug)]
@@ -155,10 +156,11 @@ impl Log {
         }
         let at_base = self.configurations.partition_point(|(index, _)| *index <= self.base.index);
         self.configurations.drain(..at_base - 1);
-        if self.entries.is_empty() {
-            // An idle group holds no memory for entries.
-            self.entries.shrink_to(0);
-        }
+    }
+
+    /// Gives back room that is hardly used.
+    pub(crate) fn release_room(&mut self) {
+        room::release(&mut self.entries);
     }
 
     /// Starts anew behind a position.

@@ -21,6 +21,7 @@ use ringfort_types::{Index, Monotonic};
 
 use crate::effects::PersistId;
 use crate::guard::{Guard, Guards};
+use crate::room;
 
 /// A write in flight.
 #[derive(Clone, Copy, Debug)]
@@ -123,9 +124,11 @@ impl Persisting {
         let kept = Index(replaced.0.saturating_sub(1));
         let durable = if guards.has(Guard::AckNotOverwritten) { last.min(kept) } else { last };
         self.durable = self.durable.max(durable);
-        if self.in_flight.is_empty() {
-            self.in_flight.shrink_to(0);
-        }
+    }
+
+    /// Gives back room that is hardly used.
+    pub(crate) fn release_room(&mut self) {
+        room::release(&mut self.in_flight);
     }
 
     /// The write after which the hard state as it stands in memory is durable.

@@ -25,6 +25,7 @@ use ringfort_types::{Index, Monotonic, ReplicaId};
 
 use crate::config::Settings;
 use crate::message::{Round, SnapshotId};
+use crate::room;
 
 /// How a peer is being brought up to date.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,6 +129,11 @@ impl Progress {
     fn clear_inflight(&mut self) {
         self.inflight = VecDeque::new();
         self.inflight_bytes = 0;
+    }
+
+    /// Gives back room that is hardly used.
+    pub(crate) fn release_room(&mut self) {
+        room::release(&mut self.inflight);
     }
 
     /// Whether an append may be sent now.

@@ -36,13 +36,13 @@ impl Group {
         leader.round = Round(leader.round.0 + 1);
         leader.round_wanted = false;
         leader.heartbeat_due = self.now + self.config.settings.heartbeat;
-        if leader.peers.is_empty() {
-            return;
-        }
+        // What a round renewed has run out by now: it will renew nothing.
+        let now = self.now;
+        while leader.rounds.pop_front_if(|sent| *sent + lease <= now).is_some() {}
         if leader.rounds.len() == ROUNDS_MAX {
             leader.rounds.pop_front();
         }
-        leader.rounds.push_back((leader.round, self.now));
+        leader.rounds.push_back(now);
         for peer in &leader.peers {
             self.outbox.push(Message {
                 from: self.config.replica,
@@ -88,6 +88,7 @@ impl Group {
             return;
         }
         self.promise(self.now + lease);
+        self.release_room();
         self.send(from, Body::HeartbeatAck { round, commit: self.commit });
     }
 
@@ -102,7 +103,7 @@ impl Group {
             self.counters.dropped_impossible += 1;
             return;
         }
-        let sent = leader.rounds.iter().find(|(known, _)| *known == round).map(|(_, sent)| *sent);
+        let sent = leader.sent(round);
         let lease = self.lease_here();
         let to_learner = !self.configuration().is_voter(from);
         let Some(peer) = self.heard_peer(from) else { return };
@@ -177,6 +178,7 @@ impl Group {
             && !self.is_blank()
             && lease <= self.config.settings.lease_max;
         if follows && !self.asleep {
+            self.release_room();
             self.accept_leader(from);
             self.promise(self.now + lease);
         }

@@ -28,8 +28,8 @@ pub(super) struct Leader {
     pub(super) heartbeat_due: Monotonic,
     /// The last round of heartbeats.
     pub(super) round: Round,
-    /// When the latest rounds were sent.
-    pub(super) rounds: VecDeque<(Round, Monotonic)>,
+    /// When the latest rounds were sent, that one last.
+    pub(super) rounds: VecDeque<Monotonic>,
     /// A read waits for a round that is still to be sent.
     pub(super) round_wanted: bool,
     /// Reads that wait for their round, in its order.
@@ -47,6 +47,12 @@ pub(super) struct Leader {
 }
 
 impl Leader {
+    /// When a round was sent, if that is remembered.
+    pub(super) fn sent(&self, round: Round) -> Option<Monotonic> {
+        let before_last = usize::try_from(self.round.0.checked_sub(round.0)?).ok()?;
+        self.rounds.iter().rev().nth(before_last).copied()
+    }
+
     pub(super) fn peer(&self, id: ReplicaId) -> Option<&Progress> {
         self.peers.iter().find(|peer| peer.id == id)
     }
@@ -195,6 +201,7 @@ impl Group {
             if self.may_sleep() {
                 return self.fall_asleep();
             }
+            self.release_room();
             self.send_heartbeats();
         }
     }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! What a message does stands in the file of its subject: `election`, `replication`, `commit`, `heartbeat`, `reads`,
-//! `membership`, `transfer`, `snapshot`, `sleep`. This file holds the state and dispatches.
+//! `membership`, `transfer`, `snapshot`, `sleep`, `memory`. This file holds the state and dispatches.
 
 mod admit;
 mod commit;
@@ -16,6 +16,7 @@ mod election;
 mod heartbeat;
 mod leader;
 mod membership;
+mod memory;
 mod output;
 mod reads;
 mod replication;
@@ -451,17 +452,6 @@ impl Group {
         }
         let message = Message { from: self.config.replica, to, term: self.term, body };
         self.held.push_back((self.persisting.hard_state_write(), message));
-    }
-
-    fn forget(&mut self) {
-        // Nobody lags where nobody else is.
-        let members = self.configuration().members();
-        let keep = match &self.state {
-            _ if members.len() < 2 => 0,
-            State::Leader(leader) if leader.sends_snapshot() => self.config.settings.catch_up_bytes,
-            _ => self.config.settings.trailing_bytes,
-        };
-        self.log.forget(self.applied, keep);
     }
 }
 

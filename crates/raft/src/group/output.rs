@@ -1,5 +1,7 @@
 //! What the host is to do now.
 
+use std::collections::VecDeque;
+
 use ringfort_types::HardState;
 
 use super::{Group, State};
@@ -81,6 +83,10 @@ impl Group {
             self.held.pop_front_if(|(write, _)| self.persisting.is_done(*write))
         {
             self.outbox.push(message);
+        }
+        if self.held.is_empty() {
+            // Votes are rare.
+            self.held = VecDeque::new();
         }
         std::mem::take(&mut self.outbox)
     }

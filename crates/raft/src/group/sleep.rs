@@ -39,9 +39,7 @@ impl Group {
                 self.send(member, Body::Sleep { last });
             }
         }
-        if let State::Leader(leader) = &mut self.state {
-            leader.rounds = std::collections::VecDeque::new();
-        }
+        self.release_for_sleep();
         self.asleep = true;
         self.counters.sleeps += 1;
     }
@@ -54,6 +52,7 @@ impl Group {
             self.log.last() == last && self.commit == last.index && self.applied == last.index;
         let idle = self.persisting.is_idle(last.index);
         if (done && idle) || !self.has(Guard::SleepNeedsAll) {
+            self.release_for_sleep();
             self.asleep = true;
             self.counters.sleeps += 1;
         }

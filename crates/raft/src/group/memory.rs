@@ -1,0 +1,37 @@
+//! What a group lets go of: entries that nobody needs any more, and room that a burst of traffic took.
+//!
+//! Room is given back at heartbeats and when the group falls asleep, not at once: what is freed after each write is
+//! allocated again with the next one.
+
+use super::{Group, State};
+
+impl Group {
+    /// Forgets applied entries, but for those kept for members that lag.
+    pub(super) fn forget(&mut self) {
+        let me = self.config.replica;
+        let keep = match &self.state {
+            // Nobody lags where nobody else is.
+            _ if self.configuration().ids().all(|id| id == me) => 0,
+            State::Leader(leader) if leader.sends_snapshot() => self.config.settings.catch_up_bytes,
+            _ => self.config.settings.trailing_bytes,
+        };
+        self.log.forget(self.applied, keep);
+    }
+
+    /// Gives back room that is hardly used.
+    pub(super) fn release_room(&mut self) {
+        self.log.release_room();
+        self.persisting.release_room();
+        if let State::Leader(leader) = &mut self.state {
+            leader.peers.iter_mut().for_each(crate::progress::Progress::release_room);
+        }
+    }
+
+    /// Gives back all that a group which sleeps does not need.
+    pub(super) fn release_for_sleep(&mut self) {
+        self.release_room();
+        if let State::Leader(leader) = &mut self.state {
+            leader.rounds = std::collections::VecDeque::new();
+        }
+    }
+}

@@ -27,8 +27,9 @@ impl Group {
         }
     }
 
-    /// Gives back all that a group which sleeps does not need.
+    /// Gives back all that a group which sleeps does not need. All members hold all entries: nobody lags.
     pub(super) fn release_for_sleep(&mut self) {
+        self.log.forget(self.applied, 0);
         self.release_room();
         if let State::Leader(leader) = &mut self.state {
             leader.rounds = std::collections::VecDeque::new();

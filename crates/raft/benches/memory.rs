@@ -23,15 +23,23 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Proposals of a turn, and entries of a message.
 const ENTRIES: usize = 64;
+/// Most allocations for a proposal on all three replicas together, besides those of its payload: some for each message,
+/// none for each entry.
+const ALLOCATIONS_PER_PROPOSAL_MAX: f64 = 0.2;
+/// Most bytes of an idle group.
+const IDLE_BYTES_MAX: usize = 2048;
 
 fn main() {
     count_allocations();
     println!("\nbytes of an idle group after traffic, {} of them its own", size_of::<Group>());
     let settings = Settings::default();
     let asleep = Settings { sleep_after: Duration::from_secs(1), ..settings };
-    count_bytes("asleep", asleep);
-    count_bytes("awake, no trailing log", Settings { trailing_bytes: 0, ..settings });
-    count_bytes("awake", settings);
+    let forgotten = Settings { trailing_bytes: 0, ..settings };
+    for (what, settings) in [("asleep", asleep), ("awake, no trailing log", forgotten)] {
+        assert!(count_bytes(what, settings) <= IDLE_BYTES_MAX, "an idle group is small");
+    }
+    // Payloads are shared here by all three: the leader, which goes last, stands for them.
+    count_bytes("awake, a trailing log of 1 MiB", settings);
 }
 
 /// Payloads that are shared already: sharing one for the first time allocates what counts the shares.
@@ -70,10 +78,11 @@ fn count_allocations() {
     println!("  per proposal  {:>6.3}", per_turn / ENTRIES as f64);
     println!("  per message   {:>6.3}", allocations as f64 / messages as f64);
     println!("  per turn      {per_turn:>6.3}");
+    assert!(per_turn / ENTRIES as f64 <= ALLOCATIONS_PER_PROPOSAL_MAX, "entries allocate nothing");
 }
 
-/// What a leader and a follower hold that had traffic and have had nothing to do since.
-fn count_bytes(what: &str, settings: Settings) {
+/// What a leader and a follower hold that had traffic and have had nothing to do since. Gives the greater.
+fn count_bytes(what: &str, settings: Settings) -> usize {
     const GROUPS: usize = 16;
     let mut leaders = Vec::with_capacity(GROUPS);
     let mut followers = Vec::with_capacity(GROUPS);
@@ -92,7 +101,8 @@ fn count_bytes(what: &str, settings: Settings) {
     // Their own bytes were there before.
     let leader = (held() + GROUPS * size_of::<Group>()) / GROUPS + size_of::<Group>();
     let follower = both / GROUPS + 2 * size_of::<Group>() - leader;
-    println!("  {what:<25} leader {leader:>8}   follower {follower:>8}");
+    println!("  {what:<31} leader {leader:>8}   follower {follower:>8}");
+    leader.max(follower)
 }
 
 /// A group that has had traffic, in bursts and singly, and then ten seconds without.

@@ -94,7 +94,7 @@ impl Group {
 
     pub(super) fn handle_heartbeat_ack(&mut self, from: ReplicaId, round: Round, commit: Index) {
         let (now, settings, term) = (self.now, self.config.settings, self.term);
-        let commit_here = self.commit;
+        let (commit_here, base) = (self.commit, self.log.base().index);
         let State::Leader(leader) = &self.state else {
             self.counters.dropped_stale += 1;
             return;
@@ -119,7 +119,11 @@ impl Group {
             // What is in flight may be lost. If it is, the peer does not hold the position before what comes next.
             peer.advanced = now;
             let before = Index(peer.next.0 - 1);
-            if let Some(term_before) = self.log.term_at(before) {
+            if before < base {
+                // The log has forgotten that position: nothing can be asked about it, and what is in flight may fill the
+                // window for good. Looking for agreement from the start finds that the peer needs a snapshot.
+                peer.become_probe(peer.matched.next());
+            } else if let Some(term_before) = self.log.term_at(before) {
                 let previous = Position { term: term_before, index: before };
                 let entries = Vec::new();
                 let body = Body::Append { previous, entries, commit: commit_here, to_learner };

@@ -79,9 +79,11 @@ impl Group {
             && self.could_lead()
     }
 
-    /// Whether this replica is fit to lead at all.
+    /// Whether this replica is fit to lead at all. Who is removed may lead until it knows that this is committed: the entry
+    /// that removes it may be nowhere else, and then nobody else can win (dissertation, section 4.2.2).
     pub(super) fn could_lead(&self) -> bool {
-        self.configuration().is_voter(self.config.replica)
+        let me = self.config.replica;
+        (self.configuration().is_voter(me) || self.log.configuration_at(self.commit).is_voter(me))
             && (!self.has_lost() || !self.has(Guard::LostEntriesNoVote))
             && !self.is_installing()
             && !self.is_stalled()

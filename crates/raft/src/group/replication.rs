@@ -84,12 +84,30 @@ impl Group {
                 peer.acknowledge(index, now);
                 self.snapshots.push(SnapshotEffect::Release { to: from });
             }
+            Sending::Snapshot { .. } => {
+                if peer.acknowledge(index, now) {
+                    // It installed what was sent, and the log has moved on from there: it needs a newer one.
+                    self.snapshots.push(SnapshotEffect::Release { to: from });
+                    self.begin_snapshot(from);
+                }
+            }
             _ => {
                 peer.acknowledge(index, now);
             }
         }
         self.advance_commit();
         self.proceed_transfer(from);
+    }
+
+    fn begin_snapshot(&mut self, to: ReplicaId) {
+        let (now, bytes_max) = (self.now, self.config.settings.snapshot_chunk_bytes);
+        let State::Leader(leader) = &mut self.state else { return };
+        if let Some(peer) = leader.peers.iter_mut().find(|peer| peer.id == to) {
+            peer.become_snapshot(now);
+            self.counters.snapshots_begun += 1;
+            let read = SnapshotEffect::Read { to, snapshot: None, offset: 0, bytes_max };
+            self.snapshots.push(read);
+        }
     }
 
     pub(super) fn handle_append_reject(

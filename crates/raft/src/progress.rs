@@ -20,6 +20,7 @@
 //! Source: the progress tracker's states as etcd's raft describes them.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use ringfort_types::{Index, Monotonic, ReplicaId};
 
@@ -66,7 +67,7 @@ pub(crate) struct Progress {
     pub(crate) heard: Monotonic,
     /// Whether something of this term was heard of it at all.
     pub(crate) acknowledged: bool,
-    /// When `matched` last rose, or the first of what is in flight was sent.
+    /// When `matched` last rose, or the first of what is in flight was sent, or a probe.
     pub(crate) advanced: Monotonic,
     /// The newest round of heartbeats it acknowledged.
     pub(crate) round: Round,
@@ -151,7 +152,10 @@ impl Progress {
     /// An append with entries up to `last` was sent.
     pub(crate) fn sent(&mut self, last: Index, bytes: usize, now: Monotonic) {
         match &mut self.sending {
-            Sending::Probe { waiting } => *waiting = true,
+            Sending::Probe { waiting } => {
+                *waiting = true;
+                self.advanced = now;
+            }
             Sending::Replicate if last >= self.next => {
                 if self.inflight.is_empty() {
                     self.advanced = now;
@@ -179,6 +183,15 @@ impl Progress {
             self.become_replicate();
         }
         news
+    }
+
+    /// A probe that nothing answers for so long may be lost, and a blank replica answers no heartbeat that would say so.
+    pub(crate) fn retry_probe(&mut self, now: Monotonic, patience: Duration) {
+        if let Sending::Probe { waiting } = &mut self.sending
+            && now.since(self.advanced) >= patience
+        {
+            *waiting = false;
+        }
     }
 
     /// Whether something in flight has been so for longer than `patience`: it may be lost.

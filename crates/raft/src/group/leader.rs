@@ -195,7 +195,7 @@ impl Group {
             return self.step_down();
         }
         self.expire_transfer();
-        self.retry_snapshots();
+        self.retry_lost();
         let State::Leader(leader) = &self.state else { return };
         if self.now >= leader.heartbeat_due {
             if self.may_sleep() {

@@ -97,12 +97,13 @@ impl Group {
         self.snapshots.push(read);
     }
 
-    /// Asks for chunks again that were not acknowledged for a while.
-    pub(super) fn retry_snapshots(&mut self) {
+    /// Asks for chunks again that were not acknowledged for a while, and lets probes go again.
+    pub(super) fn retry_lost(&mut self) {
         let settings = self.config.settings;
         let State::Leader(leader) = &mut self.state else { return };
         for peer in &mut leader.peers {
             let to = peer.id;
+            peer.retry_probe(self.now, settings.election_timeout);
             let Sending::Snapshot { id, offset, since } = &mut peer.sending else { continue };
             if self.now.since(*since) < settings.election_timeout {
                 continue;

@@ -17,6 +17,7 @@
 //! Nothing outside this crate knows how a value is stored.
 
 mod batches;
+mod boundary;
 pub mod command;
 mod layout;
 mod machine;
@@ -26,7 +27,8 @@ mod replica;
 mod retry;
 mod staged;
 
+pub use boundary::{Output, ReplicaConfig, ReplicaStatus, Ticket};
 pub use machine::{Answer, Applying, Effect, EffectKind, Machine, MachineError, Reply};
 pub use meta::ShardClock;
 pub use read::{ListQuery, Listed, Reading, list};
-pub use replica::{Output, Replica, ReplicaConfig, ReplicaStatus, Ticket};
+pub use replica::Replica;

@@ -319,9 +319,8 @@ fn check_durable(
         Lost::Entries(through) => commit <= through,
         Lost::Nothing | Lost::HardState => false,
     };
-    let on_disk = |id: ReplicaId| {
-        nodes.get(&id).is_some_and(|node| node.disk.holds(position) || held(node))
-    };
+    let on_disk =
+        |id: ReplicaId| nodes.get(&id).is_some_and(|node| node.disk.holds(position) || held(node));
     let by = |configuration: &Configuration| {
         quorum_value(configuration, Guards::default(), on_disk).unwrap_or(false)
     };

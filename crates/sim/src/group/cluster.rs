@@ -236,7 +236,7 @@ impl Cluster {
 
     /// Starts a replica that does not run.
     pub fn restart(&mut self, id: ReplicaId) {
-        self.with(id, |node, now| node.start(now));
+        self.with(id, super::node::Node::start);
     }
 
     /// Takes a replica's disk away. It comes back blank, if it comes back.
@@ -257,7 +257,7 @@ impl Cluster {
             while self.sync(id) || self.report(id) || self.apply(id) {
                 busy = true;
             }
-            busy |= self.with(id, |node, now| node.snapshot_one(now)).unwrap_or(false);
+            busy |= self.with(id, super::node::Node::snapshot_one).unwrap_or(false);
             if !busy {
                 return self.check(id);
             }

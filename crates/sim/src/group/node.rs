@@ -45,7 +45,7 @@ impl Machine {
     pub fn apply(&mut self, entry: &Entry) {
         assert_eq!(entry.index, self.applied.index.next(), "entries are applied in order");
         self.applied = Position::of(entry);
-        for byte in entry.payload.iter() {
+        for byte in &entry.payload {
             self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
         self.hash = self.hash.rotate_left(7) ^ entry.index.0;

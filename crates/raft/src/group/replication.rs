@@ -189,6 +189,10 @@ impl Group {
         mut entries: Vec<Entry>,
         commit: Index,
     ) {
+        if self.contradicts(previous, &entries) {
+            self.counters.dropped_impossible += 1;
+            return;
+        }
         let previous = self.skip_committed(previous, &mut entries);
         if !self.log.holds(previous) {
             return self.reject_append(from, previous);
@@ -200,6 +204,23 @@ impl Group {
         // New entries are acknowledged once they are durable; what was there already, at once.
         follower.ack_due |= !news;
         self.follow_commit(commit);
+    }
+
+    /// Up to here no leader says otherwise than this log: what is committed, and what this term's leader has said before.
+    pub(super) fn settled(&self) -> Index {
+        match &self.state {
+            State::Follower(follower) => self.commit.max(follower.matched),
+            _ => self.commit,
+        }
+    }
+
+    /// Whether an append says otherwise than what is settled.
+    fn contradicts(&self, previous: Position, entries: &[Entry]) -> bool {
+        let settled = self.settled();
+        let said = std::iter::once(previous).chain(entries.iter().map(Position::of));
+        said.take_while(|position| position.index <= settled).any(|position| {
+            self.log.term_at(position.index).is_some_and(|term| term != position.term)
+        })
     }
 
     /// What is committed here is in every leader's log: the part of an append that repeats it says nothing.

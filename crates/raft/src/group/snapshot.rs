@@ -197,12 +197,12 @@ impl Group {
     }
 
     /// Installs what is complete, unless this replica has found another way meanwhile: it leads or asks for votes with the log
-    /// it has, or that log has caught up.
+    /// it has, or that log has caught up. A snapshot that contradicts what is settled was a lie.
     fn install_or_discard(&mut self) {
         let Some(mut incoming) = self.incoming.take() else { return };
         let position = incoming.snapshot.position;
         let follows = matches!(self.state, State::Follower(_));
-        if !follows || position.index <= self.commit || self.log.holds(position) {
+        if !follows || position.index <= self.settled() || self.log.holds(position) {
             return self.snapshots.push(SnapshotEffect::Discard);
         }
         let snapshot = incoming.snapshot.clone();

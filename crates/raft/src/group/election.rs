@@ -216,13 +216,9 @@ impl Group {
 
     pub(super) fn handle_pre_vote_answer(&mut self, from: ReplicaId, term: Term, granted: bool) {
         let asked = if granted { Term(self.term.0 + 1) } else { self.term };
-        let State::PreCandidate(votes) = &mut self.state else {
-            self.counters.dropped_stale += 1;
-            return;
-        };
-        if term == asked {
-            votes.record(from, granted);
-            self.settle_election();
+        match &mut self.state {
+            State::PreCandidate(_) if term == asked => self.count_vote(from, granted),
+            _ => self.counters.dropped_stale += 1,
         }
     }
 
@@ -245,12 +241,22 @@ impl Group {
     }
 
     pub(super) fn handle_vote_answer(&mut self, from: ReplicaId, granted: bool) {
-        let State::Candidate(votes) = &mut self.state else {
-            self.counters.dropped_stale += 1;
+        match &mut self.state {
+            State::Candidate(_) => self.count_vote(from, granted),
+            _ => self.counters.dropped_stale += 1,
+        }
+    }
+
+    /// Counts the answer of a voter; nobody else was asked.
+    fn count_vote(&mut self, from: ReplicaId, granted: bool) {
+        if !self.configuration().is_voter(from) {
+            self.counters.dropped_unknown += 1;
             return;
-        };
-        votes.record(from, granted);
-        self.settle_election();
+        }
+        if let State::PreCandidate(votes) | State::Candidate(votes) = &mut self.state {
+            votes.record(from, granted);
+            self.settle_election();
+        }
     }
 
     fn settle_election(&mut self) {

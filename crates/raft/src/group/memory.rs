@@ -4,6 +4,8 @@
 //! allocated again with the next one.
 
 use super::{Group, State};
+use crate::progress::Progress;
+use crate::room;
 
 impl Group {
     /// Forgets applied entries, but for those kept for members that lag.
@@ -23,7 +25,8 @@ impl Group {
         self.log.release_room();
         self.persisting.release_room();
         if let State::Leader(leader) = &mut self.state {
-            leader.peers.iter_mut().for_each(crate::progress::Progress::release_room);
+            room::release(&mut leader.reads);
+            leader.peers.iter_mut().for_each(Progress::release_room);
         }
     }
 

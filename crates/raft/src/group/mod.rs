@@ -451,7 +451,10 @@ impl Group {
             return self.send(to, body);
         }
         let message = Message { from: self.config.replica, to, term: self.term, body };
-        self.held.push_back((self.persisting.hard_state_write(), message));
+        // Whoever asks again and again while the disk is slow gets one answer.
+        if self.held.iter().all(|(_, held)| *held != message) {
+            self.held.push_back((self.persisting.hard_state_write(), message));
+        }
     }
 }
 

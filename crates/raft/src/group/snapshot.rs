@@ -87,12 +87,18 @@ impl Group {
         let now = self.now;
         let bytes_max = self.config.settings.snapshot_chunk_bytes;
         let Some(peer) = self.heard_peer(from) else { return };
-        let Sending::Snapshot { id: sent, offset, since } = &mut peer.sending else { return };
-        if *sent != Some(id) || *offset == wanted {
-            return;
+        match &mut peer.sending {
+            Sending::Snapshot { id: sent, offset, since }
+                if *sent == Some(id) && *offset != wanted =>
+            {
+                *offset = wanted;
+                *since = now;
+            }
+            _ => {
+                self.counters.dropped_stale += 1;
+                return;
+            }
         }
-        *offset = wanted;
-        *since = now;
         let read = SnapshotEffect::Read { to: from, snapshot: Some(id), offset: wanted, bytes_max };
         self.snapshots.push(read);
     }

@@ -112,10 +112,17 @@ impl Group {
         }
         peer.round = peer.round.max(round);
         peer.commit = peer.commit.max(commit.min(commit_here));
-        if let Sending::Probe { waiting } = &mut peer.sending {
-            *waiting = false;
+        match &mut peer.sending {
+            Sending::Probe { waiting } => *waiting = false,
+            // Whoever acknowledges is not blank: the refusal was of before it knew its group.
+            Sending::Refused => peer.become_probe(peer.matched.next()),
+            _ => {}
         }
-        if peer.is_overdue(now, &settings) {
+        // It started anew or asked for votes meanwhile, and does not know any more that its log is this leader's.
+        let forgot = peer.sending == Sending::Replicate
+            && peer.next == peer.matched.next()
+            && commit < commit_here.min(peer.matched);
+        if peer.is_overdue(now, &settings) || forgot {
             // What is in flight may be lost. If it is, the peer does not hold the position before what comes next.
             peer.advanced = now;
             let before = Index(peer.next.0 - 1);

@@ -190,8 +190,8 @@ impl Group {
             Body::PreVoteAnswer { granted } => self.handle_pre_vote_answer(from, term, granted),
             Body::Vote { last, transfer } => self.handle_vote(from, last, transfer),
             Body::VoteAnswer { granted } => self.handle_vote_answer(from, granted),
-            Body::Append { previous, entries, commit, to_learner } => {
-                if self.accept_leader(from) && self.accept_append(from, previous, to_learner) {
+            Body::Append { previous, entries, commit, .. } => {
+                if self.accept_leader(from) && self.accept_content(from, previous, false) {
                     self.handle_append(from, previous, entries, commit);
                 }
             }
@@ -205,7 +205,7 @@ impl Group {
             Body::HeartbeatAck { round, commit } => self.handle_heartbeat_ack(from, round, commit),
             Body::Snapshot { snapshot, offset, data, last, to_learner } => {
                 let previous = Position::default();
-                if self.accept_leader(from) && self.accept_append(from, previous, to_learner) {
+                if self.accept_leader(from) && self.accept_content(from, previous, to_learner) {
                     self.handle_snapshot(from, snapshot, offset, data, last);
                 }
             }

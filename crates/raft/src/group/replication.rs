@@ -77,7 +77,11 @@ impl Group {
             return;
         }
         match peer.sending {
-            Sending::Refused => return,
+            // Whoever acknowledges is not blank: the refusal was of before it knew its group.
+            Sending::Refused => {
+                peer.become_probe(index.next());
+                peer.acknowledge(index, now);
+            }
             Sending::Snapshot { .. } if index >= base => {
                 // It holds enough, whichever way it got there.
                 peer.become_probe(index.next());
@@ -119,7 +123,13 @@ impl Group {
     ) {
         let is_voter = self.configuration().is_voter(from);
         let refuse = is_voter && self.has(Guard::BlankRefused);
-        let agreed = self.log.may_agree(hint.index, hint.term).index.min(hint.index);
+        let agreed = self.log.may_agree(hint.index, hint.term);
+        // The base stands for what is forgotten before it: if it does not agree, what does is there.
+        let agreed = if agreed.term > hint.term {
+            Index(agreed.index.0 - 1)
+        } else {
+            agreed.index.min(hint.index)
+        };
         let Some(peer) = self.heard_peer(from) else { return };
         match lost {
             LostCopy::No => {}
@@ -129,7 +139,16 @@ impl Group {
                 }
                 return self.refuse_peer(from);
             }
-            LostCopy::Entries | LostCopy::Blank => peer.forget_match(),
+            LostCopy::Blank if previous >= peer.matched => {
+                // It needs to be told who its group is, and no entry says that who stands behind the founding.
+                peer.forget_match();
+                if !matches!(peer.sending, Sending::Snapshot { .. }) {
+                    self.begin_snapshot(from);
+                }
+                return;
+            }
+            LostCopy::Blank => {}
+            LostCopy::Entries => peer.forget_match(),
         }
         let answers = match peer.sending {
             Sending::Probe { .. } => previous.next() == peer.next,
@@ -163,19 +182,19 @@ impl Group {
 
     // --- follower ---
 
-    /// Whether an append or a chunk may be looked at. A blank replica is fed as a learner, not as a voter: a voter has been told who its
-    /// group is before it became one, so it has lost its disk, and with it votes that it gave.
-    pub(super) fn accept_append(
+    /// Whether an append or a chunk of a snapshot may be looked at. A blank replica needs a snapshot first: it says who is in
+    /// the group, which is not in the log from the founding on. And it gets one as a learner, not as a voter: a voter has been
+    /// told who its group is before it became one, so it has lost its disk, and with it votes that it gave.
+    pub(super) fn accept_content(
         &mut self,
         from: ReplicaId,
         previous: Position,
-        to_learner: bool,
+        fed: bool,
     ) -> bool {
         if self.is_installing() {
             return false;
         }
-        let fed = to_learner || !self.has(Guard::BlankRefused);
-        if self.configuration().is_blank() && !fed {
+        if self.configuration().is_blank() && !fed && self.has(Guard::BlankRefused) {
             self.reject_append(from, previous);
             return false;
         }

@@ -14,7 +14,7 @@
 //! wins.
 
 use bytes::Bytes;
-use ringfort_types::{Monotonic, ReplicaId};
+use ringfort_types::{Index, Monotonic, ReplicaId};
 
 use super::{Group, State};
 use crate::effects::SnapshotEffect;
@@ -58,6 +58,10 @@ impl Group {
             return;
         }
         *since = now;
+        if snapshot.position.index == Index(0) {
+            // Nothing is applied yet. It is asked for again after a while.
+            return;
+        }
         if at == 0 && snapshot.position.index < base {
             // The log does not reach back to it: it would help nobody.
             *id = None;

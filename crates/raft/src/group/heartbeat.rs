@@ -55,6 +55,8 @@ impl Group {
                 },
             });
         }
+        // Where this leader decides alone by now, nobody has to answer.
+        self.confirm_reads();
     }
 
     /// Whether this replica was never told who its group is. If it ever was, it may have voted: nobody may take its word that

@@ -8,3 +8,4 @@ mod contract;
 mod quorum;
 mod script;
 mod support;
+mod timeouts;

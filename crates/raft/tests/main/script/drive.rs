@@ -7,6 +7,7 @@ use ringfort_raft::{Change, Learner, Priority, Role};
 use ringfort_sim::group::GroupDisk;
 use ringfort_types::{Monotonic, ReplicaId};
 
+use super::Storage;
 use super::args::{Args, Failure, parse_id};
 use super::world::World;
 
@@ -84,7 +85,7 @@ impl World {
     }
 
     /// `campaign 2`: time passes until the replica's patience ends; nobody else is told. `campaign 2 early`: its clock alone
-    /// runs ahead for this once.
+    /// jumps ahead, and stays so.
     pub(super) fn campaign(&mut self, args: &mut Args) -> Result<(), Failure> {
         let early = args.take_word("early");
         let id = args.id()?;
@@ -94,17 +95,14 @@ impl World {
             return Err("it leads already".into());
         }
         let due = group.deadline().ok_or("it sleeps, or is silent")?;
-        let now = self.clock(id);
+        let wait = due.since(self.clock(id));
         if early {
-            self.cluster.with(id, |node, _| {
-                if let Some(group) = &mut node.group {
-                    group.handle_tick(now.max(due));
-                }
-            });
+            let ahead = i64::try_from(wait.as_nanos())?;
+            self.cluster.with(id, |node, _| node.clock_ahead += ahead);
         } else {
-            self.cluster.advance(due.since(now));
-            self.cluster.tick(id);
+            self.cluster.advance(wait);
         }
+        self.cluster.tick(id);
         self.after(id)
     }
 
@@ -172,23 +170,30 @@ impl World {
 
     fn rest(&mut self, ids: &[ReplicaId]) -> Result<(), Failure> {
         for _ in 0..ROUNDS_MAX {
-            for id in ids {
-                self.after(*id)?;
-                self.host(*id)?;
+            // Where storage lags, disks move once no message is left.
+            if self.storage != Storage::Lazy || self.takes_nothing(ids) {
+                for id in ids {
+                    self.after(*id)?;
+                    self.host(*id)?;
+                }
+            }
+            if self.takes_nothing(ids) {
+                return Ok(());
             }
             let network = std::mem::take(&mut self.cluster.network);
             let (now, later) = network
                 .into_iter()
                 .partition::<Vec<_>, _>(|flight| ids.contains(&flight.message.to));
             self.cluster.network = later;
-            if now.is_empty() {
-                return Ok(());
-            }
             for flight in now {
                 self.receive(&flight.message)?;
             }
         }
         Err("the cluster finds no rest".into())
+    }
+
+    fn takes_nothing(&self, ids: &[ReplicaId]) -> bool {
+        self.cluster.network.iter().all(|flight| !ids.contains(&flight.message.to))
     }
 
     /// `read 1`: asks for a read. `read 1 now`: says whether one may be served at once.

@@ -32,7 +32,8 @@ impl World {
             let group = self.cluster.nodes.get(&id).and_then(|node| node.group.as_ref());
             let entries = group.map(|group| group.entries_from(Index(1))).unwrap_or_default();
             let all: Vec<_> = entries.iter().map(show::entry).collect();
-            self.say(format!("{id}: {}", all.join(", ")));
+            let all = if all.is_empty() { "nothing".to_owned() } else { all.join(", ") };
+            self.say(format!("{id}: {all}"));
         }
         Ok(())
     }

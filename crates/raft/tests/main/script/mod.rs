@@ -30,7 +30,7 @@ use runner::Runner;
 pub(crate) enum Storage {
     /// Everything is durable, told and applied before the next input.
     Sync,
-    /// Nothing is, until the verb ends: all messages of a round arrive before any disk has moved.
+    /// Nothing is, until the verb ends, or no message is left that could arrive first.
     Lazy,
     /// Nothing is, until the script says so, or lets the cluster stabilize.
     Async,
@@ -63,8 +63,10 @@ pub(crate) fn directory() -> PathBuf {
 /// A verb failed, something that must hold does not, or the text is no script; where, and how.
 pub(crate) fn run(text: &str, setup: Setup) -> Result<(String, bool), String> {
     let mut runner = Runner::new(setup);
-    let output = goldenscript::generate(&mut runner, text).map_err(|error| error.to_string())?;
-    Ok((output, runner.says_storage))
+    match goldenscript::generate(&mut runner, text) {
+        Ok(output) => Ok((output, runner.says_storage)),
+        Err(error) => Err(format!("{error}; it went:\n{}", Vec::from(runner.trail).concat())),
+    }
 }
 
 /// All scripts, by path.

@@ -1,10 +1,15 @@
 //! Which verb is which function.
 
+use std::collections::VecDeque;
+
 use goldenscript::{Command, Context};
 
 use super::args::{Args, Failure};
 use super::world::World;
 use super::{Setup, Storage, setup};
+
+/// Commands whose output is kept for the message of a failure.
+const TRAIL_MAX: usize = 12;
 
 /// Executes the commands of one script.
 pub(super) struct Runner {
@@ -12,11 +17,13 @@ pub(super) struct Runner {
     world: Option<World>,
     /// Whether the script says itself how storage works.
     pub(super) says_storage: bool,
+    /// The latest commands with their output, for whoever looks for the cause of a failure.
+    pub(super) trail: VecDeque<String>,
 }
 
 impl Runner {
     pub(super) fn new(setup: Setup) -> Self {
-        Self { setup, world: None, says_storage: false }
+        Self { setup, world: None, says_storage: false, trail: VecDeque::new() }
     }
 
     fn begin(&mut self, args: &mut Args) -> Result<(), Failure> {
@@ -29,12 +36,8 @@ impl Runner {
         self.world = Some(World::new(options, storage, self.setup.loud)?);
         Ok(())
     }
-}
 
-impl goldenscript::Runner for Runner {
-    type Command = Command;
-
-    fn run(&mut self, command: &Command, _: &Context) -> Result<String, Failure> {
+    fn execute(&mut self, command: &Command) -> Result<(), Failure> {
         let mut args = Args::of(command);
         if command.name == "cluster" {
             self.begin(&mut args)?;
@@ -44,8 +47,21 @@ impl goldenscript::Runner for Runner {
             verb(&command.name)?(world, &mut args)?;
         }
         args.finish()?;
-        world.end_verb()?;
-        Ok(world.take_output())
+        world.end_verb()
+    }
+}
+
+impl goldenscript::Runner for Runner {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, _: &Context) -> Result<String, Failure> {
+        let done = self.execute(command);
+        let output = self.world.as_mut().map(World::take_output).unwrap_or_default();
+        self.trail.push_back(format!("> {command}\n{output}"));
+        if self.trail.len() > TRAIL_MAX {
+            self.trail.pop_front();
+        }
+        done.map(|()| output)
     }
 }
 

@@ -406,7 +406,7 @@ impl World {
         } else if now < votes.promised {
             format!("it may have promised until {:?}", votes.promised.since(self.began))
         } else {
-            "it leads or follows".to_owned()
+            "for what cannot be seen from outside".to_owned()
         }
     }
 }

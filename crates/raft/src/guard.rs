@@ -4,10 +4,27 @@
 //! out is the proof that some other test would notice. Without the feature `mutants` every guard is a constant `true`, and
 //! the compiler removes the question.
 
-/// A check that can be taken out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Guard {
+macro_rules! guards {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// A check that can be taken out.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum Guard {
+            $($(#[$doc])* $name,)*
+        }
+
+        #[cfg(feature = "mutants")]
+        impl Guard {
+            /// Every guard there is.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+        }
+
+        #[cfg(feature = "mutants")]
+        const _: () = assert!(Guard::ALL.len() <= u64::BITS as usize);
+    };
+}
+
+guards! {
     /// A vote is given once a term.
     OneVotePerTerm,
     /// A vote is sent once it is durable.

@@ -119,6 +119,20 @@ impl World {
         self.after(id)
     }
 
+    /// `lose 3 after=1`: the disk of a replica that is down says that it synced entries behind there, and did not.
+    pub(super) fn lose_entries(&mut self, args: &mut Args) -> Result<(), Failure> {
+        let id = args.id()?;
+        let after = args.index_of("after")?.ok_or("behind which index?")?;
+        let node = self.cluster.nodes.get_mut(&id).ok_or("there is no such replica")?;
+        if node.group.is_some() || node.disk.last().index <= after {
+            return Err("it runs, or has nothing to lose".into());
+        }
+        node.disk.entries.retain(|entry| entry.index <= after);
+        let last = node.disk.last();
+        self.tell(format!("{id} has {last} on its disk"));
+        Ok(())
+    }
+
     /// `wipe 1`: the replica ends and its disk is gone.
     pub(super) fn wipe(&mut self, args: &mut Args) -> Result<(), Failure> {
         let id = args.id()?;

@@ -33,8 +33,9 @@ impl World {
     }
 
     /// `propose-conf 1 add-learner 4 replaces 2`, `promote 4`, `remove 3`: changes that begin together. A learner that is not
-    /// there yet joins with a blank disk.
+    /// there yet joins with a blank disk. With `try`, a refusal is told and not a failure.
     pub(super) fn propose_conf(&mut self, args: &mut Args) -> Result<(), Failure> {
+        let tries = args.take_word("try");
         let id = args.id()?;
         let mut changes: Vec<Change> = Vec::new();
         while let Some(word) = args.word() {
@@ -49,7 +50,13 @@ impl World {
                 _ => return Err(format!("no change is called {word}").into()),
             }
         }
-        self.cluster.change(id, &changes).ok_or("it does not run")??;
+        if let Err(refusal) = self.cluster.change(id, &changes).ok_or("it does not run")? {
+            if !tries {
+                return Err(refusal.into());
+            }
+            self.tell(format!("{id} refuses: {refusal}"));
+            return Ok(());
+        }
         for change in &changes {
             if let Change::AddLearner(learner) = change
                 && !self.cluster.nodes.contains_key(&learner.id)

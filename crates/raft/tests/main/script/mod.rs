@@ -4,6 +4,8 @@
 //! writes the output anew, and a person reads the difference. After every verb everything is checked that must hold in a
 //! group, and a script fails that breaks it.
 //!
+//! A script that says `# guards: A B` fails where one of these guards is taken out: see `guards`.
+//!
 //! Where a script does not say how storage works, it runs with storage that is done before the next step and with storage
 //! that lags behind messages, and what it asks to see has to be the same.
 
@@ -11,6 +13,7 @@ mod args;
 mod disk;
 mod drive;
 mod filter;
+mod guards;
 mod inject;
 mod look;
 mod network;

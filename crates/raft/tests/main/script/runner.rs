@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use goldenscript::{Command, Context};
+use ringfort_sim::group::Violation;
 
 use super::args::{Args, Failure};
 use super::world::World;
@@ -19,11 +20,24 @@ pub(super) struct Runner {
     pub(super) says_storage: bool,
     /// The latest commands with their output, for whoever looks for the cause of a failure.
     pub(super) trail: VecDeque<String>,
+    /// What the last verb failed for, if it did.
+    pub(super) cause: Option<Cause>,
+}
+
+/// What a verb failed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// Something that must always hold does not.
+    Violation,
+    /// Something that the script expects is not so.
+    Expectation,
+    /// The verb makes no sense here.
+    Other,
 }
 
 impl Runner {
     pub(super) fn new(setup: Setup) -> Self {
-        Self { setup, world: None, says_storage: false, trail: VecDeque::new() }
+        Self { setup, world: None, says_storage: false, trail: VecDeque::new(), cause: None }
     }
 
     fn begin(&mut self, args: &mut Args) -> Result<(), Failure> {
@@ -61,6 +75,15 @@ impl goldenscript::Runner for Runner {
         if self.trail.len() > TRAIL_MAX {
             self.trail.pop_front();
         }
+        self.cause = done.as_ref().err().map(|error| {
+            if error.is::<Violation>() {
+                Cause::Violation
+            } else if command.name.starts_with("expect") {
+                Cause::Expectation
+            } else {
+                Cause::Other
+            }
+        });
         done.map(|()| output)
     }
 }
@@ -102,6 +125,7 @@ fn verb(name: &str) -> Result<Verb, Failure> {
         "stall-disk" => World::stall_disk,
         "crash" => World::crash,
         "restart" => World::restart,
+        "lose" => World::lose_entries,
         "wipe" => World::wipe,
         "compact" => World::compact,
         "snapshot" => World::snapshot,

@@ -7,50 +7,6 @@ use ringfort_types::ReplicaId;
 use super::Storage;
 use super::args::{Args, Failure};
 
-/// All guards, so that scripts can name them.
-const GUARDS: [Guard; 40] = [
-    Guard::OneVotePerTerm,
-    Guard::VoteDurable,
-    Guard::VoteComparesLogs,
-    Guard::TermStartEntry,
-    Guard::CommitByQuorum,
-    Guard::CommitOwnTerm,
-    Guard::AckDurable,
-    Guard::AckNotOverwritten,
-    Guard::BothHalves,
-    Guard::ConfigurationRolledBack,
-    Guard::ChangeNeedsTermCommit,
-    Guard::AutoLeave,
-    Guard::RemovedLeaderNotCounted,
-    Guard::RemovedLeaderStepsDown,
-    Guard::LearnerVotes,
-    Guard::PromotionIsSwap,
-    Guard::PreVote,
-    Guard::PreVoteAnswersOldTerm,
-    Guard::VoteStickiness,
-    Guard::CheckQuorum,
-    Guard::OldLeaderIsTold,
-    Guard::TransferOverridesPromise,
-    Guard::TransferForfeitsLease,
-    Guard::PromiseKept,
-    Guard::QuietAfterStart,
-    Guard::PairAckNeedsOwnAck,
-    Guard::ReadNeedsTermCommit,
-    Guard::ReadConfirmed,
-    Guard::ReadRoundCounts,
-    Guard::LeaseMargin,
-    Guard::LeaseChecksClock,
-    Guard::CommitCoversApplied,
-    Guard::CommitWithinLog,
-    Guard::OldSnapshotRefused,
-    Guard::SnapshotAtTipKept,
-    Guard::LostEntriesNoVote,
-    Guard::BlankRefused,
-    Guard::StalledDiskStepsDown,
-    Guard::SleepNeedsAll,
-    Guard::WakeRunsTimers,
-];
-
 /// `cluster 1 2 3 storage=async reads=index trailing-bytes=0 without=PreVote`.
 pub(super) fn parse(args: &mut Args) -> Result<(ClusterOptions, Option<Storage>), Failure> {
     let storage = match args.key("storage").as_deref() {
@@ -74,7 +30,7 @@ pub(super) fn parse(args: &mut Args) -> Result<(ClusterOptions, Option<Storage>)
 
 /// The guard of a name.
 pub(super) fn guard(name: &str) -> Result<Guard, Failure> {
-    let named = GUARDS.into_iter().find(|guard| format!("{guard:?}") == name);
+    let named = Guard::ALL.iter().copied().find(|guard| format!("{guard:?}") == name);
     named.ok_or_else(|| format!("no guard is called {name}").into())
 }
 

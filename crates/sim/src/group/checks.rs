@@ -207,7 +207,8 @@ impl Checks {
                 self.check_configuration(group.configuration_at(position.index))?;
             }
         }
-        if group.role() == Role::Leader {
+        // A leader may step down in the step in which it commits, as one does that removed itself.
+        if group.role() == Role::Leader || seen.leads == Some(group.leader().term) {
             return check_durable(nodes, id, group, commit);
         }
         Ok(())

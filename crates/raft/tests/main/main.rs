@@ -4,8 +4,10 @@
 #![expect(clippy::disallowed_methods, reason = "tests take their size from the environment")]
 
 mod campaign;
+mod connectivity;
 mod contract;
 mod quorum;
 mod script;
 mod support;
+mod timed;
 mod timeouts;

@@ -8,6 +8,7 @@ mod connectivity;
 mod contract;
 mod quorum;
 mod script;
+mod hostile;
 mod support;
 mod timed;
 mod timeouts;

@@ -1,0 +1,190 @@
+//! Bad input: messages that lie, in every state a replica can be in.
+//!
+//! Nothing of it may panic, replace what is committed, or be dropped without being counted.
+//! `RINGFORT_SEEDS=2000` runs the campaign (in a release build), `RINGFORT_SEED=n` one seed again.
+
+mod lies;
+mod scene;
+mod stories;
+
+use std::time::Duration;
+
+use ringfort_raft::{Body, Counters, Group, Message};
+use ringfort_sim::Random;
+use ringfort_types::Term;
+
+use lies::Liar;
+use scene::{Scene, Victim};
+
+/// Messages of one run.
+const MESSAGES: usize = 300;
+
+/// The seeds of a run of a test: a short set, a campaign's or the one asked for.
+pub(crate) fn seeds(short: u64) -> std::ops::Range<u64> {
+    #[expect(clippy::disallowed_methods, reason = "a test may be told what to run")]
+    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    match number("RINGFORT_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("RINGFORT_SEEDS").unwrap_or(short),
+    }
+}
+
+/// Says how to run a seed again if it fails.
+pub(crate) struct Replay(pub(crate) &'static str, pub(crate) u64);
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Self(test, seed) = self;
+            eprintln!(
+                "RINGFORT_SEED={seed} cargo test -p ringfort-raft --test main {test} -- --nocapture"
+            );
+        }
+    }
+}
+
+#[test]
+fn no_message_makes_a_replica_panic_or_replaces_what_is_committed() {
+    let mut said = 0;
+    for seed in seeds(30) {
+        let _replay = Replay("no_message_makes", seed);
+        for scene in Scene::ALL {
+            said += lie(scene, seed);
+        }
+    }
+    println!("answers: {said}");
+    assert!(said > 0, "lies are answered now and then");
+}
+
+/// Anything at all, for a while. Gives how much the replica had to say.
+fn lie(scene: Scene, seed: u64) -> usize {
+    let mut random = Random::new(seed);
+    let mut victim = Victim::new(scene);
+    victim.lazy = [0, 30, 90][random.index(3)];
+    let mut said = 0;
+    for number in 0..MESSAGES {
+        let message = Liar::new(&mut random, victim.group()).message();
+        let story = format!("{scene:?}, message {number}: {message:?}");
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            victim.receive(message.clone());
+            if random.one_in(20) {
+                victim.receive(message);
+            }
+            step(&mut victim, &mut random)
+        }));
+        match caught {
+            Ok(answers) => said += answers,
+            Err(panic) => {
+                eprintln!("{story}");
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+    said
+}
+
+/// The host's part: it does what it is asked for, time passes, somebody proposes or reads.
+fn step(victim: &mut Victim, random: &mut Random) -> usize {
+    let said = victim.host(random);
+    // What one message asks for is bounded, whatever it says: a message to each peer, and one for each entry in flight.
+    assert!(said.len() < 2000, "{} messages at once", said.len());
+    if random.one_in(4) {
+        victim.now = victim.now + Duration::from_millis(random.below(400));
+        let now = victim.now;
+        victim.group_mut().handle_tick(now);
+    }
+    if random.one_in(8) {
+        // Refused where it does not lead.
+        let _ = victim.group_mut().propose(bytes::Bytes::from_static(b"p"));
+    }
+    if random.one_in(16) {
+        victim.node.compact();
+    }
+    said.len()
+}
+
+/// The group without its counters, as text: to tell whether anything has changed.
+fn without_counters(group: &Group) -> String {
+    let text = format!("{group:?}");
+    let from = text.find("counters: Counters {").unwrap();
+    let end = from + text[from..].find('}').unwrap();
+    text[..from].to_owned() + &text[end..]
+}
+
+fn dropped(counters: &Counters) -> u64 {
+    counters.dropped_misaddressed
+        + counters.dropped_stale
+        + counters.dropped_unknown
+        + counters.dropped_impossible
+}
+
+#[test]
+fn what_cannot_be_changes_nothing_and_is_counted() {
+    for seed in seeds(30) {
+        let _replay = Replay("what_cannot_be", seed);
+        for scene in Scene::ALL {
+            if scene == Scene::Silent {
+                continue;
+            }
+            let mut random = Random::new(seed);
+            let mut victim = Victim::new(scene);
+            for _ in 0..20 {
+                let mut liar = Liar::new(&mut random, victim.group());
+                let misaddressed = liar.random.one_in(2);
+                let message = if misaddressed { liar.misaddressed() } else { liar.impossible() };
+                let (before, counters) =
+                    (without_counters(victim.group()), *victim.group().counters());
+                let story = format!("{scene:?}: {message:?}");
+                victim.receive(message);
+                let after = victim.group().counters();
+                assert_eq!(without_counters(victim.group()), before, "{story}");
+                let (counted, was) = if misaddressed {
+                    (after.dropped_misaddressed, counters.dropped_misaddressed)
+                } else {
+                    (after.dropped_impossible, counters.dropped_impossible)
+                };
+                assert_eq!(counted, was + 1, "{story}");
+                assert_eq!(dropped(after), dropped(&counters) + 1, "{story}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_old_term_changes_nothing_and_is_told_of_the_newer_one() {
+    for seed in seeds(30) {
+        let _replay = Replay("an_old_term", seed);
+        for scene in Scene::ALL {
+            let mut random = Random::new(seed);
+            let mut victim = Victim::new(scene);
+            victim.host(&mut random);
+            let newest = victim.group().leader().term;
+            if scene == Scene::Silent || newest < Term(2) {
+                continue;
+            }
+            for _ in 0..20 {
+                let mut message = Liar::new(&mut random, victim.group()).message();
+                message.term = Term(random.between(1, newest.0 - 1));
+                (message.to, message.from) =
+                    (victim.group().id(), ringfort_types::ReplicaId(random.between(70, 79)));
+                if matches!(message.body, Body::PreVote { .. }) {
+                    continue;
+                }
+                let (before, counters) =
+                    (without_counters(victim.group()), dropped(victim.group().counters()));
+                let (from, story) = (message.from, format!("{scene:?}: {message:?}"));
+                victim.receive(message);
+                assert_eq!(dropped(victim.group().counters()), counters + 1, "{story}");
+                let said = victim.host(&mut random);
+                assert!(said.iter().all(|answer| tells_of(answer, newest)), "{story}: {said:?}");
+                assert!(said.iter().all(|answer| answer.to == from), "{story}: {said:?}");
+                assert_eq!(without_counters(victim.group()), before, "{story}");
+            }
+        }
+    }
+}
+
+fn tells_of(answer: &Message, term: Term) -> bool {
+    let tells = matches!(answer.body, Body::OldTerm | Body::VoteAnswer { granted: false });
+    tells && answer.term == term
+}

@@ -6,9 +6,9 @@
 mod campaign;
 mod connectivity;
 mod contract;
+mod hostile;
 mod quorum;
 mod script;
-mod hostile;
 mod support;
 mod timed;
 mod timeouts;

@@ -17,7 +17,7 @@ pub(crate) const NUMBER_MAX: u64 = 1 << 62;
 /// Makes up messages for one replica, near what it would believe.
 pub(crate) struct Liar<'a> {
     pub(crate) random: &'a mut Random,
-    me: ReplicaId,
+    pub(crate) me: ReplicaId,
     leader: Option<ReplicaId>,
     term: Term,
     commit: Index,

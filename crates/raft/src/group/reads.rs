@@ -155,6 +155,8 @@ impl Group {
         // The question of an earlier start has the name of another one of this start.
         if nonce == self.config.seed {
             self.reads_ready.push(ReadReady { id: read, index });
+            // The read waits until that is applied here: not for the next heartbeat, which would say the same.
+            self.follow_commit(index);
         } else {
             self.counters.dropped_stale += 1;
         }

@@ -132,7 +132,6 @@ impl Group {
         };
         let Some(peer) = self.heard_peer(from) else { return };
         match lost {
-            LostCopy::No => {}
             LostCopy::Blank if refuse => {
                 if matches!(peer.sending, Sending::Snapshot { .. }) {
                     self.snapshots.push(SnapshotEffect::Release { to: from });
@@ -147,8 +146,8 @@ impl Group {
                 }
                 return;
             }
-            LostCopy::Blank => {}
             LostCopy::Entries => peer.forget_match(),
+            LostCopy::No | LostCopy::Blank => {}
         }
         let answers = match peer.sending {
             Sending::Probe { .. } => previous.next() == peer.next,

@@ -20,6 +20,7 @@ mod network;
 mod runner;
 mod setup;
 mod show;
+mod votes;
 mod world;
 
 use std::path::{Path, PathBuf};

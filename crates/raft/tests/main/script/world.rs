@@ -10,6 +10,7 @@ use super::Storage;
 use super::args::Failure;
 use super::filter::Filter;
 use super::show;
+use super::votes::Votes;
 
 /// A cluster, its network's rules, and what was told so far.
 pub(super) struct World {
@@ -25,31 +26,24 @@ pub(super) struct World {
     /// Every message ever sent, lost ones too.
     pub(super) history: Vec<Message>,
     seen: BTreeMap<ReplicaId, Seen>,
-    votes: BTreeMap<ReplicaId, Votes>,
+    pub(super) votes: BTreeMap<ReplicaId, Votes>,
     /// Why a vote is refused: by voter and asker.
     reasons: BTreeMap<(ReplicaId, ReplicaId), String>,
-    began: Monotonic,
+    pub(super) began: Monotonic,
 }
 
 /// What was last told of a replica.
 #[derive(Clone)]
-struct Seen {
-    role: Role,
-    term: Term,
-    leader: Option<ReplicaId>,
+pub(super) struct Seen {
+    pub(super) role: Role,
+    pub(super) term: Term,
+    pub(super) leader: Option<ReplicaId>,
     commit: Index,
     last: Index,
     asleep: bool,
     configuration: Configuration,
     sending: BTreeMap<ReplicaId, Sending>,
     counters: Counters,
-}
-
-/// What bears on a replica's vote, as seen from outside.
-#[derive(Clone, Copy, Default)]
-struct Votes {
-    heard: Option<Monotonic>,
-    promised: Monotonic,
 }
 
 impl World {
@@ -208,7 +202,7 @@ impl World {
         Ok(())
     }
 
-    fn look(&self, id: ReplicaId) -> Option<Seen> {
+    pub(super) fn look(&self, id: ReplicaId) -> Option<Seen> {
         let status = self.cluster.nodes.get(&id)?.group.as_ref()?.status();
         let sending = status.peers.iter().map(|peer| (peer.id, peer.sending.clone()));
         Some(Seen {
@@ -354,59 +348,5 @@ impl World {
     pub(super) fn clock(&self, id: ReplicaId) -> Monotonic {
         let now = self.cluster.now;
         self.cluster.nodes.get(&id).map_or(now, |node| node.clock(now))
-    }
-
-    // --- why a vote is refused ---
-
-    fn note_leader(&mut self, message: &Message) {
-        let now = self.clock(message.to);
-        let Some(seen) = self.look(message.to) else { return };
-        let leads = seen.leader == Some(message.from) && seen.term == message.term;
-        if !leads || !Cluster::is_from_leader(message) {
-            return;
-        }
-        let votes = self.votes.entry(message.to).or_default();
-        votes.heard = Some(now);
-        if let Body::Heartbeat { lease, .. } = message.body {
-            votes.promised = votes.promised.max(now + lease);
-        }
-    }
-
-    fn why_not(&self, message: &Message) -> String {
-        let (voter, asker) = (message.to, message.from);
-        let (Some(seen), Body::PreVote { last } | Body::Vote { last, .. }) =
-            (self.look(voter), &message.body)
-        else {
-            return String::new();
-        };
-        let status = self.cluster.nodes.get(&voter).and_then(|node| node.group.as_ref());
-        let Some(status) = status.map(ringfort_raft::Group::status) else { return String::new() };
-        let now = self.clock(voter);
-        let votes = self.votes.get(&voter).copied().unwrap_or_default();
-        let mine = self.last(voter);
-        let is_old = message.term < seen.term
-            || message.term == seen.term && matches!(message.body, Body::PreVote { .. });
-        let voted = status.vote.filter(|vote| message.term == seen.term && *vote != asker);
-        let timeout = self.cluster.settings().election_timeout;
-        let heard = votes.heard.filter(|heard| now.since(*heard) < timeout).and(seen.leader);
-        if is_old {
-            format!("the term is {}", seen.term)
-        } else if status.configuration.is_blank() {
-            "blank".to_owned()
-        } else if status.lost {
-            "it lost entries".to_owned()
-        } else if *last < mine {
-            format!("its log ends at {mine}")
-        } else if let Some(vote) = voted {
-            format!("it voted for {vote}")
-        } else if seen.role == Role::Leader {
-            "it leads".to_owned()
-        } else if let Some(leader) = heard {
-            format!("it hears {leader}")
-        } else if now < votes.promised {
-            format!("it may have promised until {:?}", votes.promised.since(self.began))
-        } else {
-            "for what cannot be seen from outside".to_owned()
-        }
     }
 }

@@ -130,7 +130,9 @@ impl Configuration {
         let rises = |ids: &[ReplicaId]| ids.windows(2).all(|pair| pair[0] < pair[1]);
         let learner_ids: Vec<_> = learners.iter().map(|learner| learner.id).collect();
         let known = |id: &ReplicaId| *id > ReplicaId(0) && *id <= highest;
-        let all_known = [&voters, &outgoing, &learner_ids].into_iter().flatten().all(known);
+        let replaced = learners.iter().filter_map(|learner| learner.replaces.as_ref());
+        let named = voters.iter().chain(&outgoing).chain(&learner_ids).chain(replaced);
+        let all_known = named.into_iter().all(known);
         let apart = learner_ids.iter().all(|id| !voters.contains(id) && !outgoing.contains(id));
         let members = voters.len() + outgoing.len() + learners.len();
         let sorted = rises(&voters) && rises(&outgoing) && rises(&learner_ids);

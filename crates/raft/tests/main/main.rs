@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests take their size from the environment")]
 
 mod campaign;
+mod configuration;
 mod connectivity;
 mod contract;
 mod hostile;

@@ -14,7 +14,8 @@ use std::alloc::System;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringfort_raft::{Group, Settings};
+use ringfort_raft::{Body, Group, Message, ReadId, Reads, Role, Settings};
+use ringfort_types::{Monotonic, ReplicaId, Term};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use support::{PAYLOAD, REPLICAS, Trio};
 
@@ -40,6 +41,10 @@ fn main() {
     }
     // Payloads are shared here by all three: the leader, which goes last, stands for them.
     count_bytes("awake, a trailing log of 1 MiB", settings);
+    println!(
+        "\nbytes that a group holds more after 100,000 messages which its host takes in while its disk stands still"
+    );
+    floods();
 }
 
 /// Payloads that are shared already: sharing one for the first time allocates what counts the shares.
@@ -120,4 +125,63 @@ fn quiet(settings: Settings, seed: u64) -> Trio {
     let sleeps = !settings.sleep_after.is_zero();
     assert!(trio.groups.iter().all(|group| group.is_asleep() == sleeps));
     trio
+}
+
+/// Made-up messages cost no memory, or what a bound allows.
+fn floods() {
+    const VOTE_BYTES_MAX: usize = 4 << 10;
+    // 4,096 reads of others wait at most.
+    const READ_BYTES_MAX: usize = 512 << 10;
+    let settings = Settings::default();
+    let follower = || {
+        let mut trio = Trio::new(settings, 1);
+        trio.now = trio.now + 3 * settings.election_timeout;
+        let [_, follower, _] = trio.groups;
+        (follower, trio.now)
+    };
+    let asking = || {
+        let (mut group, now) = follower();
+        group.handle_tick(now);
+        assert_eq!(group.role(), Role::PreCandidate);
+        (group, now)
+    };
+    let leader = || {
+        let trio = Trio::new(Settings { reads: Reads::Index, ..settings }, 1);
+        let [leader, ..] = trio.groups;
+        (leader, trio.now)
+    };
+    let last = follower().0.last();
+    let term = follower().0.leader().term;
+    let newer = Term(term.0 + 1);
+    let vote = Body::Vote { last, transfer: false };
+    let grant = Body::PreVoteAnswer { granted: true };
+    let read = |number| Body::ReadIndex { read: ReadId(number), nonce: 1 };
+    flood("grants of strangers", asking(), VOTE_BYTES_MAX, |n| (n + 9, newer, grant.clone()));
+    flood("the same vote asked for", follower(), VOTE_BYTES_MAX, |_| (3, newer, vote.clone()));
+    flood("votes asked for by strangers", follower(), VOTE_BYTES_MAX, |n| {
+        (n + 9, newer, vote.clone())
+    });
+    flood("acknowledgements of strangers", leader(), VOTE_BYTES_MAX, |n| {
+        (n + 9, term, Body::AppendAck { index: last.index })
+    });
+    flood("reads of a follower", leader(), READ_BYTES_MAX, |n| (3, term, read(n)));
+}
+
+fn flood(
+    what: &str,
+    (mut group, now): (Group, Monotonic),
+    bytes_max: usize,
+    lie: impl Fn(u64) -> (u64, Term, Body),
+) {
+    let to = group.id();
+    let region = Region::new(ALLOCATOR);
+    for number in 0..100_000 {
+        let (from, term, body) = lie(number);
+        group.handle_message(now, Message { from: ReplicaId(from), to, term, body });
+        drop(group.poll_effects());
+    }
+    let change = region.change();
+    let held = change.bytes_allocated.saturating_sub(change.bytes_deallocated);
+    println!("  {what:<31} {held:>8}");
+    assert!(held <= bytes_max, "{what} fill the memory");
 }

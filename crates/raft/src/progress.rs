@@ -103,12 +103,6 @@ impl Progress {
         self.clear_inflight();
     }
 
-    fn become_replicate(&mut self) {
-        self.sending = Sending::Replicate;
-        self.next = self.matched.next();
-        self.clear_inflight();
-    }
-
     /// Waits for a snapshot.
     pub(crate) fn become_snapshot(&mut self, now: Monotonic) {
         self.sending = Sending::Snapshot { id: None, offset: 0, since: now };
@@ -155,6 +149,12 @@ impl Progress {
             Sending::Probe { waiting } => {
                 *waiting = true;
                 self.advanced = now;
+                // One at a time: what an earlier one carried is in this one.
+                self.clear_inflight();
+                if last >= self.next {
+                    self.inflight.push_back((last, bytes));
+                    self.inflight_bytes = bytes;
+                }
             }
             Sending::Replicate if last >= self.next => {
                 if self.inflight.is_empty() {
@@ -180,12 +180,16 @@ impl Progress {
         }
         self.next = self.next.max(self.matched.next());
         if matches!(self.sending, Sending::Probe { .. }) {
-            self.become_replicate();
+            // What the probe carried is taken to have arrived, and follows when it is durable there. If it has not, what comes
+            // next is rejected.
+            self.sending = Sending::Replicate;
+            let probed = self.inflight.back().map_or(Index(0), |(last, _)| *last);
+            self.next = self.next.max(probed.next());
         }
         news
     }
 
-    /// A probe that nothing answers for so long may be lost, and a blank replica answers no heartbeat that would say so.
+    /// A probe that nothing answers for so long may be lost.
     pub(crate) fn retry_probe(&mut self, now: Monotonic, patience: Duration) {
         if let Sending::Probe { waiting } = &mut self.sending
             && now.since(self.advanced) >= patience

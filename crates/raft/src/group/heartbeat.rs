@@ -115,7 +115,7 @@ impl Group {
         peer.round = peer.round.max(round);
         peer.commit = peer.commit.max(commit.min(commit_here));
         match &mut peer.sending {
-            Sending::Probe { waiting } => *waiting = false,
+            Sending::Probe { .. } => peer.retry_probe(now, settings.heartbeat),
             // Whoever acknowledges is not blank: the refusal was of before it knew its group.
             Sending::Refused => peer.become_probe(peer.matched.next()),
             _ => {}

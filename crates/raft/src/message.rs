@@ -62,8 +62,6 @@ pub enum Body {
         entries: Vec<Entry>,
         /// The leader's commit index.
         commit: Index,
-        /// The receiver is a learner, which may be blank. A blank voter has lost its disk.
-        to_learner: bool,
     },
     /// The sender's log agrees with the leader's, and is durable, up to here.
     AppendAck {
@@ -105,7 +103,7 @@ pub enum Body {
         data: Bytes,
         /// Nothing follows.
         last: bool,
-        /// As of an append.
+        /// The receiver is a learner, which may be blank. A blank voter has lost its disk.
         to_learner: bool,
     },
     /// The sender holds the bytes of a snapshot up to an offset, and waits for what follows.

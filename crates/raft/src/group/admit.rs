@@ -112,7 +112,7 @@ fn is_possible(message: &Message) -> bool {
         Body::PreVote { last } | Body::Vote { last, .. } => {
             is_position(*last, Term(message.term.0 - 1))
         }
-        Body::Append { previous, entries, commit, .. } => {
+        Body::Append { previous, entries, commit } => {
             is_position(*previous, message.term)
                 && is_index(*commit)
                 && are_entries(*previous, entries, message.term)

@@ -107,7 +107,6 @@ impl Group {
         }
         let sent = leader.sent(round);
         let lease = self.lease_here();
-        let to_learner = !self.configuration().is_voter(from);
         let Some(peer) = self.heard_peer(from) else { return };
         if let Some(sent) = sent {
             peer.promised = peer.promised.max(sent + lease);
@@ -135,7 +134,7 @@ impl Group {
             } else if let Some(term_before) = self.log.term_at(before) {
                 let previous = Position { term: term_before, index: before };
                 let entries = Vec::new();
-                let body = Body::Append { previous, entries, commit: commit_here, to_learner };
+                let body = Body::Append { previous, entries, commit: commit_here };
                 self.send_in_term(from, term, body);
             }
         }

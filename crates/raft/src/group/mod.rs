@@ -190,7 +190,7 @@ impl Group {
             Body::PreVoteAnswer { granted } => self.handle_pre_vote_answer(from, term, granted),
             Body::Vote { last, transfer } => self.handle_vote(from, last, transfer),
             Body::VoteAnswer { granted } => self.handle_vote_answer(from, granted),
-            Body::Append { previous, entries, commit, .. } => {
+            Body::Append { previous, entries, commit } => {
                 if self.accept_leader(from) && self.accept_content(from, previous, false) {
                     self.handle_append(from, previous, entries, commit);
                 }

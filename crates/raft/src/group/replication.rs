@@ -28,7 +28,6 @@ impl Group {
         let State::Leader(leader) = &mut self.state else { return };
         let last = self.log.last().index;
         let settings = &self.config.settings;
-        let configuration = self.log.configuration().1;
         for peer in &mut leader.peers {
             while peer.may_append(settings) {
                 let probes = matches!(peer.sending, Sending::Probe { .. });
@@ -58,12 +57,7 @@ impl Group {
                     from: self.config.replica,
                     to: peer.id,
                     term: self.term,
-                    body: Body::Append {
-                        previous,
-                        entries,
-                        commit: self.commit,
-                        to_learner: !configuration.is_voter(peer.id),
-                    },
+                    body: Body::Append { previous, entries, commit: self.commit },
                 });
             }
         }

@@ -161,7 +161,7 @@ fn second_leader(liar: &mut Liar<'_>, from: ReplicaId, term: Term, last: Positio
     let (to, next) = (liar.me, last.index.next());
     let entries = vec![Entry { term, index: next, payload: Bytes::from_static(b"lie") }];
     let body = match liar.random.below(3) {
-        0 => Body::Append { previous: last, entries, commit: next, to_learner: false },
+        0 => Body::Append { previous: last, entries, commit: next },
         1 => Body::Heartbeat { commit: next, round: Round(1), lease: Duration::from_millis(900) },
         _ => Body::Sleep { last },
     };

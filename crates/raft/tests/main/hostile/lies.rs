@@ -206,8 +206,7 @@ impl<'a> Liar<'a> {
             4..=9 => {
                 let previous = self.position();
                 let entries = self.entries(previous, term);
-                let (commit, to_learner) = (Index(self.number()), self.random.one_in(2));
-                Body::Append { previous, entries, commit, to_learner }
+                Body::Append { previous, entries, commit: Index(self.number()) }
             }
             10 | 11 => Body::AppendAck { index: Index(self.number()) },
             12 => Body::AppendReject {
@@ -241,12 +240,8 @@ impl<'a> Liar<'a> {
         let huge = NUMBER_MAX + 1 + self.random.below(u64::MAX - NUMBER_MAX);
         let nowhere = Position { term: Term(0), index: Index(1) };
         let beyond = Position { term, index: Index(huge) };
-        let append = |previous, entries, commit| Body::Append {
-            previous,
-            entries,
-            commit: Index(commit),
-            to_learner: true,
-        };
+        let append =
+            |previous, entries, commit| Body::Append { previous, entries, commit: Index(commit) };
         let entry = |term, index, payload| Entry { term: Term(term), index: Index(index), payload };
         let body = match self.random.below(16) {
             0 => Body::Vote { last: Position { term, index: Index(1) }, transfer: false },

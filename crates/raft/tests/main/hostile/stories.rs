@@ -19,7 +19,7 @@ fn entry(term: Term, index: Index) -> Entry {
 }
 
 fn append(previous: Position, entries: Vec<Entry>, commit: Index) -> Body {
-    Body::Append { previous, entries, commit, to_learner: false }
+    Body::Append { previous, entries, commit }
 }
 
 impl Victim {

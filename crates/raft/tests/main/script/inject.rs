@@ -42,7 +42,6 @@ fn body(kind: &str, args: &mut Args) -> Result<Body, Failure> {
             previous: position(args, "previous")?,
             entries: entries(args)?,
             commit: args.index_of("commit")?.unwrap_or_default(),
-            to_learner: args.take_word("learner"),
         },
         "ack" => Body::AppendAck { index: args.index_of("index")?.ok_or("index?")? },
         "reject" => Body::AppendReject {

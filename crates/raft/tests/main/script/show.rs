@@ -78,9 +78,8 @@ pub(super) fn message(message: &Message, sender_term: Term, reason: Option<&str>
             format!("vote in term {term}? log {last}{by}")
         }
         Body::VoteAnswer { granted } => format!("vote in term {term}: {}", yes(*granted)),
-        Body::Append { previous, entries, commit, to_learner } => {
-            let learner = if *to_learner { " (learner)" } else { "" };
-            format!("append {previous}+{} commit {commit}{learner}", entries.len())
+        Body::Append { previous, entries, commit } => {
+            format!("append {previous}+{} commit {commit}", entries.len())
         }
         Body::AppendAck { index } => format!("ack {index}"),
         Body::AppendReject { previous, hint, lost } => {

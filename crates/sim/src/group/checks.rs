@@ -26,8 +26,8 @@ pub struct Checks {
     leaders: BTreeMap<Term, ReplicaId>,
     /// The digest of each entry ever seen, and the position before it.
     entries: BTreeMap<Position, (Position, u64)>,
-    /// The position committed at each index from 1 on, by the first who said so.
-    committed: Vec<Position>,
+    /// The position committed at each index from 1 on, by the first who said so, and the term in which it said so.
+    committed: Vec<(Position, Term)>,
     /// The newest committed configuration.
     configuration: Configuration,
     /// The state after each applied index; none where nobody was seen at it.
@@ -38,6 +38,8 @@ pub struct Checks {
     impossible: BTreeMap<ReplicaId, u64>,
     /// What each disk was last seen with. It outlives a crash.
     disks: BTreeMap<ReplicaId, HardState>,
+    /// Up to where disks held a log that are gone.
+    wiped: BTreeMap<ReplicaId, Index>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -84,9 +86,10 @@ impl Checks {
         *self.impossible.entry(id).or_default() += 1;
     }
 
-    /// A disk is gone.
-    pub fn forget_disk(&mut self, id: ReplicaId) {
+    /// A disk is gone, with what it held up to an index.
+    pub fn forget_disk(&mut self, id: ReplicaId, through: Index) {
         self.disks.remove(&id);
+        self.wiped.insert(id, through);
     }
 
     /// Checks one replica against everything seen so far.
@@ -150,13 +153,14 @@ impl Checks {
                 format!("leader {id} of term {term} ended at {}, now at {last}", seen.last)
             });
         }
-        // It leads since this step: everything committed is in its log.
-        let missing = self.committed.iter().rev().find(|position| {
-            position.index > last.index
-                || group.term_at(position.index).is_some_and(|term| term != position.term)
+        // It leads since this step: everything committed in earlier terms is in its log.
+        let missing = self.committed.iter().rev().find(|(position, by)| {
+            let held = group.term_at(position.index);
+            *by < term
+                && (position.index > last.index || held.is_some_and(|held| held != position.term))
         });
         holds(missing.is_none(), "leader_completeness", || {
-            let missing = missing.copied().unwrap_or_default();
+            let missing = missing.map(|(position, _)| *position).unwrap_or_default();
             format!("leader {id} of term {term} lacks committed {missing}")
         })
     }
@@ -195,7 +199,7 @@ impl Checks {
             let Some(term) = group.term_at(Index(index)) else { continue };
             let position = Position { term, index: Index(index) };
             let known = usize::try_from(index).ok().and_then(|index| self.committed.get(index - 1));
-            if let Some(known) = known {
+            if let Some((known, _)) = known {
                 holds(*known == position, "committed_once", || {
                     format!("replica {id} committed {position}, where {known} is committed")
                 })?;
@@ -203,15 +207,46 @@ impl Checks {
                 holds(index == self.committed().0 + 1, "committed_in_order", || {
                     format!("replica {id} committed {position} after {}", self.committed())
                 })?;
-                self.committed.push(position);
+                self.committed.push((position, group.leader().term));
                 self.check_configuration(group.configuration_at(position.index))?;
             }
         }
         // A leader may step down in the step in which it commits, as one does that removed itself.
         if group.role() == Role::Leader || seen.leads == Some(group.leader().term) {
-            return check_durable(nodes, id, group, commit);
+            return self.check_durable(nodes, id, group, commit);
         }
         Ok(())
+    }
+
+    /// Whether what a leader calls committed is on the disks of a quorum.
+    fn check_durable(
+        &self,
+        nodes: &BTreeMap<ReplicaId, Node>,
+        id: ReplicaId,
+        group: &Group,
+        commit: Index,
+    ) -> Check {
+        let Some(term) = group.term_at(commit) else { return Ok(()) };
+        let position = Position { term, index: commit };
+        // A disk that lost its entries, or all it had, held them when they were acknowledged; its replica votes for nobody until
+        // they are back, or never.
+        let held = |node: &Node| match node.disk.lost {
+            Lost::Entries(through) => commit <= through,
+            Lost::HardState => true,
+            Lost::Nothing => false,
+        };
+        let on_disk = |id: ReplicaId| {
+            let wiped = self.wiped.get(&id).is_some_and(|through| commit <= *through);
+            wiped || nodes.get(&id).is_some_and(|node| node.disk.holds(position) || held(node))
+        };
+        let by = |configuration: &Configuration| {
+            quorum_value(configuration, Guards::default(), on_disk).unwrap_or(false)
+        };
+        // It was counted by the configuration that stood when it was counted, which may have been left in the same step.
+        let durable = by(group.configuration()) || by(group.configuration_at(commit));
+        holds(durable, "committed_on_a_quorum_of_disks", || {
+            format!("leader {id} committed {position}, which is not on a quorum's disks")
+        })
     }
 
     /// Ids only rise, and nobody comes back; a voter has been a learner.
@@ -304,32 +339,6 @@ fn check_leases(
         })?;
     }
     Ok(())
-}
-
-/// Whether what a leader calls committed is on the disks of a quorum.
-fn check_durable(
-    nodes: &BTreeMap<ReplicaId, Node>,
-    id: ReplicaId,
-    group: &Group,
-    commit: Index,
-) -> Check {
-    let Some(term) = group.term_at(commit) else { return Ok(()) };
-    let position = Position { term, index: commit };
-    // A disk that lost its entries held them, and its replica votes for nobody until they are back.
-    let held = |node: &Node| match node.disk.lost {
-        Lost::Entries(through) => commit <= through,
-        Lost::Nothing | Lost::HardState => false,
-    };
-    let on_disk =
-        |id: ReplicaId| nodes.get(&id).is_some_and(|node| node.disk.holds(position) || held(node));
-    let by = |configuration: &Configuration| {
-        quorum_value(configuration, Guards::default(), on_disk).unwrap_or(false)
-    };
-    // It was counted by the configuration that stood when it was counted, which may have been left in the same step.
-    let durable = by(group.configuration()) || by(group.configuration_at(commit));
-    holds(durable, "committed_on_a_quorum_of_disks", || {
-        format!("leader {id} committed {position}, which is not on a quorum's disks")
-    })
 }
 
 fn digest(bytes: &[u8]) -> u64 {

@@ -242,8 +242,9 @@ impl Cluster {
     /// Takes a replica's disk away. It comes back blank, if it comes back.
     pub fn wipe(&mut self, id: ReplicaId) {
         self.crash(id, Crash::Process);
-        self.with(id, |node, _| node.disk = GroupDisk::default());
-        self.checks.forget_disk(id);
+        if let Some(disk) = self.with(id, |node, _| std::mem::take(&mut node.disk)) {
+            self.checks.forget_disk(id, disk.last().index);
+        }
     }
 
     /// Does all that a replica's host would do at once: effects, disk, applying, snapshots. Messages stay in the network.

@@ -6,6 +6,7 @@
 //!
 //! The state machine of these groups is a hash over all that was applied, so that equal logs have equal states.
 
+pub mod campaign;
 mod checks;
 mod cluster;
 mod disk;

@@ -1,0 +1,97 @@
+//! Random groups, in short. The campaign is `cargo run --release -p ringfort-sim --bin raft-groups`.
+
+use std::hash::{BuildHasher, Hasher};
+
+use ringfort_sim::group::campaign::{
+    Count, Mutant, Outcome, RunOptions, Totals, mutants, run, try_mutant,
+};
+
+const STEPS: u64 = 2000;
+
+fn options(seed: u64) -> RunOptions {
+    RunOptions { seed, steps: STEPS, mutant: None, trace: false }
+}
+
+/// Runs a seed, and fails with the command that replays it.
+fn run_well(seed: u64) -> Outcome {
+    let outcome = run(options(seed));
+    if let Some(violation) = &outcome.violation {
+        panic!(
+            "{violation}\n  cargo run --release -p ringfort-sim --bin raft-groups -- --seed {seed} --steps {STEPS} --trace"
+        );
+    }
+    outcome
+}
+
+#[test]
+fn seeds_that_stay_run_twice_to_the_same_end() {
+    let mut totals = Totals::default();
+    for seed in 0..120 {
+        let outcome = run_well(seed);
+        let again = run(options(seed));
+        assert_eq!(outcome.hash, again.hash, "seed {seed} runs to different ends");
+        assert_eq!(outcome.totals, again.totals, "seed {seed} runs to different ends");
+        totals.merge(&outcome.totals);
+    }
+    println!("{}", totals.text());
+    for count in [
+        Count::Elections,
+        Count::Truncations,
+        Count::ChangesEnded,
+        Count::SnapshotsResumed,
+        Count::SnapshotsInstalled,
+        Count::Transfers,
+        Count::LeaseReads,
+        Count::IndexReads,
+        Count::Sleeps,
+        Count::Wakes,
+        Count::PowerLosses,
+        Count::LossesRecovered,
+        Count::Promotions,
+        Count::Replacements,
+    ] {
+        assert!(totals.of(count) > 0, "{count:?} never happened");
+    }
+}
+
+#[test]
+fn fresh_seeds() {
+    let given = std::env::var("RINGFORT_SEED").ok().map(|text| text.parse().unwrap());
+    // The standard library's hash maps have random keys from the system.
+    let drawn = || std::collections::hash_map::RandomState::new().build_hasher().finish();
+    let first: u64 = given.unwrap_or_else(drawn) >> 1;
+    println!("seeds from {first} on");
+    for seed in first..first + 120 {
+        run_well(seed);
+    }
+}
+
+/// Those that need many seeds are left to the command's `--mutants`.
+const QUICK: [(&str, u64); 12] = [
+    ("a sync is skipped", 20),
+    ("acknowledged before a quorum has it", 20),
+    ("reads are not confirmed", 40),
+    ("no entry at the start of a term", 20),
+    ("several votes a term", 60),
+    ("votes for older logs", 40),
+    ("acknowledged before it is durable", 40),
+    ("an overwritten write acknowledged", 60),
+    ("one half of a joint configuration decides", 60),
+    ("reads before the term's first commit", 40),
+    ("joint configurations are not left", 60),
+    ("a removed leader counts itself", 100),
+];
+
+#[test]
+fn mutants_are_noticed() {
+    for (name, seeds_max) in QUICK {
+        let known: Option<Mutant> =
+            mutants().into_iter().find(|(known, _)| *known == name).map(|(_, mutant)| mutant);
+        let tried = try_mutant(known.unwrap(), 0, seeds_max, STEPS);
+        let (seed, violation) = tried.caught.unwrap_or_else(|| {
+            panic!("nobody noticed within {seeds_max} seeds that {name}; {} panics", tried.stray)
+        });
+        println!("{name}: {} seeds, seed {seed}: {}", tried.seeds, violation.name);
+        assert_eq!(tried.stray, 0, "{name} ended in a panic that names nothing");
+    }
+}

@@ -177,7 +177,12 @@ impl Log {
 
     /// The configuration as of an index that is not before the base.
     pub(crate) fn configuration_at(&self, index: Index) -> &Configuration {
+        &self.configurations_from(index)[0].1
+    }
+
+    /// The configuration as of an index that is not before the base, and those behind it, with the indexes of their entries.
+    pub(crate) fn configurations_from(&self, index: Index) -> &[(Index, Configuration)] {
         let count = self.configurations.partition_point(|(at, _)| *at <= index);
-        &self.configurations[count.saturating_sub(1)].1
+        &self.configurations[count.saturating_sub(1)..]
     }
 }

@@ -80,10 +80,12 @@ impl Group {
     }
 
     /// Whether this replica is fit to lead at all. Who is removed may lead until it knows that this is committed: the entry
-    /// that removes it may be nowhere else, and then nobody else can win (dissertation, section 4.2.2).
+    /// that removes it may be nowhere else, and then nobody else can win (dissertation, section 4.2.2). What it knows may be
+    /// old, of before it was a voter, so each configuration from there on counts.
     pub(super) fn could_lead(&self) -> bool {
         let me = self.config.replica;
-        (self.configuration().is_voter(me) || self.log.configuration_at(self.commit).is_voter(me))
+        let mut open = self.log.configurations_from(self.commit).iter();
+        open.any(|(_, configuration)| configuration.is_voter(me))
             && (!self.has_lost() || !self.has(Guard::LostEntriesNoVote))
             && !self.is_installing()
             && !self.is_stalled()

@@ -7,6 +7,7 @@ mod campaign;
 mod configuration;
 mod connectivity;
 mod contract;
+mod found;
 mod hostile;
 mod quorum;
 mod script;

@@ -1,0 +1,289 @@
+//! What random runs found, each told again step by step.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use ringfort_raft::{Body, Change, Guards, Learner, Sending, Settings};
+use ringfort_sim::group::{Cluster, ClusterOptions, Crash, GroupDisk};
+use ringfort_types::{Index, ReplicaId};
+
+use crate::support::{cluster, elect, pass};
+
+const HEARTBEAT: Duration = Duration::from_millis(100);
+
+/// A group whose logs keep nothing that is applied.
+fn forgetful(voters: u64) -> Cluster {
+    Cluster::new(ClusterOptions {
+        voters: (1..=voters).map(ReplicaId).collect(),
+        settings: Settings { trailing_bytes: 0, catch_up_bytes: 0, ..Settings::default() },
+        guards: Guards::default(),
+        seed: 7,
+    })
+}
+
+fn propose(cluster: &mut Cluster, leader: ReplicaId, text: &'static str) {
+    cluster.propose(leader, Bytes::from_static(text.as_bytes())).unwrap().unwrap();
+}
+
+fn add_learner(cluster: &mut Cluster, leader: ReplicaId, learner: Learner) {
+    cluster.add(learner.id, GroupDisk::default());
+    cluster.change(leader, &[Change::AddLearner(learner)]).unwrap().unwrap();
+}
+
+fn applied(cluster: &Cluster, id: ReplicaId) -> Index {
+    cluster.nodes[&id].machine.applied.index
+}
+
+/// Settles all but those who are cut off: what goes to them or comes from them is lost.
+fn settle_without(cluster: &mut Cluster, cut: &[ReplicaId]) {
+    loop {
+        for id in cluster.ids() {
+            cluster.settle(id).unwrap();
+        }
+        let sent = std::mem::take(&mut cluster.network);
+        if sent.is_empty() {
+            return;
+        }
+        for flight in sent {
+            let message = flight.message;
+            if !cut.contains(&message.to) && !cut.contains(&message.from) {
+                cluster.receive(message);
+            }
+        }
+    }
+}
+
+/// Lets time pass, in steps of a heartbeat; some are cut off.
+fn pass_without(cluster: &mut Cluster, heartbeats: u32, cut: &[ReplicaId]) {
+    for _ in 0..heartbeats {
+        cluster.advance(HEARTBEAT);
+        for id in cluster.ids() {
+            cluster.tick(id);
+        }
+        settle_without(cluster, cut);
+    }
+}
+
+/// The leader alone, 1, is swapped for 2. It appends the configuration that leaves it out, and ends before anybody else has
+/// that. Its log is the longest: nobody else can win. So it has to ask, though by its own log it is no voter any more.
+#[test]
+fn a_voter_whose_removal_is_nowhere_else_leads_once_more() {
+    let mut cluster = cluster(1);
+    cluster.stabilize().unwrap();
+    let (old, new) = (ReplicaId(1), ReplicaId(2));
+    add_learner(&mut cluster, old, Learner { id: new, replaces: Some(old) });
+    for _ in 0..3 {
+        pass(&mut cluster, HEARTBEAT);
+    }
+    cluster.change(old, &[Change::Promote(new)]).unwrap().unwrap();
+    // Both get the joint configuration; what leaves it is on the old one's disk only.
+    cluster.settle(old).unwrap();
+    for _ in 0..4 {
+        let left = cluster.nodes[&old].group.as_ref().unwrap().configuration().clone();
+        if !left.is_joint() && !left.is_voter(old) {
+            break;
+        }
+        for flight in std::mem::take(&mut cluster.network) {
+            cluster.receive(flight.message);
+        }
+        cluster.settle(new).unwrap();
+        for flight in std::mem::take(&mut cluster.network) {
+            cluster.receive(flight.message);
+        }
+        cluster.settle(old).unwrap();
+    }
+    cluster.network.clear();
+    let of =
+        |cluster: &Cluster, id| cluster.nodes[&id].group.as_ref().unwrap().configuration().clone();
+    assert!(!of(&cluster, old).is_voter(old), "the removal is in the old one's log");
+    assert!(of(&cluster, new).is_joint(), "and nowhere else");
+    cluster.crash(old, Crash::Process);
+    cluster.restart(old);
+    for _ in 0..60 {
+        pass(&mut cluster, HEARTBEAT);
+    }
+    assert_eq!(cluster.leader(), Some(new));
+    assert!(!of(&cluster, new).is_joint());
+    assert!(!of(&cluster, new).contains(old));
+}
+
+/// A follower installs a snapshot; by then the leader's log begins behind it. The follower needs another one.
+#[test]
+fn a_snapshot_that_comes_too_late_is_followed_by_a_newer_one() {
+    let mut cluster = forgetful(3);
+    let leader = elect(&mut cluster);
+    let slow = cluster.ids().into_iter().find(|id| *id != leader).unwrap();
+    for _ in 0..3 {
+        propose(&mut cluster, leader, "a");
+        settle_without(&mut cluster, &[slow]);
+    }
+    // What is asked for after a while is a snapshot; its bytes are under way while the log moves on.
+    pass_without(&mut cluster, 3, &[slow]);
+    cluster.advance(HEARTBEAT);
+    cluster.tick(leader);
+    let mut chunks = Vec::new();
+    for _ in 0..20 {
+        for id in cluster.ids() {
+            cluster.settle(id).unwrap();
+        }
+        for flight in std::mem::take(&mut cluster.network) {
+            if matches!(flight.message.body, Body::Snapshot { .. }) {
+                chunks.push(flight.message);
+            } else {
+                cluster.receive(flight.message);
+            }
+        }
+        if chunks.is_empty() {
+            cluster.advance(HEARTBEAT);
+            for id in cluster.ids() {
+                cluster.tick(id);
+            }
+        }
+    }
+    assert!(!chunks.is_empty(), "the follower is sent a snapshot");
+    propose(&mut cluster, leader, "b");
+    settle_without(&mut cluster, &[slow]);
+    pass_without(&mut cluster, 2, &[slow]);
+    for chunk in chunks {
+        cluster.receive(chunk);
+    }
+    for _ in 0..30 {
+        pass(&mut cluster, HEARTBEAT);
+    }
+    assert_eq!(applied(&cluster, slow), applied(&cluster, leader));
+}
+
+/// The first append to a learner is lost. A blank replica promises nothing, so it answers no heartbeat; the append has to go
+/// again without.
+#[test]
+fn a_learner_whose_first_append_is_lost_is_asked_again() {
+    let mut cluster = cluster(3);
+    let leader = elect(&mut cluster);
+    propose(&mut cluster, leader, "a");
+    pass(&mut cluster, HEARTBEAT);
+    let learner = ReplicaId(4);
+    add_learner(&mut cluster, leader, Learner { id: learner, replaces: None });
+    pass_without(&mut cluster, 2, &[learner]);
+    for _ in 0..25 {
+        pass(&mut cluster, HEARTBEAT);
+    }
+    assert_eq!(applied(&cluster, learner), applied(&cluster, leader));
+}
+
+/// The founding configuration is in no entry: who was fed from the first entry on would not know who its group was before
+/// it joined, and could give no snapshot of that time.
+#[test]
+fn a_learner_learns_of_the_founding_by_a_snapshot() {
+    let mut cluster = cluster(3);
+    let leader = elect(&mut cluster);
+    propose(&mut cluster, leader, "a");
+    pass(&mut cluster, HEARTBEAT);
+    let learner = ReplicaId(4);
+    add_learner(&mut cluster, leader, Learner { id: learner, replaces: None });
+    for _ in 0..5 {
+        pass(&mut cluster, HEARTBEAT);
+    }
+    let node = &cluster.nodes[&learner];
+    assert!(!node.disk.configuration.is_blank(), "its state stands behind a configuration");
+    assert_eq!(node.group.as_ref().unwrap().counters().snapshots_installed, 1);
+}
+
+/// The refusal of a replica that was blank arrives late, when it is a voter: it is no voter with a lost disk.
+#[test]
+fn a_refusal_of_before_the_promotion_is_forgotten() {
+    let mut cluster = cluster(3);
+    let leader = elect(&mut cluster);
+    propose(&mut cluster, leader, "a");
+    pass(&mut cluster, HEARTBEAT);
+    let learner = ReplicaId(4);
+    add_learner(&mut cluster, leader, Learner { id: learner, replaces: None });
+    let mut refusal = None;
+    while refusal.is_none() {
+        for id in cluster.ids() {
+            cluster.settle(id).unwrap();
+        }
+        for flight in std::mem::take(&mut cluster.network) {
+            if flight.message.from == learner
+                && matches!(flight.message.body, Body::AppendReject { .. })
+            {
+                refusal = Some(flight.message.clone());
+            }
+            cluster.receive(flight.message);
+        }
+    }
+    for _ in 0..5 {
+        pass(&mut cluster, HEARTBEAT);
+    }
+    cluster.change(leader, &[Change::Promote(learner)]).unwrap().unwrap();
+    cluster.stabilize().unwrap();
+    cluster.receive(refusal.unwrap());
+    for _ in 0..3 {
+        pass(&mut cluster, HEARTBEAT);
+    }
+    let status = cluster.nodes[&leader].group.as_ref().unwrap().status();
+    let peer = status.peers.iter().find(|peer| peer.id == learner).unwrap();
+    assert_eq!(peer.sending, Sending::Replicate);
+    propose(&mut cluster, leader, "b");
+    pass(&mut cluster, HEARTBEAT);
+    pass(&mut cluster, HEARTBEAT);
+    assert_eq!(applied(&cluster, learner), applied(&cluster, leader));
+}
+
+/// A follower that has everything starts anew while nobody proposes anything. Its commit index on disk is old; it learns of
+/// the newer one without a new entry.
+#[test]
+fn a_follower_that_starts_anew_learns_what_is_committed_in_a_quiet_group() {
+    let mut cluster = cluster(3);
+    let leader = elect(&mut cluster);
+    propose(&mut cluster, leader, "a");
+    pass(&mut cluster, HEARTBEAT);
+    pass(&mut cluster, HEARTBEAT);
+    let follower = cluster.ids().into_iter().find(|id| *id != leader).unwrap();
+    cluster.crash(follower, Crash::Process);
+    cluster.restart(follower);
+    assert!(cluster.commit(follower) < cluster.commit(leader), "it does not know yet");
+    for _ in 0..3 {
+        pass(&mut cluster, HEARTBEAT);
+    }
+    assert_eq!(cluster.commit(follower), cluster.commit(leader));
+    assert_eq!(applied(&cluster, follower), applied(&cluster, leader));
+}
+
+/// A follower holds an older entry where the leader's log begins. Where they agree is forgotten: it needs a snapshot, and the
+/// two do not ask each other the same again and again.
+#[test]
+fn a_rejection_at_the_start_of_the_log_ends_in_a_snapshot() {
+    let mut cluster = forgetful(3);
+    let first = elect(&mut cluster);
+    propose(&mut cluster, first, "a");
+    pass(&mut cluster, HEARTBEAT);
+    // The first leader appends what nobody else gets. It is cut off, and another leads.
+    for _ in 0..4 {
+        propose(&mut cluster, first, "lost");
+    }
+    cluster.settle(first).unwrap();
+    cluster.network.clear();
+    let mut second = None;
+    for _ in 0..60 {
+        pass_without(&mut cluster, 1, &[first]);
+        second = cluster.leader().filter(|id| *id != first);
+        if second.is_some() {
+            break;
+        }
+    }
+    let second = second.unwrap();
+    // Its log begins where the other's first lost entry stands.
+    cluster.with(second, |node, _| node.compact());
+    let (term, base) = {
+        let group = cluster.nodes[&second].group.as_ref().unwrap();
+        (group.leader().term, group.applied())
+    };
+    let older = cluster.nodes[&first].group.as_ref().unwrap().term_at(base);
+    assert!(older.is_some_and(|older| older < term), "the other holds an older entry there");
+    pass(&mut cluster, HEARTBEAT);
+    for _ in 0..20 {
+        pass(&mut cluster, HEARTBEAT);
+    }
+    assert_eq!(applied(&cluster, first), applied(&cluster, second));
+    assert_eq!(cluster.nodes[&first].group.as_ref().unwrap().counters().snapshots_installed, 1);
+}

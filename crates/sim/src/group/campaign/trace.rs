@@ -21,13 +21,9 @@ impl Run {
 /// A message in a line.
 pub(super) fn describe(message: &Message) -> String {
     let body = match &message.body {
-        Body::Append { previous, entries, commit, to_learner } => {
+        Body::Append { previous, entries, commit } => {
             let positions = entries.iter().map(|entry| format!(" {}@{}", entry.index, entry.term));
-            let learner = if *to_learner { " to a learner" } else { "" };
-            format!(
-                "Append after {previous}:{} commit {commit}{learner}",
-                positions.collect::<String>()
-            )
+            format!("Append after {previous}:{} commit {commit}", positions.collect::<String>())
         }
         Body::Snapshot { snapshot, offset, data, last, .. } => format!(
             "Snapshot of {} {} from {offset}, {} bytes{}",

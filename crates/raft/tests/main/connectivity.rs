@@ -139,7 +139,7 @@ struct Watched {
 impl Watched {
     fn new(replicas: u64, seed: u64, guards: Guards) -> Self {
         // With a lease the promise not to vote stands in for stickiness; without one, stickiness is alone.
-        let reads = if seed % 2 == 0 { Reads::Lease } else { Reads::Index };
+        let reads = if seed.is_multiple_of(2) { Reads::Lease } else { Reads::Index };
         let cluster = Cluster::new(ClusterOptions {
             voters: (1..=replicas).map(ReplicaId).collect(),
             settings: Settings { reads, ..Settings::default() },

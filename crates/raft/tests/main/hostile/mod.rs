@@ -57,6 +57,16 @@ struct Reached {
     wakes: u64,
 }
 
+impl Reached {
+    fn add(&mut self, counters: &Counters) {
+        self.dropped += dropped(counters);
+        self.truncations += counters.truncations;
+        self.snapshots_installed += counters.snapshots_installed;
+        self.terms_led += counters.terms_led;
+        self.wakes += counters.wakes;
+    }
+}
+
 #[test]
 fn no_message_makes_a_replica_panic_or_replaces_what_is_committed() {
     let mut reached = Reached::default();
@@ -86,27 +96,20 @@ fn lie(scene: Scene, seed: u64, reached: &mut Reached) {
             if random.one_in(20) {
                 victim.receive(message);
             }
-            step(&mut victim, &mut random)
+            step(&mut victim, &mut random, reached);
         }));
-        match caught {
-            Ok(answers) => reached.answers += answers,
-            Err(panic) => {
-                eprintln!("{story}");
-                std::panic::resume_unwind(panic);
-            }
+        if let Err(panic) = caught {
+            eprintln!("{story}");
+            std::panic::resume_unwind(panic);
         }
     }
-    let counters = victim.group().counters();
-    reached.dropped += dropped(counters);
-    reached.truncations += counters.truncations;
-    reached.snapshots_installed += counters.snapshots_installed;
-    reached.terms_led += counters.terms_led;
-    reached.wakes += counters.wakes;
+    reached.add(victim.group().counters());
 }
 
-/// The host's part: it does what it is asked for, time passes, somebody proposes or reads.
-fn step(victim: &mut Victim, random: &mut Random) -> usize {
+/// The host's part: it does what it is asked for, time passes, somebody wants something, the process ends and starts.
+fn step(victim: &mut Victim, random: &mut Random, reached: &mut Reached) {
     let said = victim.host(random);
+    reached.answers += said.len();
     // What one message asks for is bounded, whatever it says: a message to each peer, and one for each entry in flight.
     assert!(said.len() < 2000, "{} messages at once", said.len());
     if random.one_in(4) {
@@ -114,14 +117,16 @@ fn step(victim: &mut Victim, random: &mut Random) -> usize {
         let now = victim.now;
         victim.group_mut().handle_tick(now);
     }
-    if random.one_in(8) {
-        // Refused where it does not lead.
-        let _ = victim.group_mut().propose(bytes::Bytes::from_static(b"p"));
+    match random.below(150) {
+        0..=15 => _ = victim.group_mut().propose(bytes::Bytes::from_static(b"p")),
+        16..=25 => _ = victim.node.compact(),
+        26..=40 => victim.ask(random),
+        41 => {
+            reached.add(victim.group().counters());
+            victim.restart();
+        }
+        _ => {}
     }
-    if random.one_in(16) {
-        victim.node.compact();
-    }
-    said.len()
 }
 
 /// The group without its counters, as text: to tell whether anything has changed.

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringfort_raft::{
-    Body, Change, Learner, Lost, Message, Position, Role, Settings, SnapshotId, SnapshotMeta,
+    Body, Change, Learner, Lost, Message, Position, ReadId, Role, Settings, SnapshotId,
+    SnapshotMeta,
 };
 use ringfort_sim::Random;
-use ringfort_sim::group::{Cluster, ClusterOptions, GroupDisk, Machine, Node};
+use ringfort_sim::group::{Cluster, ClusterOptions, Crash, GroupDisk, Machine, Node};
 use ringfort_types::{Index, Monotonic, ReplicaId, Term};
 
 use crate::support::{elect, pass};
@@ -115,6 +116,33 @@ impl Victim {
         }
     }
 
+    /// Asks the replica for something that a host may ask for at any time; it may refuse.
+    pub(crate) fn ask(&mut self, random: &mut Random) {
+        let (now, term) = (self.now, self.group().leader().term);
+        let (any, next) = (ReplicaId(random.between(1, 9)), self.group().configuration().highest());
+        let learner = Learner { id: ReplicaId(next.0.saturating_add(1)), replaces: Some(any) };
+        let lease = Duration::from_millis(random.below(1500));
+        let group = self.group_mut();
+        match random.below(10) {
+            0 => _ = group.propose_change(&[Change::AddLearner(learner)]),
+            1 => _ = group.propose_change(&[Change::Promote(any)]),
+            2 => _ = group.propose_change(&[Change::Remove(any)]),
+            3 => _ = group.transfer(now, any),
+            4 | 5 => _ = group.read(now, ReadId(random.below(99))),
+            6 => _ = group.handle_pair_heartbeat(now, any, term, lease),
+            7 => group.handle_pair_ack(now, any, term, now),
+            8 => group.handle_wake(now, now + lease),
+            _ => group.handle_unreachable(any),
+        }
+    }
+
+    /// The process ends and starts from what it wrote. What only its memory held is gone.
+    pub(crate) fn restart(&mut self) {
+        self.node.crash(Crash::Process);
+        self.node.start(self.now);
+        (self.commit, self.committed) = (Index(0), BTreeMap::new());
+    }
+
     fn waits(&self, random: &mut Random) -> bool {
         random.below(100) < self.lazy
     }
@@ -206,7 +234,7 @@ fn set(scene: Scene) -> (Node, Monotonic) {
         Scene::LostEntries | Scene::Silent => {
             let lost =
                 if scene == Scene::Silent { Lost::HardState } else { Lost::Entries(Index(9)) };
-            cluster.crash(follower, ringfort_sim::group::Crash::Process);
+            cluster.crash(follower, Crash::Process);
             cluster.with(follower, |node, _| node.disk.lost = lost);
             cluster.restart(follower);
             follower

@@ -4,12 +4,14 @@
 #![expect(clippy::disallowed_methods, reason = "tests take their size from the environment")]
 
 mod campaign;
+mod changes;
 mod configuration;
 mod connectivity;
 mod contract;
 mod found;
 mod hostile;
 mod quorum;
+mod regressions;
 mod script;
 mod support;
 mod timed;

@@ -1,5 +1,5 @@
 //! A cluster in which time passes: replicas are told the time every half heartbeat, messages take a few milliseconds, and
-//! each link can be cut or lossy on its own. Disks are at once durable: what they do late is for other tests.
+//! each link can be cut on its own. Disks are at once durable, or take a few milliseconds for each write.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,6 +16,7 @@ const LATENCY_MS_MAX: u64 = 5;
 enum Event {
     Tick(ReplicaId),
     Arrive(Message),
+    Sync(ReplicaId),
 }
 
 /// A cluster and what is going to happen to it, in the order of time.
@@ -27,6 +28,8 @@ pub(crate) struct Timed {
     pub(crate) cut: BTreeSet<(ReplicaId, ReplicaId)>,
     /// Of so many messages, one is lost; zero: none.
     pub(crate) loses_one_in: u64,
+    /// A write is durable after at most so many milliseconds; zero: at once.
+    pub(crate) disk_ms_max: u64,
     events: BTreeMap<(Monotonic, u64), Event>,
     numbered: u64,
 }
@@ -38,6 +41,7 @@ impl Timed {
             random: Random::new(seed),
             cut: BTreeSet::new(),
             loses_one_in: 0,
+            disk_ms_max: 0,
             events: BTreeMap::new(),
             numbered: 0,
         };
@@ -64,13 +68,38 @@ impl Timed {
 
     /// Does all that a replica asks for, and puts its messages on their way.
     pub(crate) fn settle(&mut self, id: ReplicaId) -> Result<(), Violation> {
-        self.cluster.settle(id)?;
+        if self.disk_ms_max == 0 {
+            self.cluster.settle(id)?;
+        } else {
+            self.settle_without_disk(id)?;
+        }
         for flight in std::mem::take(&mut self.cluster.network) {
-            let latency =
-                Duration::from_nanos(self.random.between(1_000_000, LATENCY_MS_MAX * 1_000_000));
+            let latency = self.some_millis(LATENCY_MS_MAX);
             self.schedule(latency, Event::Arrive(flight.message));
         }
         Ok(())
+    }
+
+    fn settle_without_disk(&mut self, id: ReplicaId) -> Result<(), Violation> {
+        loop {
+            let effects = self.cluster.poll(id)?;
+            if effects.persist.is_some() {
+                let latency = self.some_millis(self.disk_ms_max);
+                self.schedule(latency, Event::Sync(id));
+            }
+            let mut busy = !effects.is_empty();
+            while self.cluster.apply(id) {
+                busy = true;
+            }
+            busy |= self.cluster.with(id, |node, now| node.snapshot_one(now)).unwrap_or(false);
+            if !busy {
+                return self.cluster.check(id);
+            }
+        }
+    }
+
+    fn some_millis(&mut self, most: u64) -> Duration {
+        Duration::from_nanos(self.random.between(1_000_000, most * 1_000_000))
     }
 
     /// The next thing that happens. Gives whose tick it was, if it was one.
@@ -81,6 +110,9 @@ impl Timed {
             Event::Tick(id) => {
                 self.cluster.tick(id);
                 self.settle(id)?;
+                if !self.cluster.nodes.contains_key(&id) {
+                    return Ok(None);
+                }
                 let tick = Duration::from_nanos(self.tick_nanos());
                 self.schedule(tick, Event::Tick(id));
                 Ok(Some(id))
@@ -94,6 +126,20 @@ impl Timed {
                 }
                 Ok(None)
             }
+            Event::Sync(id) => {
+                while self.cluster.sync(id) || self.cluster.report(id) {}
+                self.settle(id)?;
+                Ok(None)
+            }
         }
+    }
+
+    /// Steps for a time.
+    pub(crate) fn pass(&mut self, time: Duration) -> Result<(), Violation> {
+        let end = self.cluster.now + time;
+        while self.cluster.now < end {
+            self.step()?;
+        }
+        Ok(())
     }
 }

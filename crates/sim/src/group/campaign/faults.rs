@@ -8,20 +8,21 @@ use super::report::Count;
 use super::{Mutant, Run, Violation};
 use crate::group::Crash;
 
-/// Ids of replicas stay below this.
+/// Ids of replicas stay below this: the bits of a row of links.
 pub(super) const IDS_MAX: u64 = 64;
+const ROWS: usize = 64;
 
 /// Links between replicas that are cut, by direction.
 #[derive(Debug)]
 pub(super) struct Links {
-    cut: [u64; IDS_MAX as usize],
+    cut: [u64; ROWS],
     /// Counts partitions: each ends by itself only.
     count: u64,
 }
 
 impl Default for Links {
     fn default() -> Self {
-        Self { cut: [0; IDS_MAX as usize], count: 0 }
+        Self { cut: [0; ROWS], count: 0 }
     }
 }
 
@@ -45,7 +46,7 @@ impl Links {
     }
 
     pub(super) fn heal_all(&mut self) {
-        self.cut = [0; IDS_MAX as usize];
+        self.cut = [0; ROWS];
     }
 }
 
@@ -195,8 +196,8 @@ impl Run {
     pub(super) fn may_damage(&self, id: ReplicaId) -> bool {
         let configuration = self.cluster.checks.configuration();
         let damaged = |id: &&ReplicaId| self.is_damaged(**id);
-        let few = configuration.voters().iter().filter(damaged).count() + 1
-            <= configuration.voters().len().saturating_sub(1) / 2;
+        let few = configuration.voters().iter().filter(damaged).count()
+            < configuration.voters().len().saturating_sub(1) / 2;
         let agrees = |id: &ReplicaId| {
             let node = self.cluster.nodes.get(id).and_then(|node| node.group.as_ref());
             self.is_damaged(*id) || node.is_some_and(|group| group.configuration() == configuration)

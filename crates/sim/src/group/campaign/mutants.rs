@@ -16,6 +16,10 @@ pub enum Mutant {
 }
 
 /// The mutants that a campaign must catch, and the name of each.
+///
+/// Not among them, as nothing here can show that they are missed: `PairAckNeedsOwnAck`, whose hosts never acknowledge what
+/// their group does not follow, and `ChangeNeedsTermCommit`, since joint configurations overlap with what they change in any
+/// case. Scripts show those, with `CommitCoversApplied`, `CommitWithinLog` and others that need a host or disk that errs.
 #[must_use]
 pub fn mutants() -> Vec<(&'static str, Mutant)> {
     use Guard as G;
@@ -41,10 +45,8 @@ pub fn mutants() -> Vec<(&'static str, Mutant)> {
         ("a lease survives a transfer", Mutant::Without(G::TransferForfeitsLease)),
         ("reads confirmed by older rounds", Mutant::Without(G::ReadRoundCounts)),
         ("reads before the term's first commit", Mutant::Without(G::ReadNeedsTermCommit)),
-        ("acknowledgements between nodes cover all", Mutant::Without(G::PairAckNeedsOwnAck)),
         ("joint configurations are not left", Mutant::Without(G::AutoLeave)),
         ("a removed leader counts itself", Mutant::Without(G::RemovedLeaderNotCounted)),
-        ("changes before a commit of the term", Mutant::Without(G::ChangeNeedsTermCommit)),
         ("learners do not vote", Mutant::Without(G::LearnerVotes)),
         ("old terms of pre-votes go unanswered", Mutant::Without(G::PreVoteAnswersOldTerm)),
         ("old leaders are not told", Mutant::Without(G::OldLeaderIsTold)),

@@ -23,6 +23,9 @@ use crate::effects::PersistId;
 use crate::guard::{Guard, Guards};
 use crate::room;
 
+/// Writes that are in flight at once. What comes while a disk stands still is gathered in the next one.
+const IN_FLIGHT_MAX: usize = 1024;
+
 /// A write in flight.
 #[derive(Clone, Copy, Debug)]
 struct InFlight {
@@ -87,6 +90,11 @@ impl Persisting {
         }
         self.durable = base;
         self.unsaved_from = base.next();
+    }
+
+    /// Whether a write may be begun now, given the last index of the log.
+    pub(crate) fn may_begin(&self, last: Index) -> bool {
+        self.is_due(last) && self.in_flight.len() < IN_FLIGHT_MAX
     }
 
     /// Whether something has to be written, given the last index of the log.

@@ -22,7 +22,7 @@ impl Group {
         };
         waits
             || follower_owes
-            || self.persisting.is_due(self.log.last().index)
+            || self.persisting.may_begin(self.log.last().index)
             || self.commit > self.apply_handed
             || !self.outbox.is_empty()
             || !self.held.is_empty()
@@ -62,7 +62,7 @@ impl Group {
 
     fn poll_persist(&mut self) -> Option<Persist> {
         let last = self.log.last().index;
-        if !self.persisting.is_due(last) {
+        if !self.persisting.may_begin(last) {
             return None;
         }
         let (id, with_hard_state, first) = self.persisting.begin(self.now, last);

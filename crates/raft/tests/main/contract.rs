@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringfort_raft::{Change, Learner, Role};
+use ringfort_raft::{Body, Change, Learner, Message, Role, Round};
 use ringfort_sim::group::{Cluster, Crash, GroupDisk};
-use ringfort_types::{Index, ReplicaId};
+use ringfort_types::{Index, ReplicaId, Term};
 
 use crate::support::{cluster, elect, pass};
 
@@ -73,4 +73,22 @@ fn a_learner_takes_the_place_of_a_voter_through_a_snapshot() {
     assert!(!group.configuration().contains(gone));
     let installed = cluster.nodes[&ReplicaId(4)].group.as_ref().unwrap().status().counters;
     assert_eq!(installed.snapshots_installed, 1);
+}
+
+/// A disk that stands still, while terms rise without end: writes in flight are bounded, and the newest state is written once
+/// the disk moves again.
+#[test]
+fn a_disk_that_stands_still_holds_a_bounded_number_of_writes() {
+    let mut cluster = cluster(3);
+    let id = ReplicaId(1);
+    let mut asked = 0;
+    for term in 1..=3000 {
+        let body = Body::Heartbeat { commit: Index(0), round: Round(1), lease: Duration::ZERO };
+        let (from, term) = (ReplicaId(2), Term(term));
+        cluster.receive(Message { from, to: id, term, body });
+        asked += usize::from(cluster.poll(id).unwrap().persist.is_some());
+    }
+    assert_eq!(asked, 1024);
+    cluster.settle(id).unwrap();
+    assert_eq!(cluster.nodes[&id].disk.hard_state.term, Term(3000));
 }

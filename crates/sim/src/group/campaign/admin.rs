@@ -14,21 +14,23 @@ use ringfort_raft::Lost;
 const REPLICAS_MAX: usize = 10;
 
 impl Run {
-    /// Whoever leads, or, now and then, somebody who thinks so still, or anybody.
+    /// Whoever leads; now and then somebody who does not know that he leads no more, or anybody.
     fn addressee(&mut self) -> Option<ReplicaId> {
-        let ids = match self.random.below(8) {
-            0 => self.cluster.ids(),
-            1 | 2 => {
-                let leads = |id: &ReplicaId| {
-                    let group = self.cluster.nodes.get(id).and_then(|node| node.group.as_ref());
-                    group.is_some_and(|group| group.role() == Role::Leader)
-                };
-                self.cluster.ids().into_iter().filter(leads).collect()
-            }
-            _ => return self.cluster.leader(),
+        let newest = self.cluster.leader();
+        let deposed = |id: &ReplicaId| {
+            let group = self.cluster.nodes.get(id).and_then(|node| node.group.as_ref());
+            group.is_some_and(|group| group.role() == Role::Leader) && Some(*id) != newest
         };
-        let place = self.random.index(ids.len().max(1));
-        ids.get(place).copied()
+        let deposed = self.cluster.nodes.keys().copied().find(deposed);
+        match self.random.below(8) {
+            0 => {
+                let ids = self.cluster.ids();
+                let place = self.random.index(ids.len().max(1));
+                ids.get(place).copied()
+            }
+            1..4 => deposed.or(newest),
+            _ => newest,
+        }
     }
 
     fn is_paused(&self, id: ReplicaId) -> bool {

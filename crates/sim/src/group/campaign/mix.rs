@@ -92,11 +92,12 @@ impl Mix {
             payload_max: pick(random, &[8, 64, 600]),
         };
         let storm = if random.one_in(4) { 4 } else { 1 };
-        let idle = !mix.settings.sleep_after.is_zero() && !random.one_in(3);
+        let sleeps = !mix.settings.sleep_after.is_zero();
+        let idle = if sleeps { !random.one_in(3) } else { random.one_in(4) };
         for act in Act::ALL {
             let mean = mix.choose_mean(random, act);
             mix.every[act as usize] = match act {
-                // Only who is left alone falls asleep.
+                // Only who is left alone falls asleep, and only where little is new can who is cut off win.
                 Act::Propose | Act::Read if idle => mean * random.between(10, 80),
                 Act::Propose | Act::Read => mean,
                 _ => mean / storm,

@@ -33,7 +33,7 @@ impl Run {
             }
         }
         let quiet = u64::try_from(self.mix.settings.lease_max.as_nanos()).unwrap_or(0);
-        let late = 4 * self.mix.late_max.max(self.mix.election());
+        let late = 2 * self.mix.late_max.max(self.mix.election());
         let deadline = now + ELECTIONS_MAX * self.mix.election() + quiet + late + self.backlog();
         let mut asked = Asked::default();
         let mut look = now;
@@ -74,7 +74,7 @@ impl Run {
             (first, last) = (first.min(group.applied().0), last.max(group.last().index.0));
         }
         let each = 2 * self.mix.latency + self.mix.disk + self.mix.apply;
-        (last.saturating_sub(first) + 100) * 4 * each
+        (last.saturating_sub(first) + 50) * 4 * each
     }
 
     /// Asks for what is still to be done. Whether all is done.

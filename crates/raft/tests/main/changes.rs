@@ -88,7 +88,7 @@ impl Operator {
         let voters = (1..=1 + seed % 4).map(ReplicaId).collect();
         let cluster = Cluster::new(ClusterOptions { voters, settings, guards, seed });
         let mut timed = Timed::new(cluster, seed);
-        timed.disk_ms_max = if seed % 2 == 0 { 0 } else { 8 };
+        timed.disk_ms_max = if seed.is_multiple_of(2) { 0 } else { 8 };
         let history = History::default();
         Self { timed, history, next_id: 100, taken: 0, open: Vec::new(), counts: Counts::new() }
     }

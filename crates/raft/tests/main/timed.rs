@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ringfort_raft::Message;
 use ringfort_sim::Random;
-use ringfort_sim::group::{Cluster, Violation};
+use ringfort_sim::group::{Cluster, Node, Violation};
 use ringfort_types::{Monotonic, ReplicaId};
 
 /// Messages take from one to this many milliseconds.
@@ -91,7 +91,7 @@ impl Timed {
             while self.cluster.apply(id) {
                 busy = true;
             }
-            busy |= self.cluster.with(id, |node, now| node.snapshot_one(now)).unwrap_or(false);
+            busy |= self.cluster.with(id, Node::snapshot_one).unwrap_or(false);
             if !busy {
                 return self.cluster.check(id);
             }

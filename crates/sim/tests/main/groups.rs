@@ -67,7 +67,7 @@ fn fresh_seeds() {
 }
 
 /// Those that need more seeds than this are left to the command's `--mutants`.
-const SEEDS_MAX: u64 = 150;
+const SEEDS_MAX: u64 = 250;
 const QUICK: [&str; 14] = [
     "a sync is skipped",
     "acknowledged before a quorum has it",

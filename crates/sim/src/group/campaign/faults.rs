@@ -3,7 +3,7 @@
 use ringfort_raft::Lost;
 use ringfort_types::{Index, ReplicaId};
 
-use super::queue::{Act, Event};
+use super::queue::{Act, Event, Local};
 use super::report::Count;
 use super::{Mutant, Run, Violation};
 use crate::group::Crash;
@@ -137,8 +137,13 @@ impl Run {
     }
 
     fn pause(&mut self, id: ReplicaId) {
-        let until = self.now() + self.random.below(self.mix.election() * 3);
+        let wait = self.random.below(self.mix.election() * 3);
+        let until = self.now() + wait;
         self.struck(id, "stands still");
+        if self.chance(512) {
+            // A client is the first to ask, before whoever stood still can learn of anything.
+            self.plan_at(id, wait, Local::Read);
+        }
         self.totals.add(Count::Pauses, 1);
         if let Some(host) = self.hosts.get_mut(&id) {
             host.paused_until = until;

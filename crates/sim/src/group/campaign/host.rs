@@ -122,6 +122,10 @@ impl Run {
             Local::Beat => return self.beat(id),
             Local::Watch => return self.watch(id),
             Local::Wake => self.wake(id),
+            Local::Read => {
+                let asked = self.cluster.read(id);
+                self.totals.add(Count::Reads, u64::from(matches!(asked, Some(Ok(_)))));
+            }
             Local::Fall => {
                 self.fall(id);
                 return Ok(());

@@ -44,6 +44,8 @@ pub(super) enum Local {
     Watch,
     /// The host wakes the group.
     Wake,
+    /// A client reads.
+    Read,
     /// The process, or its power, ends.
     Fall,
     /// What was sent to a peer is lost, and the host noticed.

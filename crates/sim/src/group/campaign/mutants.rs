@@ -19,7 +19,8 @@ pub enum Mutant {
 ///
 /// Not among them, as nothing here can show that they are missed: `PairAckNeedsOwnAck`, whose hosts never acknowledge what
 /// their group does not follow, and `ChangeNeedsTermCommit`, since joint configurations overlap with what they change in any
-/// case. Scripts show those, with `CommitCoversApplied`, `CommitWithinLog` and others that need a host or disk that errs.
+/// case. `CommitOwnTerm` needs three leaders to end within one round trip each, which some mixes meet once in ten thousand
+/// seeds. Scripts show those, with `CommitCoversApplied`, `CommitWithinLog` and others that need a host or disk that errs.
 #[must_use]
 pub fn mutants() -> Vec<(&'static str, Mutant)> {
     use Guard as G;
@@ -31,7 +32,6 @@ pub fn mutants() -> Vec<(&'static str, Mutant)> {
         ("the vote is forgotten at a start", Mutant::ForgetVote),
         ("several votes a term", Mutant::Without(G::OneVotePerTerm)),
         ("votes for older logs", Mutant::Without(G::VoteComparesLogs)),
-        ("entries of older terms committed by counting", Mutant::Without(G::CommitOwnTerm)),
         ("acknowledged before it is durable", Mutant::Without(G::AckDurable)),
         ("an overwritten write acknowledged", Mutant::Without(G::AckNotOverwritten)),
         ("votes sent before they are durable", Mutant::Without(G::VoteDurable)),

@@ -68,11 +68,12 @@ fn fresh_seeds() {
 
 /// Those that need more seeds than this are left to the command's `--mutants`.
 const SEEDS_MAX: u64 = 250;
-const QUICK: [&str; 14] = [
+const QUICK: [&str; 17] = [
     "a sync is skipped",
     "acknowledged before a quorum has it",
     "reads are not confirmed",
     "no entry at the start of a term",
+    "the vote is forgotten at a start",
     "several votes a term",
     "votes for older logs",
     "acknowledged before it is durable",
@@ -83,6 +84,8 @@ const QUICK: [&str; 14] = [
     "a removed leader counts itself",
     "a lease survives a transfer",
     "learners do not vote",
+    "a blank voter votes",
+    "a replica that lost entries votes",
 ];
 
 #[test]

@@ -130,7 +130,7 @@ impl Default for Settings {
 }
 
 /// What a start found missing on its disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Lost {
     /// Nothing.
     #[default]

@@ -6,7 +6,7 @@ use ringfort_types::{Entry, HardState, Index, ReplicaId, Term};
 use crate::message::{Message, SnapshotId, SnapshotMeta};
 
 /// What a replica is in its group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Follows a leader, or waits for one.
     Follower,
@@ -19,11 +19,11 @@ pub enum Role {
 }
 
 /// Names a [`Persist`]; they count up without gaps from 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PersistId(pub u64);
 
 /// What is to be made durable, as a whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Persist {
     /// Comes back with [`Group::handle_persisted`](crate::Group::handle_persisted).
     pub id: PersistId,
@@ -34,11 +34,11 @@ pub struct Persist {
 }
 
 /// Names a read; chosen by the host, not used twice between two starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReadId(pub u64);
 
 /// A read that may be served once `index` is applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReadReady {
     /// Which.
     pub id: ReadId,
@@ -47,7 +47,7 @@ pub struct ReadReady {
 }
 
 /// What is to be done about snapshots.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SnapshotEffect {
     /// Read a chunk for a peer, and give it back with
     /// [`Group::handle_snapshot_chunk`](crate::Group::handle_snapshot_chunk), or say with

@@ -122,6 +122,13 @@ impl Guards {
         Self { without: 1 << guard as u8 }
     }
 
+    /// One less than these.
+    #[cfg(feature = "mutants")]
+    #[must_use]
+    pub fn and_without(self, guard: Guard) -> Self {
+        Self { without: self.without | 1 << guard as u8 }
+    }
+
     /// Whether the guard is in place.
     #[cfg(feature = "mutants")]
     #[must_use]

@@ -23,7 +23,7 @@ use crate::position::Position;
 use crate::room;
 
 /// Entries from the base, exclusive, to the last.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Log {
     base: Position,
     entries: VecDeque<Entry>,

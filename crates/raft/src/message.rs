@@ -13,7 +13,7 @@ use crate::effects::ReadId;
 use crate::position::Position;
 
 /// A message between two replicas of a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Message {
     /// The sender.
     pub from: ReplicaId,
@@ -26,11 +26,11 @@ pub struct Message {
 }
 
 /// Numbers the rounds of heartbeats of one leader in one term, from 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Round(pub u64);
 
 /// What a message says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Body {
     /// Would you vote for me, if I asked for this term?
     PreVote {
@@ -141,7 +141,7 @@ pub enum Body {
 }
 
 /// Whether a replica lost what it once acknowledged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum LostCopy {
     /// No.
     #[default]
@@ -157,7 +157,7 @@ pub enum LostCopy {
 pub struct SnapshotId(pub u64);
 
 /// What a snapshot holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SnapshotMeta {
     /// Its name.
     pub id: SnapshotId,

@@ -38,7 +38,7 @@ struct InFlight {
 }
 
 /// The state of all writes of a group.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Persisting {
     last_id: PersistId,
     done: PersistId,
@@ -162,5 +162,31 @@ impl Persisting {
     /// For how long the oldest write has been in flight.
     pub(crate) fn oldest_age(&self, now: Monotonic) -> Duration {
         self.in_flight.front().map_or(Duration::ZERO, |write| now.since(write.asked))
+    }
+
+    /// By how much a write lies behind the newest durable one; 0 if it is durable.
+    #[cfg(feature = "mutants")]
+    pub(crate) fn behind_done(&self, id: PersistId) -> u64 {
+        id.0.saturating_sub(self.done.0)
+    }
+
+    /// See `group::digest`.
+    #[cfg(feature = "mutants")]
+    pub(crate) fn digest(&self, hasher: &mut impl std::hash::Hasher) {
+        use std::hash::Hash as _;
+        let Self {
+            last_id,
+            done: _,
+            in_flight,
+            durable,
+            unsaved_from,
+            hard_state_unsaved,
+            hard_state_id,
+        } = self;
+        for InFlight { id, asked: _, first, last } in in_flight {
+            (self.behind_done(*id), first, last).hash(hasher);
+        }
+        (self.behind_done(*last_id), self.behind_done(*hard_state_id)).hash(hasher);
+        (durable, unsaved_from, hard_state_unsaved).hash(hasher);
     }
 }

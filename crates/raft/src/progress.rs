@@ -29,7 +29,7 @@ use crate::message::{Round, SnapshotId};
 use crate::room;
 
 /// How a peer is being brought up to date.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Sending {
     /// Where its log agrees is being found out.
     Probe {
@@ -208,5 +208,26 @@ impl Progress {
     /// Appends in flight.
     pub(crate) fn inflight(&self) -> usize {
         self.inflight.len()
+    }
+
+    /// See `group::digest`.
+    #[cfg(feature = "mutants")]
+    pub(crate) fn digest(&self, hasher: &mut impl std::hash::Hasher) {
+        use std::hash::Hash as _;
+        let Self {
+            id,
+            matched,
+            next,
+            sending,
+            inflight,
+            inflight_bytes: _,
+            heard: _,
+            acknowledged,
+            advanced: _,
+            round,
+            promised: _,
+            commit,
+        } = self;
+        (id, matched, next, sending, inflight, acknowledged, round, commit).hash(hasher);
     }
 }

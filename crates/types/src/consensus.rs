@@ -41,7 +41,7 @@ impl GroupId {
 }
 
 /// One entry of a group's log. The payload is opaque to Raft and log; empty is the entry a leader begins its term with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// Term of the leader that created the entry.
     pub term: Term,
@@ -52,7 +52,7 @@ pub struct Entry {
 }
 
 /// What a Raft group must not forget between two starts, besides its entries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct HardState {
     /// The newest term this replica has seen.
     pub term: Term,

@@ -20,7 +20,7 @@ use crate::position::Position;
 use crate::quorum::{Election, election};
 
 /// Answers to a candidate, each voter's first.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Votes(Vec<(ReplicaId, bool)>);
 
 impl Votes {

@@ -19,7 +19,7 @@ use crate::progress::{Progress, Sending};
 use crate::quorum::quorum_value;
 
 /// What only a leader keeps.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Leader {
     /// Index of the entry that began this term.
     pub(super) term_start: Index,

@@ -12,6 +12,8 @@
 
 mod admit;
 mod commit;
+#[cfg(feature = "mutants")]
+mod digest;
 mod election;
 mod heartbeat;
 mod leader;
@@ -49,7 +51,7 @@ use snapshot::Incoming;
 pub use transfer::TransferError;
 
 /// One Raft group on one node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Group {
     config: Config,
     random: Random,
@@ -93,7 +95,7 @@ pub struct Group {
 }
 
 /// What it is, with what it has to know for that.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum State {
     Follower(Follower),
     PreCandidate(Votes),
@@ -102,7 +104,7 @@ enum State {
 }
 
 /// What a follower knows of its leader's log.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 struct Follower {
     /// Up to here the log is the same as that of this term's leader.
     matched: Index,

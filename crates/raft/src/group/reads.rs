@@ -22,7 +22,7 @@ use crate::quorum::quorum_value;
 const READS_FROM_OTHERS_MAX: usize = 4096;
 
 /// Who wants to read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(super) enum Reader {
     /// This replica.
     Here(ReadId),
@@ -31,7 +31,7 @@ pub(super) enum Reader {
 }
 
 /// A read that waits for a round.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(super) struct PendingRead {
     pub(super) reader: Reader,
     index: Index,

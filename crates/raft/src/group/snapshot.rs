@@ -23,7 +23,7 @@ use crate::message::{Body, SnapshotId, SnapshotMeta};
 use crate::progress::Sending;
 
 /// A snapshot on its way in.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Incoming {
     from: ReplicaId,
     snapshot: SnapshotMeta,

@@ -15,7 +15,7 @@ use crate::guard::Guard;
 use crate::message::Body;
 
 /// A transfer under way.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(super) struct Transfer {
     pub(super) to: ReplicaId,
     /// Given up then, and proposals are taken again.

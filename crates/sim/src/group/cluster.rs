@@ -37,7 +37,7 @@ pub struct InFlight {
 }
 
 /// One group.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cluster {
     options: ClusterOptions,
     /// Its replicas, running or not.

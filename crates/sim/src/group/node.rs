@@ -85,7 +85,7 @@ pub struct ReadState {
 }
 
 /// One replica.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Node {
     /// How it is started.
     pub config: Config,

@@ -10,6 +10,7 @@ mod connectivity;
 mod contract;
 mod found;
 mod hostile;
+mod model;
 mod quorum;
 mod regressions;
 mod script;

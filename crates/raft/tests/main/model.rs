@@ -442,7 +442,7 @@ fn model_finds_what_guards_prevent() {
         (Guard::AckDurable, crashes, "committed on a quorum's disks"),
         (Guard::CommitByQuorum, crashes, "committed on a quorum's disks"),
         (Guard::BothHalves, changes, "leader completeness"),
-        (Guard::RemovedLeaderNotCounted, changes, "leader completeness"),
+        (Guard::RemovedLeaderNotCounted, changes, "committed on a quorum's disks"),
     ];
     for (guard, begin, property) in mutants {
         let name = format!("without {guard:?}");

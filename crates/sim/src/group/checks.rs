@@ -20,7 +20,7 @@ pub struct Violation {
 }
 
 /// What was seen so far.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Checks {
     /// Who led each term.
     leaders: BTreeMap<Term, ReplicaId>,
@@ -67,6 +67,12 @@ impl Checks {
     #[must_use]
     pub fn configuration(&self) -> &Configuration {
         &self.configuration
+    }
+
+    /// The position committed at each index from 1 on, by the first who said so, and the term in which it said so.
+    #[must_use]
+    pub fn committed_positions(&self) -> &[(Position, Term)] {
+        &self.committed
     }
 
     /// Who led each term.

@@ -60,6 +60,8 @@ pub(crate) struct Progress {
     /// The next entry to send.
     pub(crate) next: Index,
     pub(crate) sending: Sending,
+    /// Probes went unanswered: the next ones carry one entry, so that a peer that is gone costs little.
+    unanswered: bool,
     /// Appends not acknowledged: last index and bytes of each.
     inflight: VecDeque<(Index, usize)>,
     inflight_bytes: usize,
@@ -85,6 +87,7 @@ impl Progress {
             matched: Index(0),
             next: last.next(),
             sending: Sending::Probe { waiting: false },
+            unanswered: false,
             inflight: VecDeque::new(),
             inflight_bytes: 0,
             heard: now,
@@ -100,6 +103,7 @@ impl Progress {
     pub(crate) fn become_probe(&mut self, next: Index) {
         self.sending = Sending::Probe { waiting: false };
         self.next = next.max(self.matched.next());
+        self.unanswered = false;
         self.clear_inflight();
     }
 
@@ -185,17 +189,24 @@ impl Progress {
             self.sending = Sending::Replicate;
             let probed = self.inflight.back().map_or(Index(0), |(last, _)| *last);
             self.next = self.next.max(probed.next());
+            self.unanswered = false;
         }
         news
     }
 
     /// A probe that nothing answers for so long may be lost.
     pub(crate) fn retry_probe(&mut self, now: Monotonic, patience: Duration) {
-        if let Sending::Probe { waiting } = &mut self.sending
+        if self.sending == (Sending::Probe { waiting: true })
             && now.since(self.advanced) >= patience
         {
-            *waiting = false;
+            self.sending = Sending::Probe { waiting: false };
+            self.unanswered = true;
         }
+    }
+
+    /// Most entries that the next append may carry.
+    pub(crate) fn entries_max(&self, settings: &Settings) -> usize {
+        if self.unanswered { 1 } else { settings.append_entries_max }
     }
 
     /// Whether something in flight has been so for longer than `patience`: it may be lost.
@@ -219,6 +230,7 @@ impl Progress {
             matched,
             next,
             sending,
+            unanswered,
             inflight,
             inflight_bytes: _,
             heard: _,
@@ -228,6 +240,7 @@ impl Progress {
             promised: _,
             commit,
         } = self;
-        (id, matched, next, sending, inflight, acknowledged, round, commit).hash(hasher);
+        (id, matched, next, sending, unanswered, inflight, acknowledged, round, commit)
+            .hash(hasher);
     }
 }

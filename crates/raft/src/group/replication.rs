@@ -46,8 +46,8 @@ impl Group {
                     });
                     break;
                 };
-                let (bytes_max, entries_max) =
-                    (settings.append_bytes_max, settings.append_entries_max);
+                let entries_max = peer.entries_max(settings);
+                let bytes_max = settings.append_bytes_max;
                 let entries = self.log.range(peer.next, last, bytes_max, entries_max);
                 let bytes = entries.iter().map(entry_bytes).sum();
                 let sent = entries.last().map_or(before, |entry| entry.index);

@@ -34,7 +34,8 @@
 //! - States are compared by digests of 64 bits, which leave out what the core calls left out (`group::digest`), and what the
 //!   checks remember besides leaders and committed entries.
 //!
-//! Left out on purpose: snapshots, reads, transfers and sleep, which have scripts and the random simulator.
+//! Left out on purpose: a crash in the midst of a change, whose states did not end within minutes (`changes` has it,
+//! at random), and snapshots, reads, transfers and sleep, which have scripts and the random simulator.
 //!
 //! All of it, with the number of states: `RINGFORT_CAMPAIGN=full cargo test --release -p ringfort-raft --test main model --
 //! --nocapture`.
@@ -366,7 +367,7 @@ fn changes(guards: Guards) -> Small {
         terms: 2,
         entries: 6,
         messages: 3,
-        crashes: campaign::size(0, 1),
+        crashes: 0,
         proposals: 0,
         changes: 1,
         depth: campaign::size(Some(11), None),

@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests take their size from the environment")]
 
 mod leaders;
+mod map;
 mod moves;
 mod ring;
 mod steps;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ringfort_placement::{Member, MemberState, Wish};
 use ringfort_types::NodeId;
 
-use crate::support::{Random, World, for_seeds, members};
+use crate::support::{Random, World, for_seeds, id, members};
 
 /// Replicas that move: nodes of new wishes that were not in the old ones, by who loses and who gets.
 struct Moves {
@@ -65,6 +65,7 @@ impl Figures {
             self.over_bound,
         );
         assert_eq!(self.over_bound, 0);
+        assert!((0.97..1.02).contains(&(self.moved as f64 / self.ideal)));
         assert!(200 * self.others as u64 <= self.moved + 200, "{} of {}", self.others, self.moved);
     }
 }
@@ -195,6 +196,38 @@ fn a_node_that_is_down_keeps_what_it_has_and_gets_nothing() {
             assert!(old.contains(&down) || !new.contains(&down));
         }
     });
+}
+
+/// z gives shards 0 and 1 to the newcomer where they come first, which leaves y above its bound with nothing that the
+/// newcomer has not. e has room; but z can take one back.
+#[test]
+fn a_newcomer_takes_rather_than_one_that_was_there() {
+    let shards = ["y z", "y z", "e z", "e z"];
+    for newcomer in 0..60 {
+        let mut world = World::found(members("e*300 y z"), 2, 1);
+        world.set_replicas(&shards);
+        let before = world.wishes();
+        let newcomer = format!("n{newcomer}");
+        world.set_members(members(&format!("e*300 {newcomer}*900 y z")).as_slice().to_vec());
+        assert_eq!(world.over_bound(), []);
+        let got = moves(&before, &world.wishes()).got;
+        assert!(got.iter().all(|node| node.as_str() == newcomer), "{got:?}");
+    }
+}
+
+#[test]
+fn a_draining_node_keeps_what_nobody_else_can_take_yet() {
+    let mut world = World::found(members("a b c"), 3, 8);
+    let before = world.wishes();
+    world.set_members(members("a b c- d!").as_slice().to_vec());
+    assert_eq!(world.wishes(), before, "d will take it once it is up");
+    world.set_members(members("a b c- d").as_slice().to_vec());
+    assert!(world.wishes().iter().all(|wish| wish.contains(&id("d")) && !wish.contains(&id("c"))));
+    world.set_members(members("a b c-").as_slice().to_vec());
+    assert!(
+        world.wishes().iter().all(|wish| wish.nodes().len() == 2),
+        "three nodes, one to be emptied"
+    );
 }
 
 #[test]

@@ -139,17 +139,25 @@ impl World {
 
     /// All replicas stand where they are wished, as after all steps.
     pub(crate) fn settle(&mut self) {
-        let mut settled = Vec::new();
-        for shard in self.placement.shards() {
-            let mut voters = Vec::new();
-            for node in shard.wish().nodes() {
-                self.next_id += 1;
-                let (id, node) = (ReplicaId(self.next_id), node.clone());
-                voters.push(Replica { id, node, role: Role::Voter, quarantined: false });
-            }
-            settled.push(ShardPlacement::new(voters, shard.wish().clone()));
-        }
-        self.placement = Placement::new(settled);
+        self.set_wishes(self.wishes());
+    }
+
+    /// Each shard stands on these nodes.
+    pub(crate) fn set_replicas(&mut self, shards: &[&str]) {
+        let wish = |nodes: &&str| Wish::new(nodes.split_whitespace().map(id));
+        self.set_wishes(shards.iter().map(wish).collect());
+    }
+
+    fn set_wishes(&mut self, wishes: Vec<Wish>) {
+        let mut voter = |node: &NodeId| {
+            self.next_id += 1;
+            let (id, node) = (ReplicaId(self.next_id), node.clone());
+            Replica { id, node, role: Role::Voter, quarantined: false }
+        };
+        let settled = wishes
+            .into_iter()
+            .map(|wish| ShardPlacement::new(wish.nodes().iter().map(&mut voter).collect(), wish));
+        self.placement = Placement::new(settled.collect());
     }
 
     pub(crate) fn wishes(&self) -> Vec<Wish> {

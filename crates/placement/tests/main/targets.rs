@@ -3,7 +3,7 @@
 use ringfort_placement::{Members, Placement, target};
 use ringfort_types::ReplicaId;
 
-use crate::support::{World, factor, for_seeds, members};
+use crate::support::{World, factor, for_seeds, id, members};
 
 #[test]
 fn a_new_cluster_is_balanced_and_spread_over_zones() {
@@ -95,6 +95,17 @@ fn a_target_stays_and_does_not_depend_on_the_order_of_members() {
             assert_eq!(again, [], "{copies} copies");
         }
     });
+}
+
+/// The story of a seed: d may take nothing from a, whose shards all have a replica in d's zone, and c has no more than its
+/// share. Then c relieves a, and has one to give.
+#[test]
+fn a_target_is_made_to_the_end() {
+    let mut world = World::found(members("a/y*190 c/y*105 p/x*300 q/z*105"), 2, 4);
+    world.set_replicas(&["a p", "a p", "a p", "c q"]);
+    world.set_members(members("a/y*190 c/y*105 d/x p/x*300 q/z*105").as_slice().to_vec());
+    assert_eq!(world.counts()[&id("d")], 1);
+    assert_eq!(world.placement.retarget(&world.members, world.factor), []);
 }
 
 #[test]

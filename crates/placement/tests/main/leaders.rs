@@ -32,7 +32,7 @@ fn any_leaders(world: &World, random: &mut Random) -> Vec<Option<NodeId>> {
 #[test]
 fn leaders_of_a_healthy_cluster_come_within_their_bound() {
     let mut worst = 0.0_f64;
-    let mut uneven = 0;
+    let (mut uneven, mut nodes) = (0, 0);
     for_seeds(100, |mut random| {
         let world = World::random(&mut random, 1024);
         let mut leaders = any_leaders(&world, &mut random);
@@ -44,14 +44,17 @@ fn leaders_of_a_healthy_cluster_come_within_their_bound() {
             let mean =
                 leaders.len() as f64 * f64::from(member.capacity.hundredths()) / capacity as f64;
             uneven += usize::from(count as f64 > (1.1 * mean).max(mean.ceil()));
+            nodes += 1;
             if mean >= 10.0 {
                 worst = worst.max(count as f64 / mean);
             }
         }
     });
     println!(
-        "{uneven} nodes above 1.1 of the mean; the worst of those with a mean of 10 or more: {worst:.3}"
+        "{uneven} of {nodes} nodes above 1.1 of the mean; the worst, of 10 or more: {worst:.3}"
     );
+    // The mean here knows nothing of voters: where a node has fewer than its share of leaders, others lead more.
+    assert!(100 * uneven <= nodes && worst < 1.2);
 }
 
 #[test]

@@ -23,6 +23,14 @@ pub struct Event {
     /// The batch it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<Member>,
+    /// What an answer to a stale read said of its age, in microseconds: what it shows was current at some time not longer
+    /// before it was sent. Absent: the read is linearizable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staleness_us: Option<u64>,
+    /// The write that this is an attempt of, by a number of its own for each key: attempts with one identity (idempotency
+    /// key, or session and sequence) have one number, and take effect once. Absent: it was sent once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write: Option<u64>,
 }
 
 /// A place in a batch.
@@ -48,6 +56,9 @@ pub enum Operation {
         /// What must stand.
         #[serde(default, skip_serializing_if = "Condition::is_always")]
         condition: Condition,
+        /// Its time to live, in milliseconds. Absent: it has none, and clears an earlier one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ttl_ms: Option<u64>,
     },
     /// Removes the key.
     Delete {
@@ -68,13 +79,26 @@ pub enum Condition {
     Always,
     /// The key does not exist.
     Absent,
-    /// The key is at this version.
+    /// The key exists, at whatever version.
+    Exists,
+    /// The key is at this version; 0: it does not exist.
     Version(u64),
 }
 
 impl Condition {
     fn is_always(&self) -> bool {
         *self == Self::Always
+    }
+
+    /// Whether it holds for a key at this version (0: absent).
+    #[must_use]
+    pub fn holds(self, version: u64) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Absent => version == 0,
+            Self::Exists => version != 0,
+            Self::Version(wanted) => version == wanted,
+        }
     }
 }
 
@@ -123,9 +147,22 @@ impl Event {
         }
     }
 
-    /// Whether this had been answered before the other was sent.
+    /// The value of a put.
     #[must_use]
-    pub fn precedes(&self, other: &Self) -> bool {
-        self.returned_us < other.invoked_us
+    pub fn put_value(&self) -> Option<&str> {
+        match &self.operation {
+            Operation::Put { value, .. } => Some(value),
+            Operation::Delete { .. } | Operation::Get => None,
+        }
+    }
+
+    /// The version that the answer names, of the key itself: not 0.
+    #[must_use]
+    pub fn named_version(&self) -> Option<u64> {
+        match self.outcome {
+            Outcome::Written { version } | Outcome::Found { version, .. } => Some(version),
+            Outcome::Refused { current_version } if current_version > 0 => Some(current_version),
+            _ => None,
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What a checker found.
+//! What the checker found.
 
 use std::fmt;
 
@@ -7,21 +7,26 @@ use crate::Event;
 /// A rule that a history breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
-    /// The history itself is malformed: a value put twice on one key, or an answer that does not fit its question.
+    /// The history itself is malformed: a value put twice on one key, an answer that does not fit its question, a batch
+    /// that contradicts itself.
     WellFormed,
-    /// What was acknowledged, or seen once, is seen from then on, or something later is.
-    NoLostWrite,
     /// A value read was put, on that key, by a write that may have happened.
     NoInventedValue,
     /// No two writes of a key have one version, and no write has two: an unknown one happens at most once.
     OneVersionPerWrite,
-    /// A write has a larger version than everything known when it was sent.
-    VersionsRise,
-    /// Nothing is read before it was sent.
-    NoFuture,
-    /// A write happened only if its condition held, and was refused only if it did not.
+    /// All attempts of one write were told the same.
+    RetriesAgree,
+    /// There is no order that explains the answers: each operation at one moment between its sending and its answer,
+    /// writes in the order of their versions.
+    Linearizable,
+    /// There would be such an order if times to live did not count: a key was gone too early, or was still there.
+    ExpiryInTime,
+    /// There would be such an order without the conditions: a write happened although its condition did not hold, or was
+    /// refused although it did.
     ConditionsHold,
-    /// All of an atomic batch takes effect or nothing does.
+    /// There would be such an order without the stale reads: one is older than its bound, or shows what never stood.
+    StaleWithinBound,
+    /// Each key has such an order, and they do not fit together: an atomic batch took effect in parts.
     AllOrNothing,
 }
 
@@ -30,12 +35,23 @@ pub enum Rule {
 pub struct Violation {
     /// The rule.
     pub rule: Rule,
-    /// The key.
+    /// The key, or where keys do not fit together: one of them.
     pub key: String,
     /// What a person reads.
     pub message: String,
-    /// The events that contradict each other.
+    /// The events that contradict each other: the first is the one that fits nowhere.
     pub events: Vec<Event>,
+}
+
+impl Violation {
+    pub(crate) fn new(rule: Rule, message: impl Into<String>, events: &[&Event]) -> Self {
+        Self {
+            rule,
+            key: events.first().map(|event| event.key.clone()).unwrap_or_default(),
+            message: message.into(),
+            events: events.iter().map(|event| (*event).clone()).collect(),
+        }
+    }
 }
 
 impl fmt::Display for Violation {
@@ -58,13 +74,28 @@ fn shortened(line: &str) -> String {
     line.chars().take(LINE_CHARS_MAX).chain(['…']).collect()
 }
 
-/// What a checker found, and how much it had to look at: a check of nothing proves nothing.
+/// What a check came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every key was decided, and no rule is broken.
+    Passed,
+    /// A rule is broken.
+    Violated,
+    /// No rule was found broken, and the search was given up for some keys.
+    Undecided,
+}
+
+/// What the checker found, and how much it had to look at: a check of nothing proves nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Every broken rule.
     pub violations: Vec<Violation>,
+    /// Keys, alone or joined by atomic batches, whose search was given up at its limit of steps.
+    pub undecided: Vec<Vec<String>>,
     /// Keys in the history.
     pub keys: usize,
+    /// Sets of keys that atomic batches join.
+    pub joined: usize,
     /// Writes that were acknowledged.
     pub acknowledged: usize,
     /// Writes of unknown outcome.
@@ -73,13 +104,27 @@ pub struct Report {
     pub unknown_seen: usize,
     /// Reads that were answered, and refusals that named a version.
     pub reads: usize,
+    /// Steps of all searches.
+    pub steps: u64,
 }
 
 impl Report {
-    /// Whether no rule is broken.
+    /// What it all comes to.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        if !self.violations.is_empty() {
+            Verdict::Violated
+        } else if !self.undecided.is_empty() {
+            Verdict::Undecided
+        } else {
+            Verdict::Passed
+        }
+    }
+
+    /// Whether every key was decided and no rule is broken.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.violations.is_empty()
+        self.verdict() == Verdict::Passed
     }
 
     /// Whether this rule is broken.
@@ -94,19 +139,28 @@ impl fmt::Display for Report {
         const SHOWN_MAX: usize = 10;
         write!(
             f,
-            "{} keys, {} acknowledged writes, {} of unknown outcome ({} of them seen), {} reads: {} violations",
+            "{} keys ({} sets joined by atomic batches), {} acknowledged writes, {} of unknown outcome ({} of them seen), \
+             {} reads, {} steps: {} violations, {} undecided",
             self.keys,
+            self.joined,
             self.acknowledged,
             self.unknown,
             self.unknown_seen,
             self.reads,
-            self.violations.len()
+            self.steps,
+            self.violations.len(),
+            self.undecided.len()
         )?;
         for violation in self.violations.iter().take(SHOWN_MAX) {
             write!(f, "\n  {violation}")?;
         }
-        if self.violations.len() > SHOWN_MAX {
-            write!(f, "\n  … and {} more", self.violations.len() - SHOWN_MAX)?;
+        for keys in self.undecided.iter().take(SHOWN_MAX) {
+            write!(f, "\n  undecided: {}", keys.join(", "))?;
+        }
+        let hidden = self.violations.len().saturating_sub(SHOWN_MAX)
+            + self.undecided.len().saturating_sub(SHOWN_MAX);
+        if hidden > 0 {
+            write!(f, "\n  … and {hidden} more")?;
         }
         Ok(())
     }

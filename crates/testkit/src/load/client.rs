@@ -119,7 +119,7 @@ impl Client {
             _ => Condition::Always,
         };
         let operation = match (self.setup.random.below(100), condition) {
-            (0..72, _) => Operation::Put { value: self.new_value(), condition },
+            (0..72, _) => Operation::Put { value: self.new_value(), condition, ttl_ms: None },
             (72..86, Condition::Always | Condition::Version(_)) => Operation::Delete { condition },
             _ => Operation::Get,
         };
@@ -151,8 +151,11 @@ impl Client {
         pair_keys(number)
             .into_iter()
             .map(|key| {
-                let operation =
-                    Operation::Put { value: self.new_value(), condition: Condition::Always };
+                let operation = Operation::Put {
+                    value: self.new_value(),
+                    condition: Condition::Always,
+                    ttl_ms: None,
+                };
                 (key, operation)
             })
             .collect()
@@ -223,6 +226,8 @@ impl Client {
             returned_us: micros(self.setup.start),
             outcome,
             batch,
+            staleness_us: None,
+            write: None,
         });
     }
 }

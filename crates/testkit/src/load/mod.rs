@@ -91,6 +91,8 @@ impl Recorder {
             returned_us: now,
             outcome: Outcome::Unknown,
             batch: None,
+            staleness_us: None,
+            write: None,
         });
         self.events.iter().cloned().chain(pending).collect()
     }
@@ -162,6 +164,8 @@ impl Recorder {
                 returned_us: micros(self.start),
                 outcome,
                 batch: None,
+                staleness_us: None,
+                write: None,
             });
         }
         let listed = wire::list(&mut http, client::KEY_PREFIX)?;

@@ -46,8 +46,8 @@ guards! {
     /// A configuration is undone when its entry is truncated.
     ConfigurationRolledBack,
     /// No change of membership before an entry of the own term is committed. Changes of one voter at a time need this. A joint
-    /// configuration overlaps with what it changes in any case, so nothing is known to be lost without it here; it is a plain
-    /// refusal.
+    /// configuration overlaps with what it changes in any case, so nothing is known to be lost without it here, which is argued and
+    /// not proven; it is a plain refusal.
     ChangeNeedsTermCommit,
     /// A joint configuration is left by whichever leader sees it committed, at any time.
     AutoLeave,

@@ -242,7 +242,7 @@ impl Placement {
     }
 
     /// The placement that a cluster of so many shards begins with: voters on all nodes of each shard's wish. `next_id` is
-    /// asked once for each replica, shard by shard.
+    /// asked once for each replica and its node, shard by shard.
     ///
     /// # Errors
     /// No member is active.
@@ -250,7 +250,7 @@ impl Placement {
         shards: u32,
         members: &Members,
         factor: ReplicationFactor,
-        mut next_id: impl FnMut() -> ReplicaId,
+        mut next_id: impl FnMut(&NodeId) -> ReplicaId,
     ) -> Result<Self, FoundError> {
         let blank = (0..shards).map(|_| ShardPlacement::default()).collect();
         let mut placement = Self { shards: blank };
@@ -260,7 +260,7 @@ impl Placement {
                 return Err(FoundError::NoNode);
             }
             let mut voter = |node: &NodeId| Replica {
-                id: next_id(),
+                id: next_id(node),
                 node: node.clone(),
                 role: Role::Voter,
                 quarantined: false,

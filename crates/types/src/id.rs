@@ -27,6 +27,10 @@ number! {
     ReplicaId(u64)
 }
 number! {
+    /// A node's small number in its cluster: 0 to [`NODE_NUMBER_MAX`], given at formation or as it joins, never given again.
+    NodeNumber(u16)
+}
+number! {
     /// Version of the cluster's map of nodes and shards. Every change raises it.
     Epoch(u64)
 }
@@ -37,6 +41,39 @@ number! {
 number! {
     /// Separates key spaces of one cluster. 0 is the default namespace, the only one so far.
     NamespaceId(u32)
+}
+
+/// The largest number of a node.
+pub const NODE_NUMBER_MAX: u16 = (1 << NODE_NUMBER_BITS) - 1;
+const NODE_NUMBER_BITS: u32 = 12;
+
+/// A replica id names its node: whoever has a message for a replica knows where it goes, without asking the catalog.
+///
+/// ```text
+///   counter(41) node number(12)
+/// ```
+///
+/// Counters rise over the whole cluster, so that a later replica of a group has a greater id. Ids without a counter come from
+/// clusters of one node, before replica ids named nodes: they belong to node 0.
+impl ReplicaId {
+    /// The replica of this counter, at least 1, on a node.
+    #[must_use]
+    pub fn new(counter: u64, node: NodeNumber) -> Self {
+        Self(counter << NODE_NUMBER_BITS | u64::from(node.0))
+    }
+
+    /// The node that has it.
+    #[must_use]
+    pub fn node(self) -> NodeNumber {
+        let low = u16::try_from(self.0 & u64::from(NODE_NUMBER_MAX)).unwrap_or_default();
+        NodeNumber(if self.counter() == 0 { 0 } else { low })
+    }
+
+    /// How many replicas came before it, about.
+    #[must_use]
+    pub fn counter(self) -> u64 {
+        self.0 >> NODE_NUMBER_BITS
+    }
 }
 
 macro_rules! random_id {
@@ -70,6 +107,11 @@ macro_rules! random_id {
 random_id! {
     /// A cluster: 128 random bits drawn at formation, written as 32 hexadecimal digits.
     ClusterId
+}
+random_id! {
+    /// One data directory of one node: 128 random bits drawn with it. A node id that comes with another one is a wiped disk
+    /// or a second node of that name.
+    Incarnation
 }
 random_id! {
     /// One start of one node: 128 random bits drawn at each start.
@@ -113,5 +155,20 @@ impl NodeId {
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_id_names_its_node_and_later_ones_are_greater() {
+        let id = ReplicaId::new(7, NodeNumber(NODE_NUMBER_MAX));
+        assert_eq!((id.counter(), id.node()), (7, NodeNumber(NODE_NUMBER_MAX)));
+        assert!(ReplicaId::new(8, NodeNumber(0)) > id);
+        // From a data directory of a single node of an earlier version.
+        assert_eq!(ReplicaId(65).node(), NodeNumber(0));
+        assert_eq!(ReplicaId(4096).node(), NodeNumber(0));
     }
 }

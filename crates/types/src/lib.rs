@@ -17,7 +17,8 @@ mod time;
 pub use consensus::{Applied, Entry, GroupId, HardState, Index, Term};
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use id::{
-    BootId, ClusterId, Epoch, NamespaceId, NodeId, NodeIdError, ReplicaId, SessionId, ShardId,
+    BootId, ClusterId, Epoch, Incarnation, NODE_NUMBER_MAX, NamespaceId, NodeId, NodeIdError,
+    NodeNumber, ReplicaId, SessionId, ShardId,
 };
 pub use key::{
     Key, KeyError, Token, TokenRange, Version, shard_of_token, token_of, token_of_prefix,

@@ -94,7 +94,7 @@ impl World {
     pub(crate) fn found(members: Members, copies: usize, shards: u32) -> Self {
         let factor = factor(copies);
         let mut next_id = 0;
-        let next = || {
+        let next = |_: &NodeId| {
             next_id += 1;
             ReplicaId(next_id)
         };

@@ -131,7 +131,7 @@ fn fewer_nodes_than_the_replication_factor_hold_everything() {
 
 #[test]
 fn nothing_is_founded_without_an_active_node_and_nothing_is_lost_without_one() {
-    let next = || ReplicaId(1);
+    let next = |_: &ringfort_types::NodeId| ReplicaId(1);
     assert!(Placement::found(4, &members(""), factor(3), next).is_err());
     assert!(Placement::found(4, &members("a- b!"), factor(3), next).is_err());
     let mut world = World::found(members("a b c"), 3, 4);

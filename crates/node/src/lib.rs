@@ -30,7 +30,8 @@ mod worker;
 
 pub use listing::merge_pages;
 pub use open::{
-    FOUNDING_SOURCE, Formation, OpenError, OpenOptions, Opened, Part, divide, founding, open,
+    FOUNDING_SOURCE, Formation, Founding, FoundingGroup, OpenError, OpenOptions, Opened, Part,
+    divide, found_alone, founding, open,
 };
 pub use pending::{Replied, Response};
 pub use space::Space;
@@ -43,4 +44,5 @@ pub mod host {
         FileLog, GroupWrite, Headroom, LogError, LogEvent, LogOptions, LogStats, LogStore,
         SourceId, Submission, SubmissionId, recover,
     };
+    pub use ringfort_raft::{Guards, Reads, Settings};
 }

@@ -5,17 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ringfort_engine::{EngineError, Generation, StorageEngine};
 use ringfort_env::{Disk, DiskError};
 use ringfort_log::{
     Base, DamageKind, GroupWrite, RecoveredGroup, RecoveredLog, SourceId, Submission, SubmissionId,
 };
+use ringfort_raft::{Configuration, Guards, Lost, Settings};
 use ringfort_replica::{MachineError, Replica, ReplicaConfig};
 use ringfort_types::{GroupId, HardState, Monotonic, ReplicaId, ShardId};
 
-use crate::worker::{Worker, WorkerConfig};
+use crate::worker::{Worker, WorkerConfig, name_of};
 
 /// Whether the node's groups were founded in an earlier start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +27,20 @@ pub enum Formation {
     Complete,
 }
 
+/// A group that this node founds with others: once, at the cluster's formation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundingGroup {
+    /// The replica on this node.
+    pub replica: ReplicaId,
+    /// All replicas.
+    pub configuration: Configuration,
+}
+
+/// The groups that a node founds.
+pub type Founding = BTreeMap<GroupId, FoundingGroup>;
+
 /// Settings of a start.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct OpenOptions {
     /// Shards of the cluster.
     pub shards: u32,
@@ -36,12 +48,40 @@ pub struct OpenOptions {
     pub workers: u16,
     /// Whether groups are founded.
     pub formation: Formation,
+    /// The groups that this node founds, or founded.
+    pub founding: Arc<Founding>,
     /// Settings of each worker; the source is set here.
     pub worker: WorkerConfig,
-    /// Longest time between two ticks.
-    pub tick: Duration,
-    /// A number that clients do not know.
-    pub hash_seed: u64,
+    /// What all replicas of the cluster share.
+    pub raft: Settings,
+    /// Raft's checks; all, but in tests.
+    pub guards: Guards,
+    /// Random bits, fresh at each start; clients do not know them.
+    pub seed: u64,
+}
+
+impl OpenOptions {
+    /// Which worker owns a group.
+    fn owner(&self, group: GroupId) -> u16 {
+        let shard = group.shard().unwrap_or_default();
+        u16::try_from(shard.0 % u32::from(self.workers)).unwrap_or_default()
+    }
+
+    /// Whether the cluster has such a group.
+    fn knows(&self, group: GroupId) -> bool {
+        group.shard().is_none_or(|shard| shard.0 < self.shards)
+    }
+}
+
+/// What a node on its own founds: every shard, with one voter.
+#[must_use]
+pub fn found_alone(shards: u32) -> Founding {
+    let group = |shard| {
+        let replica = ReplicaId(u64::from(shard) + 1);
+        let configuration = Configuration::founding([replica]);
+        (GroupId::of_shard(ShardId(shard)), FoundingGroup { replica, configuration })
+    };
+    (0..shards).map(group).collect()
 }
 
 /// What one worker opens: the groups of its shards, as the log recovered them.
@@ -93,12 +133,11 @@ pub fn divide(recovered: RecoveredLog, options: &OpenOptions) -> (Vec<Part>, Vec
     };
     let mut parts: Vec<Part> = (0..options.workers).map(part).collect();
     for (group, found) in groups {
-        match group.shard().filter(|shard| shard.0 < options.shards) {
-            Some(shard) => {
-                let owner = (shard.0 % u32::from(options.workers)) as usize;
-                parts[owner].groups.insert(group, found);
+        match options.knows(group) {
+            true => {
+                parts[usize::from(options.owner(group))].groups.insert(group, found);
             }
-            None => findings.push(format!(
+            false => findings.push(format!(
                 "the log holds group {group}, which this cluster does not have; it is left alone"
             )),
         }
@@ -117,30 +156,28 @@ pub fn open<W>(
     now: Monotonic,
     engine: Box<dyn StorageEngine>,
 ) -> Result<Opened<W>, OpenError> {
-    let Part { number, mut groups, live, absent_is_new } = part;
+    let Part { number, groups, live, absent_is_new } = part;
     let may_found = options.formation == Formation::New && absent_is_new;
     let source = SourceId(number);
     let config = WorkerConfig { source, shards: options.shards, ..options.worker };
     let mut opened =
         Opened { worker: Worker::new(config, engine), founded: Vec::new(), findings: Vec::new() };
-    let mine = (u32::from(number)..options.shards).step_by(usize::from(options.workers));
-    for shard in mine.map(ShardId) {
-        let group = GroupId::of_shard(shard);
-        match groups.remove(&group) {
-            Some(recovered) => {
-                start_recovered(disk, &mut opened, shard, recovered, options, now)?;
-            }
-            None if may_found => {
-                let replica = founding_replica(shard);
-                opened.founded.push(GroupWrite::Create { group, replica });
-                start_founded(&mut opened, shard, options, now)?;
-            }
-            None => {
-                let reason =
-                    "its log is missing: restore the data directory's log-*.seg files, or a backup";
-                close(&mut opened, shard, founding_replica(shard), reason.to_owned());
-            }
+    for (group, founding) in options.founding.iter() {
+        if options.owner(*group) != number || groups.contains_key(group) {
+            continue;
         }
+        if may_found {
+            let FoundingGroup { replica, .. } = *founding;
+            opened.founded.push(GroupWrite::Create { group: *group, replica });
+            start_founded(&mut opened, *group, replica, options, now)?;
+        } else {
+            let reason =
+                "its log is missing: restore the data directory's log-*.seg files, or a backup";
+            close(&mut opened, *group, founding.replica, reason.to_owned());
+        }
+    }
+    for (group, recovered) in groups {
+        start_recovered(disk, &mut opened, group, recovered, options, now)?;
     }
     if number == 0 {
         let removed = opened.worker.engine_mut().remove_leftovers(disk, &live)?;
@@ -159,38 +196,32 @@ pub fn founding(founded: Vec<GroupWrite>) -> Option<Submission> {
     (!founded.is_empty()).then(|| submission(founded))
 }
 
-/// The replica that founds a shard on the node that forms a cluster.
-fn founding_replica(shard: ShardId) -> ReplicaId {
-    ReplicaId(u64::from(shard.0) + 1)
-}
-
 fn start_founded<W>(
     opened: &mut Opened<W>,
-    shard: ShardId,
+    group: GroupId,
+    replica: ReplicaId,
     options: &OpenOptions,
     now: Monotonic,
 ) -> Result<(), OpenError> {
-    let group = GroupId::of_shard(shard);
     opened.worker.engine_mut().create(group)?;
     let recovered = RecoveredGroup {
-        replica: founding_replica(shard),
+        replica,
         hard_state: HardState::default(),
         base: Base::default(),
         entries: Vec::new(),
         damage: None,
     };
-    start_replica(opened, shard, recovered, options, now)
+    start_replica(opened, group, recovered, options, now)
 }
 
 fn start_recovered<W>(
     disk: &mut dyn Disk,
     opened: &mut Opened<W>,
-    shard: ShardId,
+    group: GroupId,
     recovered: RecoveredGroup,
     options: &OpenOptions,
     now: Monotonic,
 ) -> Result<(), OpenError> {
-    let group = GroupId::of_shard(shard);
     let engine = opened.worker.engine_mut();
     let reason = match damage_of(&recovered) {
         Some(reason) => Some(reason),
@@ -198,16 +229,16 @@ fn start_recovered<W>(
     };
     match reason {
         Some(reason) => {
-            close(opened, shard, recovered.replica, reason);
+            close(opened, group, recovered.replica, reason);
             Ok(())
         }
-        None => start_replica(opened, shard, recovered, options, now),
+        None => start_replica(opened, group, recovered, options, now),
     }
 }
 
-fn close<W>(opened: &mut Opened<W>, shard: ShardId, replica: ReplicaId, reason: String) {
-    opened.findings.push(format!("shard {shard} is closed: {reason}"));
-    opened.worker.add_closed_shard(shard, replica, reason);
+fn close<W>(opened: &mut Opened<W>, group: GroupId, replica: ReplicaId, reason: String) {
+    opened.findings.push(format!("{} is closed: {reason}", name_of(group)));
+    opened.worker.add_closed_group(group, replica, reason);
 }
 
 fn damage_of(recovered: &RecoveredGroup) -> Option<String> {
@@ -247,30 +278,37 @@ fn open_store(
 /// Starts a replica over its open store. One whose bytes are none of ours, though their checksums hold, closes its shard.
 fn start_replica<W>(
     opened: &mut Opened<W>,
-    shard: ShardId,
+    group: GroupId,
     recovered: RecoveredGroup,
     options: &OpenOptions,
     now: Monotonic,
 ) -> Result<(), OpenError> {
+    let founded = options.founding.get(&group);
+    let founded = founded.filter(|founded| founded.replica == recovered.replica);
     let config = ReplicaConfig {
-        group: GroupId::of_shard(shard),
+        group,
         replica: recovered.replica,
         hard_state: recovered.hard_state,
         base: recovered.base,
         entries: recovered.entries,
-        tick: options.tick,
-        hash_seed: options.hash_seed,
+        lost: Lost::Nothing,
+        // A replica that came later joined blank.
+        founding: founded.map(|founded| founded.configuration.clone()).unwrap_or_default(),
+        settings: options.raft,
+        // Groups of one node draw different timeouts.
+        seed: options.seed ^ u64::from(group.0).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        guards: options.guards,
         payload_bytes_target: options.worker.payload_bytes_target,
     };
     let generation = Generation(recovered.base.generation);
     let engine = opened.worker.engine_mut();
     match Replica::new(config, engine, now) {
-        Ok(replica) => opened.worker.add_shard(shard, replica, generation),
+        Ok(replica) => opened.worker.add_group(group, replica, generation),
         Err(MachineError::Engine(error)) => return Err(error.into()),
         Err(error @ (MachineError::Malformed(_) | MachineError::Entry { .. })) => {
-            let file = engine.file(GroupId::of_shard(shard), generation);
+            let file = engine.file(group, generation);
             let reason = format!("{file}: {error}; restore the data directory or a backup");
-            close(opened, shard, recovered.replica, reason);
+            close(opened, group, recovered.replica, reason);
         }
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ringfort_raft::ProposeError;
 use ringfort_replica::{Answer, Reply, Ticket};
 use ringfort_types::request::{Answered, Done, Page};
 use ringfort_types::{Code, Monotonic, Refusal};
@@ -73,12 +74,27 @@ impl<W> Pending<W> {
         expired.map(|(_, waiting)| (waiting.waiter, Err(timeout(waiting.kind)))).collect()
     }
 
+    /// Ends a request whose command was never proposed.
+    pub(crate) fn refuse(&mut self, ticket: Ticket, error: &ProposeError) -> Option<(W, Response)> {
+        let waiting = self.waiting.remove(&ticket)?;
+        let code = match error {
+            ProposeError::NotLeader(_) | ProposeError::Transferring(_) => Code::Unavailable,
+            ProposeError::TooMuchUncommitted => Code::Overloaded,
+        };
+        let detail = format!("the shard's leader took no command: {error}");
+        let refusal = match waiting.kind {
+            Kind::Read => Refusal::new(code, detail),
+            Kind::Write => Refusal::not_applied(code, detail),
+        };
+        Some((waiting.waiter, Err(refusal)))
+    }
+
     /// Ends requests whose replica gave them up.
     pub(crate) fn lose(&mut self, tickets: Vec<Ticket>) -> Vec<(W, Response)> {
         let mut lost = Vec::new();
         for ticket in tickets {
             if let Some(waiting) = self.waiting.remove(&ticket) {
-                let detail = "the shard's replica stopped before the request was answered";
+                let detail = "the shard lost its leader before the request was answered";
                 let refusal = match waiting.kind {
                     Kind::Read => Refusal::new(Code::Unavailable, detail),
                     Kind::Write => Refusal::unknown(Code::Unavailable, detail),

@@ -1,10 +1,11 @@
 //! What a replica is given at its start and gives in a turn.
 
-use std::time::Duration;
-
+use bytes::Bytes;
 use ringfort_log::{Base, GroupWrite};
-use ringfort_raft::PersistId;
-use ringfort_types::{Entry, GroupId, HardState, ReplicaId};
+use ringfort_raft::{
+    Configuration, Guards, Lost, Message, PersistId, ProposeError, Role, Settings, SnapshotMeta,
+};
+use ringfort_types::{Entry, GroupId, HardState, ReplicaId, Term};
 
 use crate::machine::{Answer, Applying};
 
@@ -25,10 +26,16 @@ pub struct ReplicaConfig {
     pub base: Base,
     /// Entries behind the base.
     pub entries: Vec<Entry>,
-    /// The longest time between two ticks.
-    pub tick: Duration,
-    /// A number that clients do not know.
-    pub hash_seed: u64,
+    /// What is missing of its log.
+    pub lost: Lost,
+    /// The configuration that its group was founded with; blank where it joins. Counts while its store names none.
+    pub founding: Configuration,
+    /// What all replicas of the cluster share.
+    pub settings: Settings,
+    /// Random bits, fresh at each start; clients do not know them.
+    pub seed: u64,
+    /// Raft's checks; all, but in tests.
+    pub guards: Guards,
     /// A payload that has grown to this size, in bytes, is proposed, and another one begun.
     pub payload_bytes_target: usize,
 }
@@ -40,6 +47,12 @@ pub struct Output {
     pub writes: Vec<GroupWrite>,
     /// To be reported with [`Replica::handle_persisted`](crate::Replica::handle_persisted) once those writes are durable.
     pub persists: Vec<(GroupId, PersistId)>,
+    /// To be sent to other replicas of the group. Nothing in them waits for a write.
+    pub messages: Vec<(GroupId, Message)>,
+    /// Snapshots that are complete, to become the group's state.
+    pub installs: Vec<Install>,
+    /// Groups whose role or term changed.
+    pub roles: Vec<(GroupId, Role, Term)>,
     /// Answers to commands.
     pub answers: Vec<(Ticket, Answer)>,
     /// Reads that may be served now.
@@ -48,8 +61,24 @@ pub struct Output {
     pub commands: u32,
     /// Tickets whose proposals are lost to a change of leadership or a stop: their outcome is unknown.
     pub lost: Vec<Ticket>,
+    /// Tickets whose commands were never proposed, and why: they have not happened and never will.
+    pub refused: Vec<(Ticket, ProposeError)>,
     /// What the replicas of a turn apply into, one after the other.
     pub(crate) applying: Applying,
+}
+
+/// A snapshot that came whole. Its bytes are to replace the store's content, durably: see
+/// [`Replica::handle_store_replaced`](crate::Replica::handle_store_replaced),
+/// [`Replica::handle_installed`](crate::Replica::handle_installed) and
+/// [`Replica::handle_install_failed`](crate::Replica::handle_install_failed).
+#[derive(Debug)]
+pub struct Install {
+    /// The group.
+    pub group: GroupId,
+    /// What it holds.
+    pub snapshot: SnapshotMeta,
+    /// The engine's stream, in parts.
+    pub stream: Vec<Bytes>,
 }
 
 /// A look at a replica, for people and metrics.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   00                                        meta: revision, shard time, bytes of remembered answers
+//!   00 01                                     the group's configuration, as of the applied position
 //!   01 namespace(4) key…                      data: flags(1) version(8) [due(8)] value…
 //!   02 due(8) namespace(4) key…               expiry: version(8)
 //!   03 namespace(4) p(2) principal… i(1) idempotency key… position(2) key…
@@ -18,6 +19,8 @@ use ringfort_types::{NamespaceId, SessionId, ShardTime, Version};
 
 /// The key of the meta record.
 pub(crate) const META: &[u8] = &[0];
+/// The key of the configuration.
+pub(crate) const CONFIGURATION: &[u8] = &[0, 1];
 /// First byte of data keys.
 pub(crate) const DATA: u8 = 1;
 const EXPIRY: u8 = 2;

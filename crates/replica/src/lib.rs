@@ -27,7 +27,7 @@ mod replica;
 mod retry;
 mod staged;
 
-pub use boundary::{Output, ReplicaConfig, ReplicaStatus, Ticket};
+pub use boundary::{Install, Output, ReplicaConfig, ReplicaStatus, Ticket};
 pub use machine::{Answer, Applying, Effect, EffectKind, Machine, MachineError, Reply};
 pub use meta::ShardClock;
 pub use read::{ListQuery, Listed, Reading, list};

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use ringfort_env::Disk;
 use ringfort_node::host::{FileLog, GroupWrite, Headroom, LogError, LogOptions, SourceId, recover};
-use ringfort_node::host::{MemoryEngine, MemoryOptions, StorageEngine};
+use ringfort_node::host::{Guards, MemoryEngine, MemoryOptions, Settings, StorageEngine};
 use ringfort_node::{
-    Formation, OpenError, OpenOptions, Opened, Part, WorkerConfig, divide, founding, open,
+    Formation, OpenError, OpenOptions, Opened, Part, WorkerConfig, divide, found_alone, founding,
+    open,
 };
 use ringfort_types::request::Limits;
 use ringfort_types::{ClusterId, NodeId};
@@ -30,8 +31,6 @@ use crate::log_thread::{LogInput, LogThread};
 use crate::options::{EngineKind, ServerOptions};
 use crate::worker_thread::{OpenedPart, Shared, ToWorkers, Waiter, WorkerStart};
 
-/// Longest time between two ticks of a group.
-const GROUP_TICK: Duration = Duration::from_millis(100);
 /// An idle log marks its last batch durable after this time.
 const MARKER_DELAY: Duration = Duration::from_millis(100);
 
@@ -295,7 +294,7 @@ impl Opening {
     ) -> Result<Opened<Waiter>, OpenError> {
         let engine: Box<dyn StorageEngine> = match self.engine {
             EngineKind::Memory => {
-                let hash_seed = u128::from(self.options.hash_seed);
+                let hash_seed = u128::from(self.options.seed);
                 Box::new(MemoryEngine::new(MemoryOptions { hash_seed }))
             }
         };
@@ -351,8 +350,10 @@ fn prepare(options: &ServerOptions, client: SocketAddr) -> Result<Prepared, Star
             answer_bytes_max: sizes.limits.request_bytes_max,
             payload_bytes_target: sizes.payload_target,
         },
-        tick: GROUP_TICK,
-        hash_seed: seed,
+        founding: Arc::new(found_alone(identity.shards)),
+        raft: Settings::default(),
+        guards: Guards::default(),
+        seed,
     };
     let (parts, findings) = divide(recovered, &open_options);
     report(&findings);

@@ -2,14 +2,17 @@
 //! says so.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringfort_engine::{MemoryEngine, MemoryOptions};
 use ringfort_env::{DiskCompletion, DiskRequest, OperationId};
 use ringfort_log::{FileLog, LogEvent, LogOptions, LogStore, SourceId, recover};
 use ringfort_node::{
-    Formation, OpenOptions, Opened, Response, Worker, WorkerConfig, divide, founding, open,
+    Formation, OpenOptions, Opened, Response, Worker, WorkerConfig, divide, found_alone, founding,
+    open,
 };
+use ringfort_raft::{Guards, Settings};
 use ringfort_types::{GroupId, Monotonic, ShardId};
 
 use crate::SimDisk;
@@ -76,8 +79,10 @@ impl SimNode {
                 answer_bytes_max: 16 << 20,
                 payload_bytes_target: 16 << 10,
             },
-            tick: Duration::from_millis(100),
-            hash_seed: 1,
+            founding: Arc::new(found_alone(options.shards)),
+            raft: Settings::default(),
+            guards: Guards::default(),
+            seed: 1,
         };
         let engine = Box::new(MemoryEngine::new(MemoryOptions { hash_seed: 1 }));
         let (mut parts, mut findings) = divide(recovered, &open_options);

@@ -5,15 +5,14 @@ use ringfort_log::{Base, GroupWrite};
 use ringfort_replica::Output;
 use ringfort_types::{GroupId, Monotonic};
 
-use super::{Worker, open_shard, open_shard_mut};
+use super::{Worker, open_group, open_group_mut};
 use crate::checkpoint::next_generation;
 
 impl<W> Worker<W> {
     pub(super) fn start_flush(&mut self, now: Monotonic) {
         self.flush_due = false;
         while let Some(group) = self.checkpoints.next(now) {
-            let open = group.shard().map(|shard| open_shard_mut(&mut self.slots, shard));
-            let Some(Ok(open)) = open else {
+            let Ok(open) = open_group_mut(&mut self.slots, group) else {
                 self.checkpoints.finish();
                 continue;
             };
@@ -43,9 +42,8 @@ impl<W> Worker<W> {
 
     fn record_flush(&mut self, flushed: Flushed, out: &mut Output) {
         let Flushed { group, generation, applied, bytes } = flushed;
-        if let Some(Ok(open)) = group.shard().map(|shard| open_shard(&self.slots, shard)) {
-            let durable = open.replica.status().raft.durable;
-            assert!(applied.index <= durable, "a store is flushed ahead of its log");
+        if let Ok(open) = open_group(&self.slots, group) {
+            assert!(applied.index <= open.replica.durable(), "a store is flushed ahead of its log");
         }
         self.stats.flushes += 1;
         self.stats.flush_bytes += bytes;
@@ -62,10 +60,7 @@ impl<W> Worker<W> {
 
     pub(super) fn handle_rebased(&mut self, group: GroupId, base: Base) {
         self.checkpoints.finish();
-        let Some(shard) = group.shard() else { return };
-        let Ok(open) = open_shard_mut(&mut self.slots, shard) else {
-            return;
-        };
+        let Ok(open) = open_group_mut(&mut self.slots, group) else { return };
         let before = open.replica.status().base;
         open.replica.handle_rebased(base, open.flushing_log_bytes);
         self.engine.remove_generation(group, Generation(before.generation));

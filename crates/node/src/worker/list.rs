@@ -3,7 +3,7 @@
 use ringfort_replica::{ListQuery, Listed, MachineError, Reading, Ticket};
 use ringfort_types::request::{Consistency, Context, Item, List, Page};
 use ringfort_types::{
-    Code, Key, Monotonic, NamespaceId, Refusal, ShardId, shard_of_token, token_of_prefix,
+    Code, GroupId, Key, Monotonic, NamespaceId, Refusal, ShardId, shard_of_token, token_of_prefix,
 };
 
 use super::{Worker, open_shard};
@@ -55,10 +55,11 @@ impl<W> Worker<W> {
     /// This worker's shards that keys with a prefix may live in.
     fn shards_of(&self, prefix: &[u8]) -> Vec<ShardId> {
         match token_of_prefix(NamespaceId::default(), prefix) {
-            None => self.mine.clone(),
+            None => self.mine.iter().filter_map(|group| group.shard()).collect(),
             Some(token) => {
                 let shard = shard_of_token(token, self.config.shards);
-                self.mine.iter().copied().filter(|mine| *mine == shard).collect()
+                let mine = self.mine.binary_search(&GroupId::of_shard(shard)).is_ok();
+                mine.then_some(shard).into_iter().collect()
             }
         }
     }
@@ -169,7 +170,7 @@ impl<W> Worker<W> {
     fn refusal_of(&mut self, trouble: Trouble) -> Refusal {
         match trouble {
             Trouble::Refused(refusal) => refusal,
-            Trouble::Broken(shard, error) => self.close(shard, &error),
+            Trouble::Broken(shard, error) => self.close(GroupId::of_shard(shard), &error),
             Trouble::NotYet => Refusal::new(Code::Unavailable, "a shard cannot be read yet"),
         }
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use ringfort_engine::{Generation, StorageEngine, StoreSize};
 use ringfort_env::DiskError;
 use ringfort_log::{Base, Headroom, SourceId, Submission, SubmissionId};
-use ringfort_raft::PersistId;
+use ringfort_raft::{Message, PersistId};
 use ringfort_replica::{MachineError, Replica, Ticket};
 use ringfort_types::request::{Answered, Done, Got};
 use ringfort_types::{Code, GroupId, Key, Refusal, ReplicaId, ShardId};
@@ -122,17 +122,20 @@ struct UnderWay {
 pub struct Worker<W> {
     config: WorkerConfig,
     engine: Box<dyn StorageEngine>,
-    /// By shard; `None` where the shard is another worker's.
+    /// By group; `None` where the group is another worker's, or has no replica on this node.
     slots: Vec<Option<Slot>>,
-    mine: Vec<ShardId>,
-    dirty: Vec<ShardId>,
+    /// This worker's groups, in order.
+    mine: Vec<GroupId>,
+    dirty: Vec<GroupId>,
     pending: Pending<W>,
-    reads: BTreeMap<Ticket, (ShardId, Key)>,
+    reads: BTreeMap<Ticket, (GroupId, Key)>,
     /// Listings under way: the first is worked on, none but that one holds items.
     listings: VecDeque<(Ticket, Listing)>,
     /// A turn would get a listing on.
     listing_due: bool,
     responses: VecDeque<(W, Response)>,
+    /// Messages to replicas on other nodes.
+    outgoing: Vec<(GroupId, Message)>,
     submissions: VecDeque<Submission>,
     under_way: VecDeque<UnderWay>,
     last_submission: SubmissionId,
@@ -158,7 +161,7 @@ impl<W> Worker<W> {
         Self {
             config,
             engine,
-            slots: (0..config.shards).map(|_| None).collect(),
+            slots: (0..=config.shards).map(|_| None).collect(),
             mine: Vec::new(),
             dirty: Vec::new(),
             pending: Pending::new(),
@@ -166,6 +169,7 @@ impl<W> Worker<W> {
             listings: VecDeque::new(),
             listing_due: false,
             responses: VecDeque::new(),
+            outgoing: Vec::new(),
             submissions: VecDeque::new(),
             under_way: VecDeque::new(),
             last_submission: SubmissionId(0),
@@ -185,57 +189,59 @@ impl<W> Worker<W> {
         self.engine.as_mut()
     }
 
-    /// Takes a shard's replica, whose store is open.
-    pub(crate) fn add_shard(&mut self, shard: ShardId, replica: Replica, generation: Generation) {
+    /// Takes a group's replica, whose store is open.
+    pub(crate) fn add_group(&mut self, group: GroupId, replica: Replica, generation: Generation) {
         let open =
             OpenShard { replica, last_generation: generation, flushing_log_bytes: 0, dirty: false };
-        self.set_slot(shard, Slot::Open(Box::new(open)));
-        self.mark_dirty(shard);
+        self.set_slot(group, Slot::Open(Box::new(open)));
+        self.mark_dirty(group);
     }
 
-    /// Takes a shard that may not be served.
-    pub(crate) fn add_closed_shard(&mut self, shard: ShardId, replica: ReplicaId, reason: String) {
-        self.set_slot(shard, Slot::Closed { replica, reason });
+    /// Takes a group that may not be served.
+    pub(crate) fn add_closed_group(&mut self, group: GroupId, replica: ReplicaId, reason: String) {
+        self.set_slot(group, Slot::Closed { replica, reason });
     }
 
-    fn set_slot(&mut self, shard: ShardId, slot: Slot) {
-        self.slots[shard.0 as usize] = Some(slot);
-        self.mine.push(shard);
-        self.mine.sort_unstable();
+    fn set_slot(&mut self, group: GroupId, slot: Slot) {
+        self.slots[group.0 as usize] = Some(slot);
+        if let Err(position) = self.mine.binary_search(&group) {
+            self.mine.insert(position, group);
+        }
     }
 
-    fn mark_dirty(&mut self, shard: ShardId) {
-        if let Ok(open) = open_shard_mut(&mut self.slots, shard)
+    fn mark_dirty(&mut self, group: GroupId) {
+        if let Ok(open) = open_group_mut(&mut self.slots, group)
             && !open.dirty
         {
             open.dirty = true;
-            self.dirty.push(shard);
+            self.dirty.push(group);
         }
     }
 
     /// Closes a shard whose replica had to stop, answers all that waits for it, and gives the refusal for whoever asked.
-    fn close(&mut self, shard: ShardId, error: &MachineError) -> Refusal {
-        let reason = self.reason(shard, error);
-        self.messages.push_back(format!("shard {shard} is closed: {reason}"));
-        if let Some(Some(slot)) = self.slots.get_mut(shard.0 as usize)
+    fn close(&mut self, group: GroupId, error: &MachineError) -> Refusal {
+        let reason = self.reason(group, error);
+        self.messages.push_back(format!("{} is closed: {reason}", name_of(group)));
+        if let Some(Some(slot)) = self.slots.get_mut(group.0 as usize)
             && let Slot::Open(open) = slot
         {
             self.unapplied_bytes -= open.replica.unapplied_bytes();
+            open.replica.release_snapshots(self.engine.as_mut());
             let lost = open.replica.abandon();
             let replica = open.replica.id();
             *slot = Slot::Closed { replica, reason: reason.clone() };
             self.responses.extend(self.pending.lose(lost));
         }
-        closed(shard, &reason)
+        closed(group, &reason)
     }
 
     /// Why a shard's replica had to stop, with the file that its store was read from if that is what is wrong.
-    fn reason(&self, shard: ShardId, error: &MachineError) -> String {
+    fn reason(&self, group: GroupId, error: &MachineError) -> String {
         let what = describe(error);
         let generation = |open: &OpenShard| open.replica.status().base.generation;
-        match (error, open_shard(&self.slots, shard).map(generation)) {
+        match (error, open_group(&self.slots, group).map(generation)) {
             (MachineError::Malformed(_), Ok(generation @ 1..)) => {
-                let file = self.engine.file(GroupId::of_shard(shard), Generation(generation));
+                let file = self.engine.file(group, Generation(generation));
                 format!("{file}: {what}; restore the data directory or a backup")
             }
             _ => what,
@@ -243,29 +249,45 @@ impl<W> Worker<W> {
     }
 }
 
-fn open_shard_mut(slots: &mut [Option<Slot>], shard: ShardId) -> Result<&mut OpenShard, Refusal> {
-    match slots.get_mut(shard.0 as usize) {
+fn open_group_mut(slots: &mut [Option<Slot>], group: GroupId) -> Result<&mut OpenShard, Refusal> {
+    match slots.get_mut(group.0 as usize) {
         Some(Some(Slot::Open(open))) => Ok(open),
-        slot => Err(not_open(shard, slot.and_then(|slot| slot.as_ref()))),
+        slot => Err(not_open(group, slot.and_then(|slot| slot.as_ref()))),
     }
+}
+
+fn open_group(slots: &[Option<Slot>], group: GroupId) -> Result<&OpenShard, Refusal> {
+    match slots.get(group.0 as usize) {
+        Some(Some(Slot::Open(open))) => Ok(open),
+        slot => Err(not_open(group, slot.and_then(Option::as_ref))),
+    }
+}
+
+fn open_shard_mut(slots: &mut [Option<Slot>], shard: ShardId) -> Result<&mut OpenShard, Refusal> {
+    open_group_mut(slots, GroupId::of_shard(shard))
 }
 
 fn open_shard(slots: &[Option<Slot>], shard: ShardId) -> Result<&OpenShard, Refusal> {
-    match slots.get(shard.0 as usize) {
-        Some(Some(Slot::Open(open))) => Ok(open),
-        slot => Err(not_open(shard, slot.and_then(Option::as_ref))),
-    }
+    open_group(slots, GroupId::of_shard(shard))
 }
 
-fn not_open(shard: ShardId, slot: Option<&Slot>) -> Refusal {
+fn not_open(group: GroupId, slot: Option<&Slot>) -> Refusal {
     match slot {
-        Some(Slot::Closed { reason, .. }) => closed(shard, reason),
-        _ => Refusal::new(Code::Unavailable, format!("shard {shard} is not on this worker")),
+        Some(Slot::Closed { reason, .. }) => closed(group, reason),
+        _ => {
+            let detail = format!("{} has no replica on this worker", name_of(group));
+            Refusal::new(Code::Unavailable, detail)
+        }
     }
 }
 
-fn closed(shard: ShardId, reason: &str) -> Refusal {
-    Refusal::new(Code::Unavailable, format!("shard {shard} is closed: {reason}"))
+fn closed(group: GroupId, reason: &str) -> Refusal {
+    Refusal::new(Code::Unavailable, format!("{} is closed: {reason}", name_of(group)))
+}
+
+/// A group, as people read it.
+pub(crate) fn name_of(group: GroupId) -> String {
+    group.shard().map_or_else(|| "the catalog".to_owned(), |shard| format!("shard {shard}"))
 }
 
 fn replied(done: Done) -> Replied {

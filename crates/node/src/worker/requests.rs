@@ -6,7 +6,9 @@ use ringfort_log::Headroom;
 use ringfort_replica::Reading;
 use ringfort_replica::command::{CommandIdentity, POSITION_SINGLE};
 use ringfort_types::request::{Consistency, Context, Found, Get, Got, Operation, Write};
-use ringfort_types::{Code, Key, Monotonic, NamespaceId, Refusal, ShardId, shard_of_token};
+use ringfort_types::{
+    Code, GroupId, Key, Monotonic, NamespaceId, Refusal, ShardId, shard_of_token,
+};
 
 use super::{GetAnswer, Worker, open_shard_mut};
 use crate::pending::Kind;
@@ -57,7 +59,7 @@ impl<W> Worker<W> {
                     Err(refusal) => GetAnswer::Now(Err(refusal)),
                 }
             }
-            Err(error) => GetAnswer::Now(Err(self.close(shard, &error))),
+            Err(error) => GetAnswer::Now(Err(self.close(GroupId::of_shard(shard), &error))),
         }
     }
 
@@ -79,8 +81,9 @@ impl<W> Worker<W> {
             Ok(open) if open.replica.leads() => {
                 let ticket = self.pending.insert(context.deadline, Kind::Read, waiter());
                 open.replica.enqueue_read(ticket);
-                self.reads.insert(ticket, (shard, get.key.clone()));
-                self.mark_dirty(shard);
+                let group = GroupId::of_shard(shard);
+                self.reads.insert(ticket, (group, get.key.clone()));
+                self.mark_dirty(group);
                 GetAnswer::Later
             }
             Ok(_) => {
@@ -170,12 +173,12 @@ impl<W> Worker<W> {
         self.unapplied_bytes += open.replica.unapplied_bytes() - before;
         if let Err(error) = enqueued {
             // The waiter is answered with everything else that the shard gives up.
-            self.close(shard, &error);
+            self.close(GroupId::of_shard(shard), &error);
             let lost = self.pending.lose(vec![ticket]);
             self.responses.extend(lost);
             return Ok(());
         }
-        self.mark_dirty(shard);
+        self.mark_dirty(GroupId::of_shard(shard));
         Ok(())
     }
 

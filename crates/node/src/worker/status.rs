@@ -21,7 +21,7 @@ impl<W> Worker<W> {
     /// Every shard of this worker.
     #[must_use]
     pub fn shards(&self) -> Vec<ShardSummary> {
-        self.mine.iter().filter_map(|shard| self.summary(*shard)).collect()
+        self.mine.iter().filter_map(|group| self.summary(group.shard()?)).collect()
     }
 
     /// Whether every open shard of this worker can be read and written.
@@ -36,7 +36,7 @@ impl<W> Worker<W> {
     /// A hash over the state of a shard; `None` if it is closed or another worker's.
     #[must_use]
     pub fn state_hash(&self, shard: ShardId) -> Option<u128> {
-        match self.slots.get(shard.0 as usize)? {
+        match self.slots.get(GroupId::of_shard(shard).0 as usize)? {
             Some(Slot::Open(open)) => open.replica.state_hash(self.engine.as_ref()).ok(),
             _ => None,
         }
@@ -44,7 +44,7 @@ impl<W> Worker<W> {
 
     fn summary(&self, shard: ShardId) -> Option<ShardSummary> {
         let stored = self.engine.size(GroupId::of_shard(shard)).unwrap_or_default();
-        Some(match self.slots.get(shard.0 as usize)?.as_ref()? {
+        Some(match self.slots.get(GroupId::of_shard(shard).0 as usize)?.as_ref()? {
             Slot::Open(open) => ShardSummary {
                 shard,
                 replica: open.replica.id(),

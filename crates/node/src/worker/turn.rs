@@ -6,9 +6,9 @@ use ringfort_raft::PersistId;
 use ringfort_replica::command::CommandIdentity;
 use ringfort_replica::{Output, Reading, Ticket};
 use ringfort_types::request::{Done, Operation};
-use ringfort_types::{GroupId, Key, Monotonic, ShardId};
+use ringfort_types::{GroupId, Key, Monotonic};
 
-use super::{Slot, UnderWay, Worker, WorkerError, open_shard, open_shard_mut, replied};
+use super::{UnderWay, Worker, WorkerError, open_group, open_group_mut, replied};
 use crate::pending::{Response, response};
 
 impl<W> Worker<W> {
@@ -16,11 +16,9 @@ impl<W> Worker<W> {
     pub fn handle_durable(&mut self, id: SubmissionId) {
         while let Some(done) = self.under_way.pop_front_if(|under_way| under_way.id <= id) {
             for (group, persist) in done.persists {
-                if let Some(shard) = group.shard()
-                    && let Ok(open) = open_shard_mut(&mut self.slots, shard)
-                {
+                if let Ok(open) = open_group_mut(&mut self.slots, group) {
                     open.replica.handle_persisted(persist);
-                    self.mark_dirty(shard);
+                    self.mark_dirty(group);
                 }
             }
             if let Some((group, base)) = done.rebase {
@@ -38,8 +36,8 @@ impl<W> Worker<W> {
         self.listings.retain(|(ticket, _)| self.pending.contains(*ticket));
         self.flush_due = self.checkpoints.is_due(now);
         for position in 0..self.mine.len() {
-            let shard = self.mine[position];
-            let Ok(open) = open_shard_mut(&mut self.slots, shard) else {
+            let group = self.mine[position];
+            let Ok(open) = open_group_mut(&mut self.slots, group) else {
                 continue;
             };
             let before = open.replica.unapplied_bytes();
@@ -47,9 +45,9 @@ impl<W> Worker<W> {
             self.unapplied_bytes += open.replica.unapplied_bytes() - before;
             let queued = open.replica.has_queued();
             match result {
-                Ok(()) if queued => self.mark_dirty(shard),
+                Ok(()) if queued => self.mark_dirty(group),
                 Ok(()) => {}
-                Err(error) => drop(self.close(shard, &error)),
+                Err(error) => drop(self.close(group, &error)),
             }
         }
     }
@@ -69,10 +67,7 @@ impl<W> Worker<W> {
     /// Takes the log's wish that stores be flushed. Those of other workers are passed over.
     pub fn handle_want_rebase(&mut self, groups: &[GroupId]) {
         let slots = &self.slots;
-        let open = |group: &&GroupId| {
-            let slot = group.shard().and_then(|shard| slots.get(shard.0 as usize));
-            matches!(slot, Some(Some(Slot::Open(_))))
-        };
+        let open = |group: &&GroupId| open_group(slots, **group).is_ok();
         self.checkpoints.want(groups.iter().filter(open).copied());
     }
 
@@ -93,8 +88,8 @@ impl<W> Worker<W> {
     /// Does one turn.
     pub fn poll(&mut self, now: Monotonic) {
         let mut out = Output::default();
-        for shard in std::mem::take(&mut self.dirty) {
-            let Ok(open) = open_shard_mut(&mut self.slots, shard) else {
+        for group in std::mem::take(&mut self.dirty) {
+            let Ok(open) = open_group_mut(&mut self.slots, group) else {
                 continue;
             };
             open.dirty = false;
@@ -102,18 +97,22 @@ impl<W> Worker<W> {
             let polled = open.replica.poll(self.engine.as_mut(), now, &mut out);
             self.unapplied_bytes += open.replica.unapplied_bytes();
             if let Err(error) = polled {
-                self.close(shard, &error);
+                self.close(group, &error);
             }
         }
         self.poll_flushes(now, &mut out);
         self.start_flush(now);
         self.submit(&mut out);
+        self.outgoing.append(&mut out.messages);
         self.stats.commands += out.answers.len() as u64;
-        for (ticket, answer) in out.answers {
+        for (ticket, answer) in std::mem::take(&mut out.answers) {
             self.respond(ticket, response(answer));
         }
-        for ticket in out.reads {
+        for ticket in std::mem::take(&mut out.reads) {
             self.finish_read(now, ticket);
+        }
+        for (ticket, error) in out.refused.drain(..) {
+            self.responses.extend(self.pending.refuse(ticket, &error));
         }
         self.work_on_listings(now);
         self.responses.extend(self.pending.lose(out.lost));
@@ -149,25 +148,25 @@ impl<W> Worker<W> {
     }
 
     fn finish_read(&mut self, now: Monotonic, ticket: Ticket) {
-        let Some((shard, key)) = self.reads.remove(&ticket) else { return };
-        let reading = match open_shard(&self.slots, shard) {
+        let Some((group, key)) = self.reads.remove(&ticket) else { return };
+        let reading = match open_group(&self.slots, group) {
             Ok(open) => open.replica.get(self.engine.as_ref(), now, &key),
             Err(refusal) => return self.respond(ticket, Err(refusal)),
         };
         match reading {
             Ok(Reading::Found(found)) => self.respond(ticket, Ok(replied(Done::Got(found)))),
             // The key goes first, through the log, and the read behind it.
-            Ok(Reading::Due(..)) => self.get_through_log(now, shard, ticket, key),
+            Ok(Reading::Due(..)) => self.get_through_log(now, group, ticket, key),
             Err(error) => {
-                let refusal = self.close(shard, &error);
+                let refusal = self.close(group, &error);
                 self.respond(ticket, Err(refusal));
             }
         }
     }
 
-    fn get_through_log(&mut self, now: Monotonic, shard: ShardId, ticket: Ticket, key: Key) {
+    fn get_through_log(&mut self, now: Monotonic, group: GroupId, ticket: Ticket, key: Key) {
         let operation = [Operation::Get { key }];
-        let open = match open_shard_mut(&mut self.slots, shard) {
+        let open = match open_group_mut(&mut self.slots, group) {
             Ok(open) => open,
             Err(refusal) => return self.respond(ticket, Err(refusal)),
         };
@@ -177,9 +176,9 @@ impl<W> Worker<W> {
             open.replica.enqueue(self.engine.as_ref(), now, ticket, &identity, false, &operation);
         self.unapplied_bytes += open.replica.unapplied_bytes() - before;
         match enqueued {
-            Ok(()) => self.mark_dirty(shard),
+            Ok(()) => self.mark_dirty(group),
             Err(error) => {
-                let refusal = self.close(shard, &error);
+                let refusal = self.close(group, &error);
                 self.respond(ticket, Err(refusal));
             }
         }

@@ -9,6 +9,7 @@
 
 use bytes::Bytes;
 use ringfort_engine::{EngineError, StorageEngine, StoreSize, WriteBatch, WriteOperation};
+use ringfort_raft::Configuration;
 use ringfort_types::request::Done;
 use ringfort_types::{Applied, Entry, GroupId, SessionId, ShardTime, Version};
 
@@ -121,6 +122,10 @@ pub enum MachineError {
 pub struct Machine {
     group: GroupId,
     meta: Meta,
+    /// Of the group, as of what is applied.
+    configuration: Configuration,
+    /// The store holds it.
+    configuration_stored: bool,
     staged: Staged,
     /// Bytes that the gets of the entry being applied have read.
     read_bytes: usize,
@@ -138,15 +143,24 @@ struct At {
 }
 
 impl Machine {
-    /// The machine over an open store.
+    /// The machine over an open store. `founding` is the group's configuration where the store names none: before anything
+    /// was applied, or in a store of a version that knew only groups of one.
     ///
     /// # Errors
     /// The store cannot be read or is none of ours.
     pub fn open(
         engine: &dyn StorageEngine,
         group: GroupId,
+        founding: Configuration,
         hash_seed: u64,
     ) -> Result<Self, MachineError> {
+        let stored = engine.get(group, layout::CONFIGURATION)?;
+        let configuration_stored = stored.is_some();
+        let configuration = match stored {
+            Some(bytes) => Configuration::decode(&bytes)
+                .map_err(|_| MachineError::Malformed("configuration"))?,
+            None => founding,
+        };
         let meta = match engine.get(group, layout::META)? {
             Some(value) => Meta::decode(&value),
             // Every batch writes it: it is absent where nothing was ever applied.
@@ -156,6 +170,8 @@ impl Machine {
         let mut machine = Self {
             group,
             meta,
+            configuration,
+            configuration_stored,
             staged: Staged::new(hash_seed),
             read_bytes: 0,
             next_forget: None,
@@ -164,6 +180,12 @@ impl Machine {
         machine.next_due = machine.first_due(engine)?;
         machine.next_forget = machine.first_forget(engine)?;
         Ok(machine)
+    }
+
+    /// The group's configuration, as of what is applied.
+    #[must_use]
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
     }
 
     /// The newest stamp applied.
@@ -215,7 +237,12 @@ impl Machine {
         for entry in entries {
             let position = Applied { index: entry.index, term: entry.term };
             let answered = out.answers.len();
-            if !entry.payload.is_empty() {
+            let configuration = Configuration::of_entry(entry)
+                .map_err(|_| MachineError::Malformed("configuration"))?;
+            if let Some(configuration) = configuration {
+                self.configuration = configuration;
+                self.configuration_stored = false;
+            } else if !entry.payload.is_empty() {
                 self.apply_entry(engine, position, &entry.payload, out)?;
             }
             out.entries.push((position, out.answers.len() - answered));
@@ -268,6 +295,14 @@ impl Machine {
             head: self.meta.encode(),
             body: Bytes::new(),
         });
+        if !self.configuration_stored && !self.configuration.is_blank() {
+            operations.push(WriteOperation::Put {
+                key: Bytes::from_static(layout::CONFIGURATION),
+                head: self.configuration.encode(),
+                body: Bytes::new(),
+            });
+            self.configuration_stored = true;
+        }
         let batch = WriteBatch { operations, applied };
         engine.write(self.group, &batch)?;
         self.staged.give_back(batch.operations);

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use ringfort_raft::Configuration;
 use ringfort_replica::command::{CommandIdentity, PayloadBuilder};
 use ringfort_replica::{Answer, Applying, Machine};
+use ringfort_types::ReplicaId;
 use ringfort_types::limits::RETRY_MEMORY_MS;
 use ringfort_types::request::{Condition, Operation};
 use ringfort_types::{Entry, Index, Key, NamespaceId, SessionId, ShardTime, Term, Version};
@@ -112,11 +114,13 @@ fn entries(script: &[(Vec<Choice>, u16)]) -> Vec<Entry> {
 /// Applies the entries in batches of at most `batch`, opening the machine anew before each if `reopen`.
 fn apply(entries: &[Entry], batch: usize, reopen: bool) -> (u128, Vec<Answer>, u64) {
     let mut engine = engine();
-    let mut machine = Machine::open(&engine, GROUP, 1).unwrap();
+    let mut machine =
+        Machine::open(&engine, GROUP, Configuration::founding([ReplicaId(1)]), 1).unwrap();
     let mut answers = Vec::new();
     for batch in entries.chunks(batch) {
         if reopen {
-            machine = Machine::open(&engine, GROUP, 2).unwrap();
+            machine =
+                Machine::open(&engine, GROUP, Configuration::founding([ReplicaId(1)]), 2).unwrap();
         }
         let mut out = Applying::default();
         machine.apply(&mut engine, batch, &mut out).unwrap();

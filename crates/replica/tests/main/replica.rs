@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ringfort_engine::StorageEngine;
 use ringfort_log::{Base, GroupWrite};
+use ringfort_raft::{Configuration, Guards, Lost, Settings};
 use ringfort_replica::command::CommandIdentity;
 use ringfort_replica::{Answer, ListQuery, Output, Reading, Replica, ReplicaConfig, Ticket};
 use ringfort_types::request::{Condition, Operation};
@@ -31,8 +32,11 @@ impl Host {
             hard_state,
             base: Base::default(),
             entries: entries.clone(),
-            tick: Duration::from_millis(100),
-            hash_seed: 1,
+            lost: Lost::Nothing,
+            founding: Configuration::founding([ReplicaId(1)]),
+            settings: Settings::default(),
+            seed: 1,
+            guards: Guards::default(),
             payload_bytes_target: 1 << 20,
         };
         let replica = Replica::new(config, &engine, now).unwrap();

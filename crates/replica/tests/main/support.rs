@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 use ringfort_engine::{MemoryEngine, MemoryOptions, StorageEngine};
+use ringfort_raft::Configuration;
 use ringfort_replica::command::{CommandIdentity, POSITION_SINGLE, PayloadBuilder};
 use ringfort_replica::{Answer, Applying, Effect, Machine, Reply};
+use ringfort_types::ReplicaId;
 use ringfort_types::request::{Condition, Done, Operation};
 use ringfort_types::{Applied, Entry, GroupId, Index, Key, NamespaceId, ShardTime, Term, Version};
 
@@ -26,7 +28,8 @@ pub(crate) fn engine() -> MemoryEngine {
 impl Bench {
     pub(crate) fn new() -> Self {
         let engine = engine();
-        let machine = Machine::open(&engine, GROUP, 1).unwrap();
+        let machine =
+            Machine::open(&engine, GROUP, Configuration::founding([ReplicaId(1)]), 1).unwrap();
         Self { engine, machine, now: ShardTime(1000), effects: Vec::new(), index: 0 }
     }
 

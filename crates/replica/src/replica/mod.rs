@@ -5,7 +5,8 @@
 //! enqueued with.
 //!
 //! Invariants:
-//! - What is queued is proposed in the turn it was queued in; nothing stays behind.
+//! - What is queued is proposed in the turn it was queued in, or refused; nothing stays behind.
+//! - A proposal that this replica's leadership does not outlive is given up: nobody knows what becomes of it.
 //! - Answers come out in the order of the log.
 //! - A replica that failed to apply an entry applies nothing more, and says nothing more to its group.
 
@@ -16,21 +17,25 @@ use bytes::Bytes;
 use ringfort_engine::{StorageEngine, StoreSize};
 use ringfort_log::{Base, GroupWrite};
 use ringfort_raft::{
-    Config, Configuration, Effects, Group, Lost, Persist, PersistId, ReadId, Restored, Role,
+    Change, ChangeError, Config, Configuration, Effects, Group, LeaderHint, Message, Persist,
+    PersistId, Priority, ProposeError, ReadId, ReadReady, Restored, Role,
 };
 use ringfort_types::request::Operation;
 use ringfort_types::{
-    Applied, Entry, GroupId, Index, Key, Monotonic, NamespaceId, ReplicaId, ShardTime, Term,
-    Version,
+    Applied, Entry, GroupId, Index, Key, Monotonic, NamespaceId, ReplicaId, ShardTime, Version,
 };
 
 use crate::batches;
 use crate::boundary::{Output, ReplicaConfig, ReplicaStatus, Ticket};
 use crate::command::{CommandIdentity, PayloadBuilder};
 use crate::layout;
-use crate::machine::{Answer, Machine, MachineError};
+use crate::machine::{Machine, MachineError};
 use crate::meta::ShardClock;
 use crate::read::{self, ListQuery, Listed, Reading};
+use snapshots::Snapshots;
+
+mod proposals;
+mod snapshots;
 
 /// Keys that one Expire command names at most.
 const EXPIRE_KEYS_MAX: usize = 256;
@@ -77,10 +82,17 @@ pub struct Replica {
     /// Client commands proposed since the last turn said so.
     fresh_commands: u32,
     reads: VecDeque<(ReadId, Ticket)>,
+    /// Confirmed at these indexes, which are not all applied yet.
+    reads_confirmed: VecDeque<(Index, Ticket)>,
     last_read: u64,
+    snapshots: Snapshots,
+    /// Tickets that were refused between two polls.
+    refused: Vec<(Ticket, ProposeError)>,
     expiring: Expiring,
     stamped: Monotonic,
     now: Monotonic,
+    /// Random bits that clients do not know.
+    seed: u64,
 }
 
 impl Replica {
@@ -94,7 +106,7 @@ impl Replica {
         now: Monotonic,
     ) -> Result<Self, MachineError> {
         let applied = engine.applied(config.group)?;
-        let machine = Machine::open(engine, config.group, config.hash_seed)?;
+        let machine = Machine::open(engine, config.group, config.founding.clone(), config.seed)?;
         let raft_config = raft_config(&config);
         let log_bytes = config.entries.iter().map(entry_bytes).sum();
         let entries =
@@ -102,9 +114,9 @@ impl Replica {
         let restored = Restored {
             hard_state: config.hard_state,
             applied,
-            configuration: Configuration::founding([config.replica]),
+            configuration: machine.configuration().clone(),
             entries,
-            lost: Lost::Nothing,
+            lost: config.lost,
         };
         Ok(Self {
             group: config.group,
@@ -122,10 +134,14 @@ impl Replica {
             proposed_bytes: 0,
             fresh_commands: 0,
             reads: VecDeque::new(),
+            reads_confirmed: VecDeque::new(),
             last_read: 0,
+            snapshots: Snapshots::new(config.seed),
+            refused: Vec::new(),
             expiring: Expiring::No,
             stamped: now,
             now,
+            seed: config.seed,
         })
     }
 
@@ -139,6 +155,36 @@ impl Replica {
     #[must_use]
     pub fn leads(&self) -> bool {
         self.raft.role() == Role::Leader
+    }
+
+    /// Who leads its group, as far as it knows.
+    #[must_use]
+    pub fn leader(&self) -> LeaderHint {
+        self.raft.leader()
+    }
+
+    /// The configuration that counts, and what is applied of it.
+    #[must_use]
+    pub fn configuration(&self) -> &Configuration {
+        self.raft.configuration()
+    }
+
+    /// What is durable of its log: no state beyond it may become durable.
+    #[must_use]
+    pub fn durable(&self) -> Index {
+        self.raft.durable()
+    }
+
+    /// What is applied.
+    #[must_use]
+    pub fn applied(&self) -> Index {
+        self.raft.applied()
+    }
+
+    /// The shard's revision.
+    #[must_use]
+    pub fn revision(&self) -> Version {
+        self.machine.revision()
     }
 
     /// Whether reads can be served from what is applied, right now.
@@ -245,8 +291,9 @@ impl Replica {
     pub fn enqueue_read(&mut self, ticket: Ticket) {
         self.last_read += 1;
         let id = ReadId(self.last_read);
-        if self.raft.read(self.now, id).is_ok() {
-            self.reads.push_back((id, ticket));
+        match self.raft.read(self.now, id) {
+            Ok(()) => self.reads.push_back((id, ticket)),
+            Err(error) => self.refused.push((ticket, error)),
         }
     }
 
@@ -254,6 +301,43 @@ impl Replica {
     pub fn enqueue_expire(&mut self, due: &[(Bytes, Version)]) {
         self.queue.expire(due);
         self.tickets.push_back(None);
+    }
+
+    /// Takes a message of another replica.
+    pub fn handle_message(&mut self, now: Monotonic, message: Message) {
+        let now = self.advance(now);
+        self.raft.handle_message(now, message);
+    }
+
+    /// Takes word that what was sent to a replica may be lost.
+    pub fn handle_unreachable(&mut self, replica: ReplicaId) {
+        self.raft.handle_unreachable(replica);
+    }
+
+    /// Begins a change of the group's members.
+    ///
+    /// # Errors
+    /// See [`Group::propose_change`]; nothing has changed.
+    pub fn propose_change(&mut self, changes: &[Change]) -> Result<(), ChangeError> {
+        self.raft.propose_change(changes).map(|_| ())
+    }
+
+    /// Hands leadership to another voter, if it can.
+    ///
+    /// # Errors
+    /// See [`Group::transfer`]; nothing has changed.
+    pub fn transfer(
+        &mut self,
+        now: Monotonic,
+        to: ReplicaId,
+    ) -> Result<(), ringfort_raft::TransferError> {
+        let now = self.advance(now);
+        self.raft.transfer(now, to)
+    }
+
+    /// Changes how eager this replica is to lead.
+    pub fn set_priority(&mut self, priority: Priority) {
+        self.raft.set_priority(priority);
     }
 
     /// Takes the passing of time: expires what is due, and stamps the log while keys have a time to live or answers are
@@ -346,10 +430,10 @@ impl Replica {
 
     // --- outputs ---
 
-    /// Whether [`Replica::poll`] has something to do that an input made.
+    /// Whether [`Replica::poll`] may have something to do.
     #[must_use]
     pub fn has_queued(&self) -> bool {
-        !self.queue.is_empty() || !self.reads.is_empty()
+        !self.queue.is_empty() || !self.refused.is_empty() || self.raft.has_effects()
     }
 
     /// Does what waits: proposes the queue, applies what is committed, and says what is to be written and answered.
@@ -365,14 +449,14 @@ impl Replica {
         let now = self.advance(now);
         self.propose(now);
         out.commands += std::mem::take(&mut self.fresh_commands);
-        let effects = self.raft.poll_effects();
-        if let Some((role, term)) = effects.role {
-            self.handle_role(role, term, out);
-        }
-        let Effects { persist, apply, reads, messages, snapshots, .. } = effects;
-        assert!(messages.is_empty() && snapshots.is_empty(), "a group of one talks to nobody");
+        let Effects { persist, messages, snapshots, apply, reads, reads_lost, role } =
+            self.raft.poll_effects();
         if let Some(persist) = persist {
             self.persist(persist, out);
+        }
+        out.messages.extend(messages.into_iter().map(|message| (self.group, message)));
+        for effect in snapshots {
+            self.execute_snapshot(engine, effect, out);
         }
         let mut apply = &apply[..];
         while !apply.is_empty() {
@@ -380,17 +464,39 @@ impl Replica {
             self.apply(engine, batch, out)?;
             apply = behind;
         }
-        for ready in reads {
-            assert!(
-                ready.index <= self.raft.applied(),
-                "a read was confirmed beyond what is applied"
-            );
-            let position = self.reads.iter().position(|(id, _)| *id == ready.id);
-            out.reads.extend(
-                position.and_then(|position| self.reads.remove(position)).map(|(_, ticket)| ticket),
-            );
+        self.confirm_reads(&reads, out);
+        for id in reads_lost {
+            out.lost.extend(self.take_read(id));
         }
+        if let Some((role, term)) = role {
+            out.roles.push((self.group, role, term));
+            if role != Role::Leader {
+                self.step_down(out);
+                self.release_snapshots(engine);
+            }
+        }
+        out.refused.append(&mut self.refused);
         Ok(())
+    }
+
+    /// Gives the reads whose index is applied; they were confirmed in the order of their indexes.
+    fn confirm_reads(&mut self, ready: &[ReadReady], out: &mut Output) {
+        for ReadReady { id, index } in ready {
+            if let Some(ticket) = self.take_read(*id) {
+                self.reads_confirmed.push_back((*index, ticket));
+            }
+        }
+        let applied = self.raft.applied();
+        while let Some((_, ticket)) =
+            self.reads_confirmed.pop_front_if(|(index, _)| *index <= applied)
+        {
+            out.reads.push(ticket);
+        }
+    }
+
+    fn take_read(&mut self, id: ReadId) -> Option<Ticket> {
+        let position = self.reads.iter().position(|(read, _)| *read == id)?;
+        self.reads.remove(position).map(|(_, ticket)| ticket)
     }
 
     /// The newest time this replica was told: whoever asks with an older one gets no older stamp for it.
@@ -434,77 +540,6 @@ impl Replica {
         Ok(())
     }
 
-    fn answer(
-        &mut self,
-        position: Applied,
-        answers: impl ExactSizeIterator<Item = Answer>,
-        out: &mut Output,
-    ) {
-        while let Some(proposed) =
-            self.proposed.pop_front_if(|proposed| proposed.position.index <= position.index)
-        {
-            self.proposed_bytes -= proposed.bytes;
-            let tickets = self.tickets.drain(..proposed.commands);
-            if proposed.position == position {
-                assert_eq!(tickets.len(), answers.len(), "one answer for each command");
-                let pairs = tickets.zip(answers);
-                out.answers.extend(pairs.filter_map(|(ticket, answer)| Some((ticket?, answer))));
-                return;
-            }
-            // Another leader's entry stands where ours was proposed: ours will never be applied there.
-            out.lost.extend(tickets.flatten());
-        }
-    }
-
-    fn handle_role(&mut self, role: Role, _term: Term, out: &mut Output) {
-        if role != Role::Leader {
-            self.expiring = Expiring::No;
-            out.lost.extend(self.reads.drain(..).map(|(_, ticket)| ticket));
-        }
-    }
-
-    /// Everything that waits here for an answer, given up: the replica stops.
-    pub fn abandon(&mut self) -> Vec<Ticket> {
-        self.proposed_bytes = 0;
-        self.proposed.clear();
-        let mut lost: Vec<_> = self.tickets.drain(..).flatten().collect();
-        lost.extend(self.reads.drain(..).map(|(_, ticket)| ticket));
-        lost
-    }
-
-    fn propose_if_large(&mut self, now: Monotonic) {
-        if self.queue.len() >= self.payload_bytes_target {
-            self.propose(now);
-        }
-    }
-
-    fn propose(&mut self, now: Monotonic) {
-        if self.queue.is_empty() {
-            return;
-        }
-        let commands = self.queue.commands();
-        self.queue_opens_session = false;
-        // Stamps never fall, also where a foreign stamp was ahead of this replica's reckoning.
-        let stamp = self.clock.now(now).max(self.machine.time());
-        let clients = self.tickets.iter().rev().take(commands).flatten().count();
-        self.fresh_commands += u32::try_from(clients).unwrap_or(u32::MAX);
-        let payload = self.queue.finish(stamp);
-        let bytes = payload.len();
-        match self.raft.propose(payload) {
-            Ok(position) => {
-                self.stamped = now;
-                if self.expiring == Expiring::Queued {
-                    self.expiring = Expiring::Proposed(position.index);
-                }
-                self.proposed_bytes += bytes;
-                let position = position.into();
-                self.proposed.push_back(Proposed { position, bytes, commands });
-            }
-            // Callers enqueue only where this replica leads, and leadership changes only within `poll`.
-            Err(error) => unreachable_for(&error),
-        }
-    }
-
     fn expire_touched(
         &mut self,
         engine: &dyn StorageEngine,
@@ -536,18 +571,12 @@ impl Replica {
     }
 }
 
-fn unreachable_for(error: &ringfort_raft::ProposeError) {
-    panic!("proposed where this replica does not lead: {error}");
-}
-
-/// A group of one: the worker bounds what is proposed, and nobody lags.
 fn raft_config(config: &ReplicaConfig) -> Config {
-    let mut raft = Config::new(config.replica, config.hash_seed);
-    raft.settings.heartbeat = config.tick;
-    raft.settings.election_timeout = config.tick * 10;
-    raft.settings.uncommitted_bytes_max = usize::MAX;
-    raft.settings.apply_bytes_max = usize::MAX;
-    raft
+    Config {
+        settings: config.settings,
+        guards: config.guards,
+        ..Config::new(config.replica, config.seed)
+    }
 }
 
 /// What an entry costs in the log, roughly: its payload and a record's header.

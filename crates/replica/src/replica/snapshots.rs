@@ -1,0 +1,212 @@
+//! Snapshots between replicas: read from the engine chunk by chunk, gathered whole on the other side.
+//!
+//! The engine gives a snapshot's stream from its start to its end, once. What a peer has not acknowledged is kept, so that a
+//! chunk that was lost goes again; a peer that wants anything else starts anew.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use ringfort_engine::{EngineError, SnapshotId as EngineSnapshot, StorageEngine};
+use ringfort_log::Base;
+use ringfort_raft::{SnapshotEffect, SnapshotId, SnapshotMeta};
+use ringfort_types::ReplicaId;
+
+use super::Replica;
+use crate::boundary::{Install, Output};
+use crate::machine::{Machine, MachineError};
+
+/// Snapshots of one replica, on their way out and in.
+#[derive(Debug)]
+pub(super) struct Snapshots {
+    /// Names of snapshots: random bits of this start above a counter.
+    last_id: u64,
+    outgoing: BTreeMap<ReplicaId, Outgoing>,
+    incoming: Option<Incoming>,
+}
+
+/// A snapshot that a peer gets.
+#[derive(Debug)]
+struct Outgoing {
+    meta: SnapshotMeta,
+    engine: EngineSnapshot,
+    /// What was sent last, and where it stands.
+    sent: (u64, Bytes),
+    /// What comes behind it; `None`: nothing.
+    next: Option<Bytes>,
+}
+
+/// A snapshot that comes from the leader.
+#[derive(Debug)]
+struct Incoming {
+    id: SnapshotId,
+    parts: Vec<Bytes>,
+    bytes: u64,
+}
+
+impl Snapshots {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { last_id: seed << 32, outgoing: BTreeMap::new(), incoming: None }
+    }
+}
+
+impl Outgoing {
+    /// The chunk at an offset, and whether it is the last; `None` if the stream cannot give it any more.
+    fn chunk(
+        &mut self,
+        engine: &mut dyn StorageEngine,
+        offset: u64,
+        bytes_max: usize,
+    ) -> Result<Option<(Bytes, bool)>, EngineError> {
+        let behind = self.sent.0 + self.sent.1.len() as u64;
+        if offset == behind
+            && let Some(next) = self.next.take()
+        {
+            self.next = engine.read_snapshot(self.engine, bytes_max)?;
+            self.sent = (offset, next);
+        }
+        let found = offset == self.sent.0 && !self.sent.1.is_empty();
+        Ok(found.then(|| (self.sent.1.clone(), self.next.is_none())))
+    }
+}
+
+impl Replica {
+    pub(super) fn execute_snapshot(
+        &mut self,
+        engine: &mut dyn StorageEngine,
+        effect: SnapshotEffect,
+        out: &mut Output,
+    ) {
+        match effect {
+            SnapshotEffect::Read { to, snapshot, offset, bytes_max } => {
+                match self.read_chunk(engine, to, snapshot, offset, bytes_max) {
+                    Ok(Some((meta, chunk, last))) => {
+                        self.raft.handle_snapshot_chunk(self.now, to, meta, offset, chunk, last);
+                    }
+                    Ok(None) | Err(_) => {
+                        self.release(engine, to);
+                        self.raft.handle_snapshot_failed(self.now, to);
+                    }
+                }
+            }
+            SnapshotEffect::Release { to } => self.release(engine, to),
+            SnapshotEffect::Stage { snapshot, offset, data } => {
+                self.stage(&snapshot, offset, data);
+            }
+            SnapshotEffect::Install { snapshot } => self.install(snapshot, out),
+            SnapshotEffect::Discard => self.snapshots.incoming = None,
+        }
+    }
+
+    fn read_chunk(
+        &mut self,
+        engine: &mut dyn StorageEngine,
+        to: ReplicaId,
+        wanted: Option<SnapshotId>,
+        offset: u64,
+        bytes_max: usize,
+    ) -> Result<Option<(SnapshotMeta, Bytes, bool)>, EngineError> {
+        if wanted.is_none() {
+            self.release(engine, to);
+            let outgoing = self.begin_outgoing(engine, bytes_max)?;
+            self.snapshots.outgoing.insert(to, outgoing);
+        }
+        let Some(outgoing) = self.snapshots.outgoing.get_mut(&to) else { return Ok(None) };
+        if wanted.is_some_and(|wanted| wanted != outgoing.meta.id) {
+            return Ok(None);
+        }
+        let chunk = outgoing.chunk(engine, offset, bytes_max)?;
+        Ok(chunk.map(|(chunk, last)| (outgoing.meta.clone(), chunk, last)))
+    }
+
+    fn begin_outgoing(
+        &mut self,
+        engine: &mut dyn StorageEngine,
+        bytes_max: usize,
+    ) -> Result<Outgoing, EngineError> {
+        let (snapshot, applied) = engine.snapshot(self.group)?;
+        let first = match engine.read_snapshot(snapshot, bytes_max) {
+            Ok(first) => first,
+            Err(error) => {
+                engine.release_snapshot(snapshot);
+                return Err(error);
+            }
+        };
+        self.snapshots.last_id += 1;
+        let meta = SnapshotMeta {
+            id: SnapshotId(self.snapshots.last_id),
+            position: applied.into(),
+            configuration: self.machine.configuration().clone(),
+        };
+        Ok(Outgoing { meta, engine: snapshot, sent: (0, Bytes::new()), next: first })
+    }
+
+    fn release(&mut self, engine: &mut dyn StorageEngine, to: ReplicaId) {
+        if let Some(outgoing) = self.snapshots.outgoing.remove(&to) {
+            engine.release_snapshot(outgoing.engine);
+        }
+    }
+
+    /// Releases every snapshot on its way out: the replica does not lead any more, or stops.
+    pub fn release_snapshots(&mut self, engine: &mut dyn StorageEngine) {
+        for (_, outgoing) in std::mem::take(&mut self.snapshots.outgoing) {
+            engine.release_snapshot(outgoing.engine);
+        }
+    }
+
+    fn stage(&mut self, snapshot: &SnapshotMeta, offset: u64, data: Bytes) {
+        let id = snapshot.id;
+        if offset == 0 {
+            self.snapshots.incoming = Some(Incoming { id, parts: Vec::new(), bytes: 0 });
+        }
+        let incoming = self.snapshots.incoming.as_mut();
+        match incoming.filter(|incoming| incoming.id == id && incoming.bytes == offset) {
+            Some(incoming) => {
+                incoming.bytes += data.len() as u64;
+                incoming.parts.push(data);
+                self.raft.handle_staged(id);
+            }
+            None => self.raft.handle_staging_failed(id),
+        }
+    }
+
+    fn install(&mut self, snapshot: SnapshotMeta, out: &mut Output) {
+        match self.snapshots.incoming.take().filter(|incoming| incoming.id == snapshot.id) {
+            Some(incoming) => {
+                let stream = incoming.parts;
+                out.installs.push(Install { group: self.group, snapshot, stream });
+            }
+            None => self.raft.handle_staging_failed(snapshot.id),
+        }
+    }
+
+    /// Takes word that a snapshot's stream was refused: the store is as it was.
+    pub fn handle_install_failed(&mut self, id: SnapshotId) {
+        self.raft.handle_staging_failed(id);
+    }
+
+    /// Takes word that the store holds a snapshot's content now, in memory. It is not durable, and nothing is applied to it
+    /// before it is.
+    ///
+    /// # Errors
+    /// The store cannot be read, or is none of ours: the replica must stop.
+    pub fn handle_store_replaced(
+        &mut self,
+        engine: &dyn StorageEngine,
+        snapshot: &SnapshotMeta,
+    ) -> Result<(), MachineError> {
+        let founding = snapshot.configuration.clone();
+        self.machine = Machine::open(engine, self.group, founding, self.seed)?;
+        if *self.machine.configuration() != snapshot.configuration {
+            return Err(MachineError::Malformed("configuration"));
+        }
+        self.clock.observe(self.machine.time(), self.now);
+        Ok(())
+    }
+
+    /// Takes word that a snapshot's content is durable, and so is the log's record of it.
+    pub fn handle_installed(&mut self, id: SnapshotId, base: Base) {
+        self.base = base;
+        self.log_bytes = 0;
+        self.raft.handle_installed(id);
+    }
+}

@@ -3,6 +3,7 @@
 //! Kept quick to compile: few dependencies, and text scanning where a parser would be one more.
 
 mod lab;
+mod proto;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +13,8 @@ const USAGE: &str = "\
 cargo xtask COMMAND
 
   tidy                     what no compiler checks: arrows between crates, lengths, leftovers, links
+  proto [--check]          the code of the protobuf schemas, written anew; --check: whether it is
+                           what is committed
   peers                    install what benchmarks compare with (Debian packages; needs root)
   perf [--seconds S]       the CPU table of a put, measured
   compare [--rounds N] [--seconds S] [--quick] [-o table|json]
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     let root = workspace_root();
     let result = match command {
         "tidy" => tidy::run(&root, rest),
+        "proto" => proto::run(&root, rest),
         "peers" => lab::peers(rest),
         "perf" => lab::perf(&root, rest),
         "compare" => lab::compare(&root, rest),

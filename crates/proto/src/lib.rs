@@ -1,0 +1,27 @@
+//! What nodes say to each other, as bytes: the protobuf schema, the code that `cargo xtask proto` makes of it, and the way
+//! between its messages and the types that the cores speak.
+//!
+//! ```text
+//!   raft::Message, Forward, Reply ── From ──▶ peer::Frame ── put_frame ──▶ bytes
+//!                                 ◀─ TryFrom ─            ◀─ decode, take_frame ─
+//! ```
+//!
+//! Encoding never fails but for a frame that is too long. Decoding never panics: what comes from outside is refused with the
+//! field's name ([`DecodeError`]). Keys, values and payloads are slices of the buffer that a frame was decoded from, not
+//! copies. The bytes are described in `docs/formats/peer.md`.
+//!
+//! Left out on purpose: connections, handshakes, and what to do with a message.
+
+mod consensus;
+
+mod error;
+mod frame;
+mod generated;
+mod request_id;
+
+pub use error::{DecodeError, Reason};
+pub use frame::{
+    FRAME_BYTES_MAX, FrameError, PREFIX_BYTES, PROTOCOL, decode, put_frame, take_frame,
+};
+pub use generated::{cluster, peer};
+pub use request_id::RequestId;

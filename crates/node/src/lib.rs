@@ -24,6 +24,7 @@
 mod checkpoint;
 mod listing;
 mod open;
+mod outbox;
 mod pending;
 mod space;
 mod worker;

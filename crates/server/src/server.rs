@@ -15,7 +15,7 @@ use ringfort_node::{
     open,
 };
 use ringfort_types::request::Limits;
-use ringfort_types::{ClusterId, NodeId};
+use ringfort_types::{ClusterId, NodeId, NodeNumber};
 use tokio::sync::watch;
 
 use crate::background;
@@ -343,6 +343,7 @@ fn prepare(options: &ServerOptions, client: SocketAddr) -> Result<Prepared, Star
         formation: if identity.formed { Formation::Complete } else { Formation::New },
         worker: WorkerConfig {
             source: SourceId(0),
+            node: NodeNumber(0),
             shards: identity.shards,
             requests_max: options.inflight_requests,
             retry_bytes_max: options.idempotency_bytes as u64,

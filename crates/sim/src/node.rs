@@ -13,7 +13,7 @@ use ringfort_node::{
     open,
 };
 use ringfort_raft::{Guards, Settings};
-use ringfort_types::{GroupId, Monotonic, ShardId};
+use ringfort_types::{GroupId, Monotonic, NodeNumber, ShardId};
 
 use crate::SimDisk;
 
@@ -72,6 +72,7 @@ impl SimNode {
             formation: options.formation,
             worker: WorkerConfig {
                 source: SourceId(0),
+                node: NodeNumber(0),
                 shards: options.shards,
                 requests_max: 10_000,
                 retry_bytes_max: 1 << 30,

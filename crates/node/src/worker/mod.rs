@@ -8,18 +8,20 @@ use std::collections::{BTreeMap, VecDeque};
 use ringfort_engine::{Generation, StorageEngine, StoreSize};
 use ringfort_env::DiskError;
 use ringfort_log::{Base, Headroom, SourceId, Submission, SubmissionId};
-use ringfort_raft::{Message, PersistId};
+use ringfort_raft::PersistId;
 use ringfort_replica::{MachineError, Replica, Ticket};
 use ringfort_types::request::{Answered, Done, Got};
-use ringfort_types::{Code, GroupId, Key, Refusal, ReplicaId, ShardId};
+use ringfort_types::{Code, GroupId, Key, NodeNumber, Refusal, ReplicaId, ShardId};
 
 use crate::checkpoint::Checkpoints;
 use crate::listing::Listing;
+use crate::outbox::Outbox;
 use crate::pending::{Pending, Replied, Response};
 
 mod batch;
 mod flush;
 mod list;
+mod peers;
 mod requests;
 mod status;
 mod turn;
@@ -29,6 +31,8 @@ mod turn;
 pub struct WorkerConfig {
     /// This worker, as a source of submissions.
     pub source: SourceId,
+    /// This node.
+    pub node: NodeNumber,
     /// Shards of the cluster.
     pub shards: u32,
     /// Requests under way at most; more are refused as `overloaded`.
@@ -97,6 +101,10 @@ pub struct WorkerStats {
     pub refused: u64,
     /// Requests whose deadline passed.
     pub timeouts: u64,
+    /// Parts of frames of other nodes that could not be read.
+    pub frames_malformed: u64,
+    /// Messages that came from another node than their replica's.
+    pub frames_foreign: u64,
 }
 
 enum Slot {
@@ -134,8 +142,8 @@ pub struct Worker<W> {
     /// A turn would get a listing on.
     listing_due: bool,
     responses: VecDeque<(W, Response)>,
-    /// Messages to replicas on other nodes.
-    outgoing: Vec<(GroupId, Message)>,
+    /// What goes to other nodes.
+    outbox: Outbox,
     submissions: VecDeque<Submission>,
     under_way: VecDeque<UnderWay>,
     last_submission: SubmissionId,
@@ -169,7 +177,7 @@ impl<W> Worker<W> {
             listings: VecDeque::new(),
             listing_due: false,
             responses: VecDeque::new(),
-            outgoing: Vec::new(),
+            outbox: Outbox::default(),
             submissions: VecDeque::new(),
             under_way: VecDeque::new(),
             last_submission: SubmissionId(0),

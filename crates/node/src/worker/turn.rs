@@ -103,7 +103,9 @@ impl<W> Worker<W> {
         self.poll_flushes(now, &mut out);
         self.start_flush(now);
         self.submit(&mut out);
-        self.outgoing.append(&mut out.messages);
+        for (group, message) in out.messages.drain(..) {
+            self.outbox.message(group, message);
+        }
         self.stats.commands += out.answers.len() as u64;
         for (ticket, answer) in std::mem::take(&mut out.answers) {
             self.respond(ticket, response(answer));

@@ -18,7 +18,7 @@ use ringfort_engine::{StorageEngine, StoreSize};
 use ringfort_log::{Base, GroupWrite};
 use ringfort_raft::{
     Change, ChangeError, Config, Configuration, Effects, Group, LeaderHint, Message, Persist,
-    PersistId, Priority, ProposeError, ReadId, ReadReady, Restored, Role,
+    PersistId, Priority, ProposeError, Restored, Role,
 };
 use ringfort_types::request::Operation;
 use ringfort_types::{
@@ -32,9 +32,11 @@ use crate::layout;
 use crate::machine::{Machine, MachineError};
 use crate::meta::ShardClock;
 use crate::read::{self, ListQuery, Listed, Reading};
+use reads::Reads;
 use snapshots::Snapshots;
 
 mod proposals;
+mod reads;
 mod snapshots;
 
 /// Keys that one Expire command names at most.
@@ -81,10 +83,7 @@ pub struct Replica {
     proposed_bytes: usize,
     /// Client commands proposed since the last turn said so.
     fresh_commands: u32,
-    reads: VecDeque<(ReadId, Ticket)>,
-    /// Confirmed at these indexes, which are not all applied yet.
-    reads_confirmed: VecDeque<(Index, Ticket)>,
-    last_read: u64,
+    reads: Reads,
     snapshots: Snapshots,
     /// Tickets that were refused between two polls.
     refused: Vec<(Ticket, ProposeError)>,
@@ -133,9 +132,7 @@ impl Replica {
             proposed: VecDeque::new(),
             proposed_bytes: 0,
             fresh_commands: 0,
-            reads: VecDeque::new(),
-            reads_confirmed: VecDeque::new(),
-            last_read: 0,
+            reads: Reads::default(),
             snapshots: Snapshots::new(config.seed),
             refused: Vec::new(),
             expiring: Expiring::No,
@@ -284,17 +281,6 @@ impl Replica {
         self.queue.open_session();
         self.queue_opens_session = true;
         self.tickets.push_back(Some(ticket));
-    }
-
-    /// Queues a read that waits until it may be served; it comes back in [`Output::reads`]. The caller has seen that this
-    /// replica leads.
-    pub fn enqueue_read(&mut self, ticket: Ticket) {
-        self.last_read += 1;
-        let id = ReadId(self.last_read);
-        match self.raft.read(self.now, id) {
-            Ok(()) => self.reads.push_back((id, ticket)),
-            Err(error) => self.refused.push((ticket, error)),
-        }
     }
 
     /// Queues the expiry of keys, each while it has the version that stands with it.
@@ -465,9 +451,7 @@ impl Replica {
             apply = behind;
         }
         self.confirm_reads(&reads, out);
-        for id in reads_lost {
-            out.lost.extend(self.take_read(id));
-        }
+        self.lose_reads(&reads_lost, out);
         if let Some((role, term)) = role {
             out.roles.push((self.group, role, term));
             if role != Role::Leader {
@@ -477,26 +461,6 @@ impl Replica {
         }
         out.refused.append(&mut self.refused);
         Ok(())
-    }
-
-    /// Gives the reads whose index is applied; they were confirmed in the order of their indexes.
-    fn confirm_reads(&mut self, ready: &[ReadReady], out: &mut Output) {
-        for ReadReady { id, index } in ready {
-            if let Some(ticket) = self.take_read(*id) {
-                self.reads_confirmed.push_back((*index, ticket));
-            }
-        }
-        let applied = self.raft.applied();
-        while let Some((_, ticket)) =
-            self.reads_confirmed.pop_front_if(|(index, _)| *index <= applied)
-        {
-            out.reads.push(ticket);
-        }
-    }
-
-    fn take_read(&mut self, id: ReadId) -> Option<Ticket> {
-        let position = self.reads.iter().position(|(read, _)| *read == id)?;
-        self.reads.remove(position).map(|(_, ticket)| ticket)
     }
 
     /// The newest time this replica was told: whoever asks with an older one gets no older stamp for it.

@@ -34,7 +34,7 @@ impl Replica {
     /// This replica does not lead any more. What it proposed may have been committed, and may be yet.
     pub(super) fn step_down(&mut self, out: &mut Output) {
         self.expiring = Expiring::No;
-        out.lost.extend(self.reads.drain(..).map(|(_, ticket)| ticket));
+        out.lost.extend(self.reads.give_up());
         let queued = if self.queue.is_empty() { 0 } else { self.queue.commands() };
         let proposed = self.tickets.len() - queued;
         out.lost.extend(self.tickets.drain(..proposed).flatten());
@@ -47,8 +47,7 @@ impl Replica {
         self.proposed_bytes = 0;
         self.proposed.clear();
         let mut lost: Vec<_> = self.tickets.drain(..).flatten().collect();
-        lost.extend(self.reads.drain(..).map(|(_, ticket)| ticket));
-        lost.extend(self.reads_confirmed.drain(..).map(|(_, ticket)| ticket));
+        lost.extend(self.reads.give_up());
         lost.extend(self.refused.drain(..).map(|(ticket, _)| ticket));
         lost
     }

@@ -25,6 +25,7 @@ mod checkpoint;
 mod listing;
 mod open;
 mod outbox;
+mod pairs;
 mod pending;
 mod space;
 mod worker;

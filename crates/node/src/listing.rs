@@ -11,6 +11,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::time::Duration;
 
 use ringfort_replica::Listed;
 use ringfort_types::limits::KEY_BYTES_MAX;
@@ -40,6 +41,8 @@ pub(crate) struct Ask<'a> {
 pub(crate) struct Listing {
     list: List,
     begun: Option<Monotonic>,
+    /// How old what its shards had applied may have been when it was begun: of a stale listing.
+    bound: Duration,
     sources: Vec<Source>,
     /// Sources that may have more keys, and of which none is known.
     unknown: Vec<usize>,
@@ -75,6 +78,7 @@ impl Listing {
         let sources: Vec<_> = shards.into_iter().map(source).collect();
         Self {
             begun: None,
+            bound: Duration::ZERO,
             unknown: (0..sources.len()).collect(),
             sources,
             heads: BinaryHeap::new(),
@@ -97,6 +101,16 @@ impl Listing {
     /// The shards that are asked.
     pub(crate) fn shards(&self) -> impl Iterator<Item = ShardId> {
         self.sources.iter().map(|source| source.shard)
+    }
+
+    /// Notes how old what its shards have applied may be. Before it is begun.
+    pub(crate) fn set_bound(&mut self, bound: Duration) {
+        self.bound = bound;
+    }
+
+    /// How old its items may be by now; `None` before it is begun.
+    pub(crate) fn age(&self, now: Monotonic) -> Option<Duration> {
+        Some(self.bound + now.since(self.begun?))
     }
 
     /// When its first key was looked for, if that was: no item is older.

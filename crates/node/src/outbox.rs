@@ -39,6 +39,11 @@ impl Outbox {
         self.put(to, Channel::Requests, bytes, |frame| frame.answers.push(answer));
     }
 
+    /// The open frame of a node and channel, for what it carries at most once.
+    pub(crate) fn frame(&mut self, to: NodeNumber, channel: Channel) -> &mut Frame {
+        &mut self.open.entry((to, channel)).or_default().1
+    }
+
     fn put(
         &mut self,
         to: NodeNumber,

@@ -4,16 +4,20 @@ use std::collections::BTreeMap;
 
 use ringfort_raft::ProposeError;
 use ringfort_replica::{Answer, Reply, Ticket};
-use ringfort_types::request::{Answered, Done, Page};
+use ringfort_types::request::{Answered, BatchAnswer, Done, Got, Page};
 use ringfort_types::{Code, Monotonic, Refusal};
 
 /// What a served request gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replied {
+    /// A read, with the bound of its age where it is a stale one.
+    Got(Got),
     /// One operation.
     One(Answered),
     /// All operations of an atomic batch.
     All(Vec<Answered>),
+    /// Each operation of a part of a batch.
+    Each(BatchAnswer),
     /// A page of a listing.
     Page(Page),
 }

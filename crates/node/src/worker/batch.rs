@@ -1,12 +1,14 @@
 //! Batches: the operations of one worker's shards, in their order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use ringfort_proto::Ask;
 use ringfort_replica::command::CommandIdentity;
-use ringfort_types::request::{Batch, Consistency, Context, Done, Get, Identity, Operation};
-use ringfort_types::{Code, Key, Monotonic, Refusal};
+use ringfort_types::request::{Batch, Context, Done, Identity, Operation};
+use ringfort_types::{Code, Key, Monotonic, Refusal, ShardId};
 
-use super::{GetAnswer, Worker, open_shard, replied};
+use super::requests::Place;
+use super::{GetAnswer, Waiter, Worker, open_shard, replied};
 use crate::pending::{Kind, Response};
 
 /// What the values of one batch's answers may still take, in bytes. Sizes are looked at when the batch comes in: a value
@@ -54,6 +56,28 @@ impl<W> Worker<W> {
         let Some(first) = batch.operations.first() else {
             return Err(Refusal::not_applied(Code::InvalidArgument, "the batch has no operation"));
         };
+        let shard = self.shard_of(first.key());
+        match self.place_of(shard) {
+            Place::Here => {
+                self.atomic_here(now, context, shard, batch, || Waiter::Host(waiter()))
+            }
+            Place::Elsewhere => {
+                let ask = Ask::Atomic(batch.clone());
+                self.forward(now, context, shard, ask, Waiter::Host(waiter()));
+                Ok(())
+            }
+        }
+    }
+
+    /// Executes an atomic batch where this node leads its shard.
+    pub(super) fn atomic_here(
+        &mut self,
+        now: Monotonic,
+        context: &Context,
+        shard: ShardId,
+        batch: &Batch,
+        waiter: impl FnOnce() -> Waiter<W>,
+    ) -> Result<(), Refusal> {
         let mut room = self.answer_room();
         for (position, operation) in batch.operations.iter().enumerate() {
             room.take(self, operation).map_err(|refusal| Refusal {
@@ -61,13 +85,13 @@ impl<W> Worker<W> {
                 ..Refusal::not_applied(refusal.code, refusal.detail)
             })?;
         }
-        let shard = self.shard_of(first.key());
         let identity = CommandIdentity::of(&batch.identity, context.principal.as_str(), 0);
         self.enqueue(now, context, shard, &identity, true, &batch.operations, Kind::Write, waiter)
     }
 
-    /// Executes those operations of a batch, each with its position, that fall to this worker's shards. Gives what is
-    /// answered at once; `None` where the answer comes under the operation's waiter, one of which is made for each.
+    /// Executes those operations of a batch, each with its position, that fall to this worker's shards, wherever those are
+    /// led. Gives what is answered at once; `None` where the answer comes under the operation's waiter, one of which is made
+    /// for each.
     pub fn batch(
         &mut self,
         now: Monotonic,
@@ -75,6 +99,56 @@ impl<W> Worker<W> {
         identity: &Identity,
         operations: &[(u16, Operation)],
         mut waiter: impl FnMut() -> W,
+    ) -> Vec<Option<Response>> {
+        let place = |(_, operation): &(u16, Operation)| {
+            let shard = self.shard_of(operation.key());
+            (self.place_of(shard) == Place::Elsewhere).then_some(shard)
+        };
+        let places: Vec<_> = operations.iter().map(place).collect();
+        if places.iter().all(Option::is_none) {
+            let waiter = || Waiter::Host(waiter());
+            return self.batch_here(now, context, identity, operations, waiter);
+        }
+        // Operations on one key stay in their order: those of one shard go together.
+        let mut parts: BTreeMap<ShardId, (Vec<(u16, Operation)>, Vec<(bool, W)>)> = BTreeMap::new();
+        let (mut here, mut waiters) = (Vec::new(), VecDeque::new());
+        for (place, operation) in places.iter().zip(operations) {
+            match place {
+                Some(shard) => {
+                    let (operations, waiters) = parts.entry(*shard).or_default();
+                    waiters.push((operation.1.is_write(), waiter()));
+                    operations.push(operation.clone());
+                }
+                None => {
+                    here.push(operation.clone());
+                    waiters.push_back(waiter());
+                }
+            }
+        }
+        for (shard, (operations, waiters)) in parts {
+            let ask = Ask::Part { identity: identity.clone(), operations };
+            self.forward(now, context, shard, ask, Waiter::Share(waiters));
+        }
+        let mut answers = VecDeque::new();
+        if !here.is_empty() {
+            let next = || waiters.pop_front().map_or(Waiter::Share(Vec::new()), Waiter::Host);
+            answers.extend(self.batch_here(now, context, identity, &here, next));
+        }
+        let answer = |place: &Option<ShardId>| match place {
+            Some(_) => None,
+            None => answers.pop_front().flatten(),
+        };
+        places.iter().map(answer).collect()
+    }
+
+    /// Executes operations of a batch whose shards are led here.
+    pub(super) fn batch_here(
+        &mut self,
+        now: Monotonic,
+        context: &Context,
+        identity: &Identity,
+        operations: &[(u16, Operation)],
+        mut waiter: impl FnMut() -> Waiter<W>,
     ) -> Vec<Option<Response>> {
         let mut room = self.answer_room();
         let mut written = BTreeSet::new();
@@ -113,7 +187,7 @@ impl<W> Worker<W> {
         identity: &CommandIdentity,
         operation: &Operation,
         kind: Kind,
-        waiter: W,
+        waiter: Waiter<W>,
     ) -> Option<Response> {
         let shard = self.shard_of(operation.key());
         let operations = std::slice::from_ref(operation);
@@ -126,10 +200,10 @@ impl<W> Worker<W> {
         now: Monotonic,
         context: &Context,
         key: &Key,
-        waiter: W,
+        waiter: Waiter<W>,
     ) -> Option<Response> {
-        let get = Get { key: key.clone(), consistency: Consistency::Linearizable };
-        match self.get(now, context, &get, || waiter) {
+        let shard = self.shard_of(key);
+        match self.get_here(now, context, shard, key, || waiter) {
             GetAnswer::Now(result) => Some(result.map(|got| replied(Done::Got(got.found)))),
             GetAnswer::Later => None,
         }

@@ -1,12 +1,20 @@
 //! Listings: one page at a time, a bounded piece of it in each turn, so that whatever else a worker has goes on meanwhile.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ringfort_proto::{Ask, RequestId, Told};
 use ringfort_replica::{ListQuery, Listed, MachineError, Reading, Ticket};
 use ringfort_types::request::{Consistency, Context, Item, List, Page};
 use ringfort_types::{
-    Code, GroupId, Key, Monotonic, NamespaceId, Refusal, ShardId, shard_of_token, token_of_prefix,
+    Code, GroupId, Key, Monotonic, NamespaceId, NodeNumber, Refusal, ReplicaId, ShardId,
+    shard_of_token, token_of_prefix,
 };
 
-use super::{Worker, open_shard};
+use super::answers::Gathering;
+use super::requests::Place;
+use super::stale::milliseconds;
+use super::{Waiter, Worker, open_group_mut, open_shard};
 use crate::listing::{Ask, Listing};
 use crate::pending::{Kind, Replied};
 
@@ -22,7 +30,8 @@ enum Trouble {
 }
 
 impl<W> Worker<W> {
-    /// Lists one page of the keys of this worker's shards; it comes under the waiter.
+    /// Lists one page of the keys of the shards that are this worker's to care for, wherever they are led; it comes under the
+    /// waiter.
     ///
     /// # Errors
     /// It was refused: too many requests are under way, or a shard that may hold such keys cannot be read.
@@ -33,6 +42,122 @@ impl<W> Worker<W> {
         list: List,
         waiter: impl FnOnce() -> W,
     ) -> Result<(), Refusal> {
+        let shards = self.shards_of(&list.prefix);
+        let is_here = |shard: &ShardId| {
+            let stale = list.consistency == Consistency::Stale;
+            self.place_of(*shard) == Place::Here
+                || (stale && open_shard(&self.slots, *shard).is_ok())
+        };
+        let (here, elsewhere): (Vec<_>, Vec<_>) = shards.into_iter().partition(is_here);
+        if elsewhere.is_empty() {
+            return self.list_here(now, context, list, here, || Waiter::Host(waiter()));
+        }
+        self.gather_pages(now, context, list, here, elsewhere, Waiter::Host(waiter()));
+        Ok(())
+    }
+
+    /// Lists shards of several nodes, and merges what they give. Shards are asked for together where one node is believed to
+    /// lead them; if that turns out wrong, the listing begins anew, each shard by itself.
+    fn gather_pages(
+        &mut self,
+        now: Monotonic,
+        context: &Context,
+        list: List,
+        here: Vec<ShardId>,
+        elsewhere: Vec<ShardId>,
+        waiter: Waiter<W>,
+    ) {
+        let mut together: BTreeMap<Option<NodeNumber>, Vec<ShardId>> = BTreeMap::new();
+        for shard in elsewhere {
+            let leader = self.forwarder.leader(shard).map(ReplicaId::node);
+            together.entry(leader).or_default().push(shard);
+        }
+        let alone = together.remove(&None).unwrap_or_default();
+        let again = together.values().any(|shards| shards.len() > 1);
+        let parts: Vec<Vec<ShardId>> =
+            together.into_values().chain(alone.into_iter().map(|shard| vec![shard])).collect();
+        let gathering = self.gatherings.begin(Gathering::Pages {
+            waiter,
+            missing: parts.len() + usize::from(!here.is_empty()),
+            pages: Vec::new(),
+            limit: list.limit,
+            bytes_max: list.bytes_max,
+            again: again.then(|| (context.clone(), list.clone())),
+        });
+        let page = || Waiter::Page { gathering };
+        for shards in parts {
+            let Some(first) = shards.first().copied() else { continue };
+            let ask = Ask::List { list: list.clone(), shards };
+            self.forward(now, context, first, ask, page());
+        }
+        if !here.is_empty()
+            && let Err(refusal) = self.list_here(now, context, list, here, page)
+        {
+            self.answer(page(), Err(refusal));
+        }
+    }
+
+    /// Begins a listing anew whose shards were asked for together.
+    pub(super) fn gather_again(
+        &mut self,
+        now: Monotonic,
+        context: &Context,
+        list: List,
+        waiter: Waiter<W>,
+    ) {
+        let shards = self.shards_of(&list.prefix);
+        let gathering = self.gatherings.begin(Gathering::Pages {
+            waiter,
+            missing: shards.len(),
+            pages: Vec::new(),
+            limit: list.limit,
+            bytes_max: list.bytes_max,
+            again: None,
+        });
+        for shard in shards {
+            let page = || Waiter::Page { gathering };
+            if self.place_of(shard) == Place::Elsewhere {
+                let ask = Ask::List { list: list.clone(), shards: vec![shard] };
+                self.forward(now, context, shard, ask, page());
+            } else if let Err(refusal) =
+                self.list_here(now, context, list.clone(), vec![shard], page)
+            {
+                self.answer(page(), Err(refusal));
+            }
+        }
+    }
+
+    /// Serves another node's listing of shards that are led here.
+    pub(super) fn serve_list(
+        &mut self,
+        now: Monotonic,
+        from: NodeNumber,
+        id: RequestId,
+        context: &Context,
+        list: List,
+        shards: Vec<ShardId>,
+    ) {
+        let stale = list.consistency == Consistency::Stale;
+        let serves = |shard: &&ShardId| {
+            open_shard(&self.slots, **shard).is_ok_and(|open| stale || open.replica.leads())
+        };
+        if let Some(shard) = shards.iter().find(|shard| !serves(shard)).copied() {
+            return self.tell_not_leader(from, id, shard);
+        }
+        let waiter = || Waiter::Peer { node: from, id: id.0 };
+        if let Err(refusal) = self.list_here(now, context, list, shards, waiter) {
+            self.tell(from, id.0, Told::Refused(refusal));
+        }
+    }
+
+    fn list_here(
+        &mut self,
+        now: Monotonic,
+        context: &Context,
+        list: List,
+        shards: Vec<ShardId>,
+        waiter: impl FnOnce() -> Waiter<W>,
+    ) -> Result<(), Refusal> {
         if self.pending.len() >= self.config.requests_max {
             return Err(self.overloaded(false));
         }
@@ -40,10 +165,9 @@ impl<W> Worker<W> {
             let detail = "the request's time passed before it was begun";
             return Err(Refusal::new(Code::Timeout, detail));
         }
-        let shards = self.shards_of(&list.prefix);
         let listing = Listing::new(list, shards);
         match self.ready(now, &listing) {
-            Ok(()) | Err(Trouble::NotYet) => {}
+            Ok(_) | Err(Trouble::NotYet) => {}
             Err(trouble) => return Err(self.refusal_of(trouble)),
         }
         let ticket = self.pending.insert(context.deadline, Kind::Read, waiter());
@@ -52,14 +176,14 @@ impl<W> Worker<W> {
         Ok(())
     }
 
-    /// This worker's shards that keys with a prefix may live in.
+    /// The shards that are this worker's to care for, led here or not, and that keys with a prefix may live in.
     fn shards_of(&self, prefix: &[u8]) -> Vec<ShardId> {
+        let (workers, own) = (u32::from(self.config.workers), u32::from(self.config.source.0));
         match token_of_prefix(NamespaceId::default(), prefix) {
-            None => self.mine.iter().filter_map(|group| group.shard()).collect(),
+            None => (own..self.config.shards).step_by(workers as usize).map(ShardId).collect(),
             Some(token) => {
                 let shard = shard_of_token(token, self.config.shards);
-                let mine = self.mine.binary_search(&GroupId::of_shard(shard)).is_ok();
-                mine.then_some(shard).into_iter().collect()
+                (shard.0 % workers == own).then_some(shard).into_iter().collect()
             }
         }
     }
@@ -75,7 +199,9 @@ impl<W> Worker<W> {
             }
             match self.work_on(now, &mut listing, &mut units) {
                 Ok(Some(page)) => {
-                    let staleness_ms = staleness_ms(&listing, now);
+                    let stale = listing.list().consistency == Consistency::Stale;
+                    let staleness_ms =
+                        listing.age(now).filter(|_| stale).map(milliseconds);
                     self.respond(ticket, Ok(Replied::Page(Page { staleness_ms, ..page })));
                 }
                 Ok(None) => {
@@ -84,7 +210,10 @@ impl<W> Worker<W> {
                     return;
                 }
                 // From its beginning: what waits for a shard holds no items meanwhile.
-                Err(Trouble::NotYet) => self.wait_for_shard(ticket, listing),
+                Err(Trouble::NotYet) => {
+                    self.probe_for(now, &listing);
+                    self.wait_for_shard(ticket, listing);
+                }
                 Err(trouble) => {
                     let refusal = self.refusal_of(trouble);
                     self.respond(ticket, Err(refusal));
@@ -106,6 +235,10 @@ impl<W> Worker<W> {
         units: &mut usize,
     ) -> Result<Option<Page>, Trouble> {
         self.ready(now, listing)?;
+        if listing.begun().is_none() {
+            let bound = self.bound_of(now, listing);
+            listing.set_bound(bound);
+        }
         let list = listing.list().clone();
         let broken = |shard| move |error| Trouble::Broken(shard, error);
         let fetch = |shard, ask: Ask<'_>| -> Result<Listed, Trouble> {
@@ -149,22 +282,44 @@ impl<W> Worker<W> {
     /// Whether every shard of a listing can be read now: one without a shard that has keys of it would not be true.
     fn ready(&self, now: Monotonic, listing: &Listing) -> Result<(), Trouble> {
         let mut ready = Ok(());
+        let stale = listing.list().consistency == Consistency::Stale;
         for shard in listing.shards() {
             let replica = &open_shard(&self.slots, shard).map_err(Trouble::Refused)?.replica;
-            if replica.can_read_now(now) {
+            if replica.can_read_now(now) || (stale && replica.staleness(now).is_some()) {
                 continue;
             }
-            if listing.list().consistency == Consistency::Stale {
-                let detail = "no bound can be given for how old a listing would be";
+            if !stale && !replica.leads() {
+                let detail = format!("shard {shard} has no leader");
                 return Err(Trouble::Refused(Refusal::new(Code::Unavailable, detail)));
             }
-            if !replica.leads() {
-                let detail = format!("shard {shard} has no leader");
+            if stale && replica.leader().leader.is_none() {
+                let detail = "no bound can be given for how old a listing would be";
                 return Err(Trouble::Refused(Refusal::new(Code::Unavailable, detail)));
             }
             ready = Err(Trouble::NotYet);
         }
         ready
+    }
+
+    /// Asks the leaders of a stale listing's shards how far they are.
+    fn probe_for(&mut self, now: Monotonic, listing: &Listing) {
+        if listing.list().consistency != Consistency::Stale {
+            return;
+        }
+        for group in listing.shards().map(GroupId::of_shard) {
+            if let Ok(open) = open_group_mut(&mut self.slots, group)
+                && !open.replica.can_read_now(now)
+            {
+                open.replica.probe(now);
+                self.mark_dirty(group);
+            }
+        }
+    }
+
+    /// How old what the replicas of a listing's shards have applied may be.
+    fn bound_of(&self, now: Monotonic, listing: &Listing) -> Duration {
+        let of = |shard| open_shard(&self.slots, shard).ok()?.replica.staleness(now);
+        listing.shards().filter_map(of).max().unwrap_or_default()
     }
 
     fn refusal_of(&mut self, trouble: Trouble) -> Refusal {
@@ -174,11 +329,4 @@ impl<W> Worker<W> {
             Trouble::NotYet => Refusal::new(Code::Unavailable, "a shard cannot be read yet"),
         }
     }
-}
-
-/// A leader's own state is never behind: items are as old as the first look for them.
-fn staleness_ms(listing: &Listing, now: Monotonic) -> Option<u64> {
-    let age = now.since(listing.begun()?);
-    let ms = u64::try_from(age.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-    (listing.list().consistency == Consistency::Stale).then_some(ms)
 }

@@ -4,6 +4,7 @@
 //! becomes one entry per shard and one submission to the log; everything committed is applied and answered.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use ringfort_engine::{Generation, StorageEngine, StoreSize};
 use ringfort_env::DiskError;
@@ -11,18 +12,27 @@ use ringfort_log::{Base, Headroom, SourceId, Submission, SubmissionId};
 use ringfort_raft::PersistId;
 use ringfort_replica::{MachineError, Replica, Ticket};
 use ringfort_types::request::{Answered, Done, Got};
-use ringfort_types::{Code, GroupId, Key, NodeNumber, Refusal, ReplicaId, ShardId};
+use ringfort_types::{BootId, Code, GroupId, Key, Monotonic, NodeNumber, Refusal, ReplicaId, ShardId};
+
+use answers::{Gatherings, Waiter};
+use stale::StaleReads;
 
 use crate::checkpoint::Checkpoints;
 use crate::listing::Listing;
 use crate::outbox::Outbox;
+use crate::pairs::Pairs;
+use crate::forward::Forwarder;
 use crate::pending::{Pending, Replied, Response};
 
+mod answers;
 mod batch;
 mod flush;
 mod list;
+mod pairs;
 mod peers;
+mod peer_requests;
 mod requests;
+mod stale;
 mod status;
 mod turn;
 
@@ -33,6 +43,18 @@ pub struct WorkerConfig {
     pub source: SourceId,
     /// This node.
     pub node: NodeNumber,
+    /// Workers of the node. Shard `s` belongs to worker `s % workers`.
+    pub workers: u16,
+    /// Random bits, fresh at each start.
+    pub seed: u64,
+    /// This start of the node.
+    pub boot: BootId,
+    /// Time between two heartbeats to a node.
+    pub heartbeat: Duration,
+    /// Groups wake when their leader's or a follower's node was not heard of for so long.
+    pub election_timeout: Duration,
+    /// What a heartbeat has promised.
+    pub lease: Duration,
     /// Shards of the cluster.
     pub shards: u32,
     /// Requests under way at most; more are refused as `overloaded`.
@@ -135,7 +157,11 @@ pub struct Worker<W> {
     /// This worker's groups, in order.
     mine: Vec<GroupId>,
     dirty: Vec<GroupId>,
-    pending: Pending<W>,
+    pending: Pending<Waiter<W>>,
+    gatherings: Gatherings<W>,
+    forwarder: Forwarder<Waiter<W>>,
+    stale: StaleReads,
+    pairs: Pairs,
     reads: BTreeMap<Ticket, (GroupId, Key)>,
     /// Listings under way: the first is worked on, none but that one holds items.
     listings: VecDeque<(Ticket, Listing)>,
@@ -160,6 +186,8 @@ pub struct Worker<W> {
     unapplied_bytes: usize,
     messages: VecDeque<String>,
     stats: WorkerStats,
+    /// The newest time that was told.
+    now: Monotonic,
 }
 
 impl<W> Worker<W> {
@@ -173,6 +201,10 @@ impl<W> Worker<W> {
             mine: Vec::new(),
             dirty: Vec::new(),
             pending: Pending::new(),
+            gatherings: Gatherings::default(),
+            forwarder: Forwarder::new(config.source, config.node, config.seed),
+            stale: StaleReads::default(),
+            pairs: Pairs::default(),
             reads: BTreeMap::new(),
             listings: VecDeque::new(),
             listing_due: false,
@@ -189,6 +221,7 @@ impl<W> Worker<W> {
             unapplied_bytes: 0,
             messages: VecDeque::new(),
             stats: WorkerStats::default(),
+            now: Monotonic(0),
         }
     }
 
@@ -238,7 +271,8 @@ impl<W> Worker<W> {
             let lost = open.replica.abandon();
             let replica = open.replica.id();
             *slot = Slot::Closed { replica, reason: reason.clone() };
-            self.responses.extend(self.pending.lose(lost));
+            let lost = self.pending.lose(lost);
+            self.answer_all(lost);
         }
         closed(group, &reason)
     }

@@ -12,6 +12,18 @@ impl<W> Worker<W> {
         for consensus in frame.consensus {
             self.handle_consensus(now, from, consensus);
         }
+        if let Some(heartbeat) = frame.heartbeat {
+            self.handle_pair_heartbeat(now, from, heartbeat);
+        }
+        for ack in &frame.heartbeat_acks {
+            self.handle_pair_ack(now, from, ack);
+        }
+        for request in frame.requests {
+            self.handle_request(now, from, request);
+        }
+        for answer in frame.answers {
+            self.handle_answer(now, from, answer);
+        }
     }
 
     fn handle_consensus(&mut self, now: Monotonic, from: NodeNumber, consensus: peer::Consensus) {

@@ -5,20 +5,39 @@ use std::borrow::Cow;
 use ringfort_log::Headroom;
 use ringfort_replica::Reading;
 use ringfort_replica::command::{CommandIdentity, POSITION_SINGLE};
-use ringfort_types::request::{Consistency, Context, Found, Get, Got, Operation, Write};
+use ringfort_proto::Ask;
+use ringfort_types::request::{Consistency, Context, Get, Got, Operation, Write};
 use ringfort_types::{
     Code, GroupId, Key, Monotonic, NamespaceId, Refusal, ShardId, shard_of_token,
 };
 
-use super::{GetAnswer, Worker, open_shard_mut};
+use super::{GetAnswer, Waiter, Worker, open_group_mut, open_shard, open_shard_mut};
 use crate::pending::Kind;
 use crate::space::growth;
+
+/// Where a request for a shard is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// By this node's replica, which leads, or is the only one there is.
+    Here,
+    /// By another node's, or by whoever comes to lead.
+    Elsewhere,
+}
 
 impl<W> Worker<W> {
     /// The shard of a key.
     #[must_use]
     pub fn shard_of(&self, key: &Key) -> ShardId {
         shard_of_token(key.token(NamespaceId::default()), self.config.shards)
+    }
+
+    /// Where a request for a shard is served.
+    pub(super) fn place_of(&self, shard: ShardId) -> Place {
+        match open_shard(&self.slots, shard) {
+            Ok(open) if open.replica.leads() => Place::Here,
+            _ if self.forwarder.is_elsewhere(shard) => Place::Elsewhere,
+            _ => Place::Here,
+        }
     }
 
     /// Reads one key: at once where that is safe, else later under the waiter.
@@ -30,34 +49,44 @@ impl<W> Worker<W> {
         waiter: impl FnOnce() -> W,
     ) -> GetAnswer {
         let shard = self.shard_of(&get.key);
-        let open = match open_shard_mut(&mut self.slots, shard) {
+        if get.consistency == Consistency::Stale && open_shard(&self.slots, shard).is_ok() {
+            return self.get_stale(now, context, shard, &get.key, || Waiter::Host(waiter()));
+        }
+        match self.place_of(shard) {
+            Place::Here => self.get_here(now, context, shard, &get.key, || Waiter::Host(waiter())),
+            Place::Elsewhere => {
+                let ask = Ask::Get(get.clone());
+                self.forward(now, context, shard, ask, Waiter::Host(waiter()));
+                GetAnswer::Later
+            }
+        }
+    }
+
+    /// Reads one key where this node leads its shard.
+    pub(super) fn get_here(
+        &mut self,
+        now: Monotonic,
+        context: &Context,
+        shard: ShardId,
+        key: &Key,
+        waiter: impl FnOnce() -> Waiter<W>,
+    ) -> GetAnswer {
+        let open = match open_shard(&self.slots, shard) {
             Ok(open) => open,
             Err(refusal) => return GetAnswer::Now(Err(refusal)),
         };
         if !open.replica.can_read_now(now) {
-            return self.get_later(shard, context, get, waiter);
+            return self.get_later(shard, context, key, waiter);
         }
-        match open.replica.get(self.engine.as_ref(), now, &get.key) {
-            Ok(Reading::Found(found)) => GetAnswer::Now(Ok(fresh(found, get.consistency))),
-            Ok(Reading::Due(..)) if get.consistency == Consistency::Stale => {
-                GetAnswer::Now(Ok(fresh(None, get.consistency)))
-            }
+        match open.replica.get(self.engine.as_ref(), now, key) {
+            Ok(Reading::Found(found)) => GetAnswer::Now(Ok(Got { found, staleness_ms: None })),
             // The key goes first, through the log, and the read behind it.
             Ok(Reading::Due(..)) => {
-                let operation = Operation::Get { key: get.key.clone() };
-                match self.enqueue(
-                    now,
-                    context,
-                    shard,
-                    &CommandIdentity::None,
-                    false,
-                    &[operation],
-                    Kind::Read,
-                    waiter,
-                ) {
-                    Ok(()) => GetAnswer::Later,
-                    Err(refusal) => GetAnswer::Now(Err(refusal)),
-                }
+                let get = [Operation::Get { key: key.clone() }];
+                let none = CommandIdentity::None;
+                let enqueued =
+                    self.enqueue(now, context, shard, &none, false, &get, Kind::Read, waiter);
+                enqueued.map_or_else(|refusal| GetAnswer::Now(Err(refusal)), |()| GetAnswer::Later)
             }
             Err(error) => GetAnswer::Now(Err(self.close(GroupId::of_shard(shard), &error))),
         }
@@ -67,22 +96,18 @@ impl<W> Worker<W> {
         &mut self,
         shard: ShardId,
         context: &Context,
-        get: &Get,
-        waiter: impl FnOnce() -> W,
+        key: &Key,
+        waiter: impl FnOnce() -> Waiter<W>,
     ) -> GetAnswer {
-        if get.consistency == Consistency::Stale {
-            let detail = "no bound can be given for how old an answer would be";
-            return GetAnswer::Now(Err(Refusal::new(Code::Unavailable, detail)));
-        }
         if self.pending.len() >= self.config.requests_max {
             return GetAnswer::Now(Err(self.overloaded(false)));
         }
-        match open_shard_mut(&mut self.slots, shard) {
+        let group = GroupId::of_shard(shard);
+        match open_group_mut(&mut self.slots, group) {
             Ok(open) if open.replica.leads() => {
                 let ticket = self.pending.insert(context.deadline, Kind::Read, waiter());
                 open.replica.enqueue_read(ticket);
-                let group = GroupId::of_shard(shard);
-                self.reads.insert(ticket, (group, get.key.clone()));
+                self.reads.insert(ticket, (group, key.clone()));
                 self.mark_dirty(group);
                 GetAnswer::Later
             }
@@ -104,10 +129,31 @@ impl<W> Worker<W> {
         write: &Write,
         waiter: impl FnOnce() -> W,
     ) -> Result<(), Refusal> {
+        let shard = self.shard_of(write.operation.key());
+        match self.place_of(shard) {
+            Place::Here => {
+                self.write_here(now, context, shard, write, || Waiter::Host(waiter()))
+            }
+            Place::Elsewhere => {
+                let ask = Ask::Write(write.clone());
+                self.forward(now, context, shard, ask, Waiter::Host(waiter()));
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes one key where this node leads its shard.
+    pub(super) fn write_here(
+        &mut self,
+        now: Monotonic,
+        context: &Context,
+        shard: ShardId,
+        write: &Write,
+        waiter: impl FnOnce() -> Waiter<W>,
+    ) -> Result<(), Refusal> {
         let identity =
             CommandIdentity::of(&write.identity, context.principal.as_str(), POSITION_SINGLE);
         let operations = std::slice::from_ref(&write.operation);
-        let shard = self.shard_of(write.operation.key());
         self.enqueue(now, context, shard, &identity, false, operations, Kind::Write, waiter)
     }
 
@@ -121,7 +167,7 @@ impl<W> Worker<W> {
         atomic: bool,
         operations: &[Operation],
         kind: Kind,
-        waiter: impl FnOnce() -> W,
+        waiter: impl FnOnce() -> Waiter<W>,
     ) -> Result<(), Refusal> {
         if self.pending.len() >= self.config.requests_max {
             return Err(self.overloaded(kind == Kind::Write));
@@ -175,7 +221,7 @@ impl<W> Worker<W> {
             // The waiter is answered with everything else that the shard gives up.
             self.close(GroupId::of_shard(shard), &error);
             let lost = self.pending.lose(vec![ticket]);
-            self.responses.extend(lost);
+            self.answer_all(lost);
             return Ok(());
         }
         self.mark_dirty(GroupId::of_shard(shard));
@@ -228,9 +274,4 @@ fn refused(kind: Kind, code: Code, detail: impl Into<Cow<'static, str>>) -> Refu
         Kind::Read => Refusal::new(code, detail),
         Kind::Write => Refusal::not_applied(code, detail),
     }
-}
-
-/// The one replica of a group that leads it is never behind.
-fn fresh(found: Option<Found>, consistency: Consistency) -> Got {
-    Got { found, staleness_ms: (consistency == Consistency::Stale).then_some(0) }
 }

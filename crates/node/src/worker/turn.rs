@@ -29,9 +29,12 @@ impl<W> Worker<W> {
 
     /// Takes the passing of time: deadlines and expiry.
     pub fn handle_tick(&mut self, now: Monotonic) {
+        self.now = self.now.max(now);
+        self.expire_stale(now);
+        self.tick_pairs(now);
         let expired = self.pending.expire(now);
         self.stats.timeouts += expired.len() as u64;
-        self.responses.extend(expired);
+        self.answer_all(expired);
         self.reads.retain(|ticket, _| self.pending.contains(*ticket));
         self.listings.retain(|(ticket, _)| self.pending.contains(*ticket));
         self.flush_due = self.checkpoints.is_due(now);
@@ -88,6 +91,7 @@ impl<W> Worker<W> {
     /// Does one turn.
     pub fn poll(&mut self, now: Monotonic) {
         let mut out = Output::default();
+        self.now = self.now.max(now);
         for group in std::mem::take(&mut self.dirty) {
             let Ok(open) = open_group_mut(&mut self.slots, group) else {
                 continue;
@@ -114,10 +118,12 @@ impl<W> Worker<W> {
             self.finish_read(now, ticket);
         }
         for (ticket, error) in out.refused.drain(..) {
-            self.responses.extend(self.pending.refuse(ticket, &error));
+            let refused = self.pending.refuse(ticket, &error);
+            self.answer_all(refused);
         }
         self.work_on_listings(now);
-        self.responses.extend(self.pending.lose(out.lost));
+        let lost = self.pending.lose(out.lost);
+        self.answer_all(lost);
     }
 
     pub(super) fn submit(&mut self, out: &mut Output) {
@@ -188,7 +194,7 @@ impl<W> Worker<W> {
 
     pub(super) fn respond(&mut self, ticket: Ticket, response: Response) {
         if let Some(waiter) = self.pending.take(ticket) {
-            self.responses.push_back((waiter, response));
+            self.answer(waiter, response);
         }
     }
 

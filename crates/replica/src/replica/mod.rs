@@ -37,6 +37,7 @@ use snapshots::Snapshots;
 
 mod proposals;
 mod reads;
+mod sleep;
 mod snapshots;
 
 /// Keys that one Expire command names at most.
@@ -92,6 +93,8 @@ pub struct Replica {
     now: Monotonic,
     /// Random bits that clients do not know.
     seed: u64,
+    /// The end of what this node has promised the leader's node for this group, while it slept.
+    promised: Monotonic,
 }
 
 impl Replica {
@@ -139,6 +142,7 @@ impl Replica {
             stamped: now,
             now,
             seed: config.seed,
+            promised: Monotonic(0),
         })
     }
 
@@ -292,6 +296,9 @@ impl Replica {
     /// Takes a message of another replica.
     pub fn handle_message(&mut self, now: Monotonic, message: Message) {
         let now = self.advance(now);
+        if !sleep::comes_late(&message) {
+            self.handle_wake(now);
+        }
         self.raft.handle_message(now, message);
     }
 

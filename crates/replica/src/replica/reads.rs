@@ -72,6 +72,7 @@ impl Replica {
     /// Queues a read that waits until it may be served; it comes back in [`Output::reads`], or in [`Output::lost`] or
     /// [`Output::refused`] where this replica does not lead.
     pub fn enqueue_read(&mut self, ticket: Ticket) {
+        self.handle_wake(self.now);
         let id = self.reads.next();
         match self.raft.read(self.now, id) {
             Ok(()) => self.reads.waiting.push_back((id, ticket)),
@@ -95,6 +96,7 @@ impl Replica {
         if self.reads.probe.is_some_and(|(_, sent)| now.since(sent) < PROBE_TIMEOUT) {
             return true;
         }
+        self.handle_wake(now);
         let id = self.reads.next();
         let asked = self.raft.read(now, id).is_ok();
         self.reads.probe = asked.then_some((id, now));

@@ -39,9 +39,15 @@ fn generate(root: &Path) -> anyhow::Result<Vec<(String, String)>> {
     let compiled = protox::compile(["cluster.proto", "peer.proto"], [&schemas])?;
     let mut config = prost_build::Config::new();
     config.bytes(["."]);
-    // The large ones, and rare: the others need not be as large.
-    config.boxed(".ringfort.peer.v1.Consensus.body.snapshot");
-    config.boxed(".ringfort.peer.v1.Request.what.list");
+    for large_and_rare in [
+        ".ringfort.peer.v1.Consensus.body.snapshot",
+        ".ringfort.peer.v1.Request.what.list",
+        ".ringfort.peer.v1.Answer.what.refusal",
+        ".ringfort.peer.v1.Each.result.refusal",
+    ] {
+        // The others need not be as large.
+        config.boxed(large_and_rare);
+    }
     let requests = compiled.file.into_iter().map(|file| {
         let module = Module::from_protobuf_package_name(file.package());
         (module, file)

@@ -36,11 +36,24 @@ impl fmt::Display for Reason {
 }
 
 impl DecodeError {
-    pub(crate) fn missing(field: &'static str) -> Self {
+    /// The field is absent, or of a kind that this version does not know.
+    #[must_use]
+    pub fn missing(field: &'static str) -> Self {
         Self { field, reason: Reason::Missing }
     }
 
-    pub(crate) fn invalid(field: &'static str, what: &'static str) -> Self {
+    /// The field holds what it may not.
+    #[must_use]
+    pub fn invalid(field: &'static str, what: &'static str) -> Self {
         Self { field, reason: Reason::Invalid(what) }
     }
+}
+
+/// A key of a message.
+pub(crate) fn key(
+    field: &'static str,
+    bytes: bytes::Bytes,
+) -> Result<ringfort_types::Key, DecodeError> {
+    ringfort_types::Key::new(bytes)
+        .map_err(|error| DecodeError { field, reason: Reason::Key(error) })
 }

@@ -501,7 +501,7 @@ pub mod answer {
         #[prost(message, tag = "5")]
         Page(super::Page),
         #[prost(message, tag = "6")]
-        Refusal(super::Refusal),
+        Refusal(::prost::alloc::boxed::Box<super::Refusal>),
         #[prost(message, tag = "7")]
         NotLeader(super::NotLeader),
     }
@@ -571,7 +571,7 @@ pub mod each {
         #[prost(message, tag = "1")]
         Answered(super::Answered),
         #[prost(message, tag = "2")]
-        Refusal(super::Refusal),
+        Refusal(::prost::alloc::boxed::Box<super::Refusal>),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]

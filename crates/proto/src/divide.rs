@@ -9,19 +9,19 @@ impl Frame {
     /// Whether it says nothing: such a frame is not sent.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let Self { consensus, requests, answers, gossip, delta, heartbeat, heartbeat_ack } = self;
+        let Self { consensus, requests, answers, gossip, delta, heartbeat, heartbeat_acks } = self;
         consensus.is_empty()
             && requests.is_empty()
             && answers.is_empty()
             && gossip.is_none()
             && delta.is_none()
             && heartbeat.is_none()
-            && heartbeat_ack.is_none()
+            && heartbeat_acks.is_empty()
     }
 
     /// Gives each worker what is for it, in the order in which it stands; workers that it is nothing for get none. Raft
-    /// messages and requests go to the owner of their shard, answers to whoever asked, everything else and the catalog to
-    /// worker 0. A listing of shards of several workers becomes one for each of them, under the same id.
+    /// messages and requests go to the owner of their shard, answers to whoever asked, a heartbeat to every
+    /// worker, everything else and the catalog to worker 0. A listing of shards of several workers becomes one for each of them, under the same id.
     ///
     /// With one worker, nothing is copied.
     ///
@@ -35,7 +35,7 @@ impl Frame {
             }
             return;
         }
-        let Self { consensus, requests, answers, gossip, delta, heartbeat, heartbeat_ack } = self;
+        let Self { consensus, requests, answers, gossip, delta, heartbeat, heartbeat_acks } = self;
         let mut parts = vec![Self::default(); workers.into()];
         for message in consensus {
             let worker = owner(GroupId(message.group), workers);
@@ -51,9 +51,15 @@ impl Frame {
             let worker = RequestId(answer.id).worker() % workers;
             parts[usize::from(worker)].answers.push(answer);
         }
-        let first = &mut parts[0];
-        (first.gossip, first.delta) = (gossip, delta);
-        (first.heartbeat, first.heartbeat_ack) = (heartbeat, heartbeat_ack);
+        for ack in heartbeat_acks {
+            let worker = u16::try_from(ack.worker % u32::from(workers)).unwrap_or_default();
+            parts[usize::from(worker)].heartbeat_acks.push(ack);
+        }
+        // Each worker has groups of it.
+        for part in &mut parts {
+            part.heartbeat.clone_from(&heartbeat);
+        }
+        (parts[0].gossip, parts[0].delta) = (gossip, delta);
         for (worker, part) in (0..workers).zip(parts) {
             if !part.is_empty() {
                 give(worker, part);

@@ -72,8 +72,8 @@ pub struct Frame {
     pub delta: ::core::option::Option<CatalogDelta>,
     #[prost(message, optional, tag = "6")]
     pub heartbeat: ::core::option::Option<PairHeartbeat>,
-    #[prost(message, optional, tag = "7")]
-    pub heartbeat_ack: ::core::option::Option<PairHeartbeatAck>,
+    #[prost(message, repeated, tag = "7")]
+    pub heartbeat_acks: ::prost::alloc::vec::Vec<PairHeartbeatAck>,
 }
 /// One Raft message.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -649,7 +649,7 @@ pub struct CatalogDelta {
     #[prost(message, repeated, tag = "3")]
     pub records: ::prost::alloc::vec::Vec<super::super::cluster::v1::Record>,
 }
-/// One heartbeat for all groups that the sender leads and the receiver votes in.
+/// One heartbeat for all groups that sleep, that the sender leads and the receiver is a member of.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PairHeartbeat {
     #[prost(uint64, tag = "1")]
@@ -666,6 +666,9 @@ pub struct PairHeartbeat {
     /// 16 bytes.
     #[prost(bytes = "bytes", tag = "5")]
     pub boot_id: ::prost::bytes::Bytes,
+    /// The sender's worker whose groups they are; rounds and sets are that worker's.
+    #[prost(uint32, tag = "6")]
+    pub worker: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Led {
@@ -692,6 +695,14 @@ pub struct PairHeartbeatAck {
     /// 16 bytes.
     #[prost(bytes = "bytes", tag = "5")]
     pub boot_id: ::prost::bytes::Bytes,
+    /// The worker that sent the heartbeat.
+    #[prost(uint32, tag = "6")]
+    pub worker: u32,
+    /// Which worker of how many answers: it speaks for its own groups.
+    #[prost(uint32, tag = "7")]
+    pub by: u32,
+    #[prost(uint32, tag = "8")]
+    pub of: u32,
 }
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

@@ -67,15 +67,23 @@ fn answers_go_to_who_asked() {
 }
 
 #[test]
-fn everything_else_goes_to_worker_0() {
+fn gossip_and_the_catalog_go_to_worker_0() {
     let frame = Frame {
         gossip: Some(Gossip::default()),
         delta: Some(CatalogDelta::default()),
-        heartbeat: Some(PairHeartbeat::default()),
-        heartbeat_ack: Some(PairHeartbeatAck::default()),
         ..Frame::default()
     };
     assert_eq!(divided(frame.clone(), 4), [(0, frame)]);
+}
+
+#[test]
+fn a_heartbeat_is_every_workers_and_its_acknowledgement_whoever_sent_it() {
+    let heartbeat = PairHeartbeat { round: 7, ..PairHeartbeat::default() };
+    let frame = Frame { heartbeat: Some(heartbeat), ..Frame::default() };
+    assert_eq!(divided(frame.clone(), 2), [(0, frame.clone()), (1, frame)]);
+    let ack = PairHeartbeatAck { worker: 1, ..PairHeartbeatAck::default() };
+    let frame = Frame { heartbeat_acks: vec![ack], ..Frame::default() };
+    assert_eq!(divided(frame.clone(), 2), [(1, frame)]);
 }
 
 #[test]

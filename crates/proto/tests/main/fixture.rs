@@ -186,14 +186,18 @@ fn frame() -> Frame {
             led: vec![Led { group: 1, from: 4096, term: 3 }],
             lease_us: 4,
             boot_id: boot_id(),
+            worker: 1,
         }),
-        heartbeat_ack: Some(PairHeartbeatAck {
+        heartbeat_acks: vec![PairHeartbeatAck {
             round: 1,
             set_version: 2,
             unknown_set: true,
             exceptions: vec![3, 300],
             boot_id: boot_id(),
-        }),
+            worker: 1,
+            by: 2,
+            of: 3,
+        }],
     }
 }
 

@@ -5,18 +5,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
-use ringfort_types::Outcome;
+use ringfort_route::{Attempts, Next, Safety};
 use tokio::time::Instant;
 
 use crate::error::{Error, Failure};
 use crate::pool::{Connection, Pool};
-use crate::retry::{self, Safety};
+use crate::retry::{self, Retries};
 use crate::wire;
 
 /// How much longer than the server's own bound a call waits for its word about the outcome.
 const GRACE: Duration = Duration::from_millis(500);
-/// Pause before the second round over the endpoints.
-const PAUSE: Duration = Duration::from_millis(100);
 /// Rounds over the endpoints.
 const ROUNDS: u32 = 2;
 
@@ -81,56 +79,48 @@ pub(crate) struct Bounds {
 /// Executes a call; answers with a status that `accepts` refuses are errors.
 pub(crate) async fn execute(
     pools: &[Pool],
+    retries: &Retries,
     bounds: Bounds,
     call: &Call,
     accepts: fn(StatusCode) -> bool,
 ) -> Result<Answer, Error> {
-    let begin = Instant::now();
-    let deadline = begin + bounds.timeout;
-    let mut doubt = false;
-    let mut attempts = 0;
-    let mut last = None;
-    'rounds: for round in 0..ROUNDS {
-        for (endpoint, pool) in pools.iter().enumerate() {
-            let pause = pause_before(round, last.as_ref());
-            if attempts > 0 && Instant::now() + pause >= deadline {
-                break 'rounds;
+    let deadline = Instant::now() + bounds.timeout;
+    let mut attempts = Attempts::new(call.safety, retries.handle_request(deadline));
+    let mut error = Error::invalid("there is no endpoint", call.safety.is_write());
+    let mut pause = Duration::ZERO;
+    for made in 0..ROUNDS as usize * pools.len() {
+        let endpoint = made % pools.len();
+        let pool = &pools[endpoint];
+        // Between two endpoints of one round nothing is waited for.
+        if endpoint == 0 && made > 0 {
+            if Instant::now() + pause >= deadline {
+                break;
             }
-            // Between two endpoints of one round nothing is waited for.
-            if round > 0 {
-                tokio::time::sleep(pause).await;
+            tokio::time::sleep(pause).await;
+        }
+        let failure = match attempt(pool, bounds, call, deadline).await {
+            Ok(answer) if accepts(answer.status) => {
+                let after_doubt = attempts.in_doubt();
+                return Ok(Answer { after_doubt, endpoint, ..answer });
             }
-            attempts += 1;
-            let failure = match attempt(pool, bounds, call, deadline).await {
-                Ok(answer) if accepts(answer.status) => {
-                    return Ok(Answer { after_doubt: doubt, endpoint, ..answer });
-                }
-                Ok(answer) => wire::refused(&answer, call.safety),
-                Err(failure) => failure,
-            };
-            let again = retry::may_retry(&failure, call.safety);
-            let outcome = retry::outcome(doubt, &failure, call.safety);
-            doubt = outcome == Some(Outcome::Unknown);
-            last =
-                Some(Error { endpoint: Some(pool.endpoint().clone()), failure, outcome, attempts });
-            if !again {
-                break 'rounds;
-            }
+            Ok(answer) => wire::refused(&answer, call.safety),
+            Err(failure) => failure,
+        };
+        let next = retries.handle_failure(&mut attempts, &failure);
+        // A server that asks for time gets it.
+        let asked = retry::asked(&failure);
+        error = Error {
+            endpoint: Some(pool.endpoint().clone()),
+            failure,
+            outcome: attempts.outcome(),
+            attempts: u32::try_from(made).unwrap_or(u32::MAX).saturating_add(1),
+        };
+        match next {
+            Next::Retry { after } => pause = asked.unwrap_or(after),
+            Next::GiveUp => break,
         }
     }
-    Err(last.unwrap_or_else(|| Error::invalid("there is no endpoint", call.safety.is_write())))
-}
-
-/// How long to wait before the next attempt: a server that asks for time gets it, the others a short moment.
-fn pause_before(round: u32, last: Option<&Error>) -> Duration {
-    if round == 0 {
-        return Duration::ZERO;
-    }
-    let asked = last.and_then(|error| match &error.failure {
-        Failure::Refused(rejection) => rejection.retry_after,
-        _ => None,
-    });
-    asked.unwrap_or(PAUSE)
+    Err(error)
 }
 
 /// Sends the call once, over an idle connection or a new one.

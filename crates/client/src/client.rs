@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode};
+use ringfort_route::Safety;
 use ringfort_types::limits::{TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX};
 
 use crate::call::{self, Answer, Bounds, Call};
@@ -10,7 +11,7 @@ use crate::cluster::{Cluster, Readiness, Route};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Failure};
 use crate::pool::Pool;
-use crate::retry::Safety;
+use crate::retry::Retries;
 use crate::wire;
 
 /// Bounds of every call of a client.
@@ -38,6 +39,7 @@ impl Default for Options {
 /// way at once, each on a connection of its own.
 pub struct Client {
     pools: Vec<Pool>,
+    retries: Retries,
     options: Options,
 }
 
@@ -57,7 +59,8 @@ impl Client {
             Pool::new(endpoint.clone())
                 .map_err(|_| Error::invalid(format!("{endpoint}: no host"), false))
         });
-        Ok(Self { pools: pools.collect::<Result<_, _>>()?, options })
+        let pools = pools.collect::<Result<_, _>>()?;
+        Ok(Self { pools, retries: Retries::new(), options })
     }
 
     /// A client of one endpoint with default options.
@@ -169,7 +172,7 @@ impl Client {
             connect_timeout: self.options.connect_timeout,
             answer_bytes_max: self.options.answer_bytes_max,
         };
-        call::execute(&self.pools, bounds, call, accepts).await
+        call::execute(&self.pools, &self.retries, bounds, call, accepts).await
     }
 
     /// Reads an answer; one that is not understood is an error that says so. A write that was answered with success has

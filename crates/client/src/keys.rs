@@ -11,8 +11,8 @@ use ringfort_types::{Key, Refusal, Version, format_duration};
 use crate::call::Call;
 use crate::client::{Client, is_success};
 use crate::error::Error;
-use crate::retry::Safety;
 use crate::wire;
+use ringfort_route::Safety;
 
 /// How to put.
 #[derive(Clone, Debug, Default)]

@@ -2,19 +2,9 @@
 //!
 //! # Model
 //! A [`Client`] holds endpoints in the order they were given. A request goes to the first one; where that fails and
-//! trying again is safe, it goes to the next, then round once more, until its deadline. What may be tried again is
-//! decided by a pure function (`retry`), and nothing else decides it:
-//!
-//! ```text
-//!   what failed                      read    write with an        write without
-//!                                            idempotency key
-//!   nothing was sent                 again   again                again
-//!   sent, no answer                  again   again                stop: unknown
-//!   refused, `not_applied`, 429/503  –       again                again
-//!   refused, `unknown`, 500/503      –       again                stop: unknown
-//!   refused read, 429/500/503        again   –                    –
-//!   anything else                    stop    stop                 stop
-//! ```
+//! trying again is safe, it goes to the next, then round once more, until its deadline. What may be tried again, and what
+//! became of a write, is decided by `ringfort_route`, by the table at that crate's head; an idempotency key is a write's
+//! identity. Retries that cost a server work are bounded by a budget that all calls of a client share.
 //!
 //! # Invariants
 //! - An error says what became of the write ([`Error::outcome`]). `not_applied` is said only where no attempt can have

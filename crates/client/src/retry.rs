@@ -1,64 +1,73 @@
-//! What may be tried again, and what became of a write after several attempts. Pure decisions, no clock, no socket.
+//! What `route` is told of a failed attempt: it decides what may be tried again, and what became of the write.
 
-use ringfort_types::{Code, Outcome};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ringfort_route::{Attempts, BudgetConfig, Next, Retrier};
+use ringfort_types::Monotonic;
+use tokio::time::Instant;
 
 use crate::error::Failure;
 
-/// What a second execution of a request would do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Safety {
-    /// Nothing: it reads.
-    Read,
-    /// Nothing: its idempotency key makes it happen once.
-    Identified,
-    /// Harm: it would be a second write.
-    Once,
+/// All calls over as many connections as a pool keeps may fail together, and be tried again.
+const BUDGET: BudgetConfig = BudgetConfig { percent: 20, burst: 256, floor_per_second: 10 };
+
+/// The retries of all calls of a client.
+pub(crate) struct Retries {
+    origin: Instant,
+    retrier: Mutex<Retrier>,
 }
 
-impl Safety {
-    pub(crate) fn is_write(self) -> bool {
-        self != Self::Read
+impl Retries {
+    pub(crate) fn new() -> Self {
+        // The seed only spreads pauses: any number will do where the system gives none.
+        let seed = getrandom::u64().unwrap_or_default();
+        let retrier = Retrier::new(Monotonic(0), seed, BUDGET);
+        Self { origin: Instant::now(), retrier: Mutex::new(retrier) }
+    }
+
+    /// A call begins. Gives its deadline on the clock that its attempts know.
+    pub(crate) fn handle_request(&self, deadline: Instant) -> Monotonic {
+        self.lock().handle_request();
+        Monotonic(0) + deadline.saturating_duration_since(self.origin)
+    }
+
+    /// What follows a failed attempt.
+    pub(crate) fn handle_failure(&self, attempts: &mut Attempts, failure: &Failure) -> Next {
+        let now = Monotonic(0) + self.origin.elapsed();
+        self.lock().handle_failure(now, attempts, &told(failure))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Retrier> {
+        // A budget cannot be left half-changed: a poisoned lock is as good as any.
+        self.retrier.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether another attempt, at this or another endpoint, is safe and of use.
-pub(crate) fn may_retry(failure: &Failure, safety: Safety) -> bool {
-    let repeatable = safety != Safety::Once;
+/// When the server suggests to try again.
+pub(crate) fn asked(failure: &Failure) -> Option<Duration> {
     match failure {
-        Failure::NotSent(_) | Failure::TimedOut { sent: false, .. } => true,
-        Failure::Lost(_) | Failure::TimedOut { sent: true, .. } => repeatable,
-        // Another program answers there, or one of another version: asking again gets the same.
-        Failure::Invalid(_) | Failure::Malformed(_) => false,
-        Failure::Refused(rejection) => {
-            let refusal = &rejection.refusal;
-            let passing = matches!(refusal.code, Code::Overloaded | Code::Unavailable)
-                || (refusal.code == Code::Internal && repeatable);
-            passing && (repeatable || refusal.outcome == Some(Outcome::NotApplied))
-        }
+        Failure::Refused(rejection) => rejection.retry_after,
+        _ => None,
     }
 }
 
-/// What became of a write: `before` is whether an earlier attempt was in doubt, `last` the failure of the last one.
-pub(crate) fn outcome(before: bool, last: &Failure, safety: Safety) -> Option<Outcome> {
-    if !safety.is_write() {
-        return None;
+fn told(failure: &Failure) -> ringfort_route::Failure<'_> {
+    use ringfort_route::Failure as Told;
+    match failure {
+        Failure::NotSent(_) | Failure::TimedOut { sent: false, .. } => Told::NotSent,
+        Failure::Lost(_) | Failure::TimedOut { sent: true, .. } => Told::Lost,
+        Failure::Malformed(_) => Told::Malformed,
+        Failure::Invalid(_) => Told::Invalid,
+        Failure::Refused(rejection) => Told::Refused(&rejection.refusal),
     }
-    // The server remembers these by the idempotency key (or answers from what it remembers), so the answer is the one
-    // of the first attempt too.
-    let remembered = matches!(
-        last,
-        Failure::Refused(rejection)
-            if matches!(rejection.refusal.code, Code::PreconditionFailed | Code::IdempotencyMismatch)
-    );
-    let doubt = before && !(remembered && safety == Safety::Identified);
-    Some(if doubt { Outcome::Unknown } else { last.outcome_of_write() })
 }
 
 #[cfg(test)]
 mod tests {
-    use ringfort_types::{Refusal, Version};
+    use ringfort_route::Safety::{self, Identified, Once, Read};
+    use ringfort_types::{Code, Outcome, Refusal, Version};
 
-    use super::Safety::{Identified, Once, Read};
     use super::*;
 
     fn refused(refusal: Refusal) -> Failure {
@@ -97,31 +106,43 @@ mod tests {
         ]
     }
 
+    /// Whether the last of these failures is followed by another attempt, and what is said of the write until then.
+    fn follows(safety: Safety, failures: &[&Failure]) -> (bool, Option<Outcome>) {
+        let mut retrier = Retrier::new(Monotonic(0), 1, BUDGET);
+        let mut attempts = Attempts::new(safety, Monotonic(0) + Duration::from_secs(5));
+        let mut next = Next::GiveUp;
+        for failure in failures {
+            next = retrier.handle_failure(Monotonic(0), &mut attempts, &told(failure));
+        }
+        (next != Next::GiveUp, attempts.outcome())
+    }
+
     #[test]
     fn only_what_is_safe_is_tried_again() {
         for (name, failure, expected) in failures() {
-            let got = [Read, Identified, Once].map(|safety| may_retry(&failure, safety));
+            let got = [Read, Identified, Once].map(|safety| follows(safety, &[&failure]).0);
             assert_eq!(got, expected, "{name}");
         }
     }
 
     #[test]
     fn one_attempt_in_doubt_puts_the_call_in_doubt() {
-        let not_sent = Failure::NotSent("x".into());
-        assert_eq!(outcome(false, &not_sent, Once), Some(Outcome::NotApplied));
-        assert_eq!(outcome(true, &not_sent, Identified), Some(Outcome::Unknown));
-        assert_eq!(outcome(true, &not_sent, Read), None);
-        let lost = Failure::Lost("x".into());
-        assert_eq!(outcome(false, &lost, Identified), Some(Outcome::Unknown));
+        let outcome = |safety, failures: &[&Failure]| follows(safety, failures).1;
+        let (not_sent, lost) = (Failure::NotSent("x".into()), Failure::Lost("x".into()));
+        assert_eq!(outcome(Once, &[&not_sent]), Some(Outcome::NotApplied));
+        assert_eq!(outcome(Identified, &[&lost, &not_sent]), Some(Outcome::Unknown));
+        assert_eq!(outcome(Read, &[&lost, &not_sent]), None);
+        assert_eq!(outcome(Identified, &[&lost]), Some(Outcome::Unknown));
         let overloaded = refused(Refusal::not_applied(Code::Overloaded, ""));
-        assert_eq!(outcome(false, &overloaded, Identified), Some(Outcome::NotApplied));
-        assert_eq!(outcome(true, &overloaded, Identified), Some(Outcome::Unknown));
+        assert_eq!(outcome(Identified, &[&overloaded]), Some(Outcome::NotApplied));
+        assert_eq!(outcome(Identified, &[&lost, &overloaded]), Some(Outcome::Unknown));
     }
 
     #[test]
     fn a_remembered_answer_ends_the_doubt() {
+        let lost = Failure::Lost("x".into());
         let condition = refused(Refusal::precondition(Version(3)));
-        assert_eq!(outcome(true, &condition, Identified), Some(Outcome::NotApplied));
-        assert_eq!(outcome(true, &condition, Once), Some(Outcome::Unknown));
+        assert_eq!(follows(Identified, &[&lost, &condition]).1, Some(Outcome::NotApplied));
+        assert_eq!(follows(Once, &[&lost, &condition]).1, Some(Outcome::Unknown));
     }
 }

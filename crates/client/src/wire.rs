@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::Answer;
 use crate::error::{Failure, Rejection};
-use crate::retry::Safety;
+use ringfort_route::Safety;
 
 pub(crate) const TIMEOUT: HeaderName = HeaderName::from_static("ringfort-timeout-ms");
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");

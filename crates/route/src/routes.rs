@@ -1,0 +1,207 @@
+//! Each shard's replicas, and which of them to ask.
+
+use ringfort_placement::{Replica, ShardPlacement};
+use ringfort_types::{Epoch, Monotonic, NodeNumber, ReplicaId, ShardId, Term};
+
+use crate::circuit::Circuits;
+use crate::random::{PAUSE_MAX, Pauses, Random};
+
+/// Who can serve a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Only the shard's leader.
+    Leader,
+    /// Any replica: a stale read.
+    Any,
+}
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// To this replica, on the node that its id names. Whoever asked sends it there.
+    Replica(ReplicaId),
+    /// Nowhere before this time: no leader is known, and a replica was asked just now; or there is no replica to ask.
+    Wait(Monotonic),
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    /// Those that may be asked: sound voters, where there are any.
+    replicas: Vec<ReplicaId>,
+    leader: Option<ReplicaId>,
+    /// The newest term that somebody was said to lead in.
+    term: Term,
+    /// Whose turn it is to be asked.
+    turn: usize,
+    /// While no leader is known, nobody is asked before.
+    ask_from: Monotonic,
+    pauses: Pauses,
+}
+
+/// Where each shard's requests go, as one worker or client believes. A belief may be wrong: then the answer says so.
+#[derive(Debug)]
+pub struct Routes {
+    own: Option<NodeNumber>,
+    epoch: Epoch,
+    shards: Vec<Shard>,
+    circuits: Circuits,
+    random: Random,
+}
+
+impl Routes {
+    /// Routes without a shard. `own` is the node that asks, which is a target only as a shard's leader; `None` for clients.
+    /// The seed spreads pauses.
+    #[must_use]
+    pub fn new(own: Option<NodeNumber>, seed: u64) -> Self {
+        Self {
+            own,
+            epoch: Epoch(0),
+            shards: Vec::new(),
+            circuits: Circuits::default(),
+            random: Random::new(seed),
+        }
+    }
+
+    /// The node that asks.
+    #[must_use]
+    pub fn own(&self) -> Option<NodeNumber> {
+        self.own
+    }
+
+    /// The epoch of the map.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Who is believed to lead a shard.
+    #[must_use]
+    pub fn leader(&self, shard: ShardId) -> Option<ReplicaId> {
+        self.shards.get(shard.0 as usize)?.leader
+    }
+
+    /// Takes a map's placements, in the order of shards; false where it is not newer. Beliefs about leaders stay: a group's
+    /// own configuration may be ahead of the map.
+    pub fn handle_map(&mut self, epoch: Epoch, placements: &[ShardPlacement]) -> bool {
+        if !self.shards.is_empty() && epoch <= self.epoch {
+            return false;
+        }
+        self.epoch = epoch;
+        self.shards.resize_with(placements.len(), Shard::default);
+        for (shard, placement) in self.shards.iter_mut().zip(placements) {
+            shard.replicas.clear();
+            let ids = |wanted: fn(&Replica) -> bool| {
+                placement.replicas().iter().filter(move |r| wanted(r)).map(|replica| replica.id)
+            };
+            shard.replicas.extend(ids(|replica| replica.is_voter() && !replica.quarantined));
+            // Better a replica that cannot lead than nobody: it may know who does.
+            if shard.replicas.is_empty() {
+                shard.replicas.extend(ids(|_| true));
+            }
+        }
+        true
+    }
+
+    /// Somebody says who leads a shard in which term. True where this is a newer term than known.
+    pub fn handle_leader(&mut self, shard: ShardId, leader: ReplicaId, term: Term) -> bool {
+        let Some(shard) = self.shards.get_mut(shard.0 as usize) else { return false };
+        let newer = term > shard.term;
+        // In a term known already, the hint may come from one who has not heard that the leader gave up: it is good enough to
+        // be tried, and no reason for haste.
+        if newer || (term == shard.term && shard.leader.is_none()) {
+            shard.leader = Some(leader);
+            shard.term = term;
+        }
+        if newer {
+            shard.pauses = Pauses::default();
+            shard.ask_from = Monotonic::default();
+        }
+        newer
+    }
+
+    /// A replica was asked and says that it does not lead, and perhaps who does. True where that is news: a newer term's
+    /// leader, who can be asked at once.
+    pub fn handle_not_leader(
+        &mut self,
+        shard: ShardId,
+        from: ReplicaId,
+        hint: Option<(ReplicaId, Term)>,
+    ) -> bool {
+        if let Some(shard) = self.shards.get_mut(shard.0 as usize)
+            && shard.leader == Some(from)
+        {
+            shard.leader = None;
+        }
+        match hint {
+            Some((leader, term)) if leader != from => self.handle_leader(shard, leader, term),
+            _ => false,
+        }
+    }
+
+    /// A replica served what only a leader does. True where another one or none was believed to lead and cannot be asked.
+    pub fn handle_served(&mut self, shard: ShardId, by: ReplicaId) -> bool {
+        let circuits = &self.circuits;
+        let Some(shard) = self.shards.get_mut(shard.0 as usize) else { return false };
+        let gone = |leader: ReplicaId| leader != by && circuits.is_open(leader.node());
+        let news = shard.leader.is_none_or(gone);
+        if news {
+            shard.leader = Some(by);
+            shard.pauses = Pauses::default();
+        }
+        news
+    }
+
+    /// A connection to the node failed, or could not be made.
+    pub fn handle_unreachable(&mut self, now: Monotonic, node: NodeNumber) {
+        self.circuits.handle_unreachable(now, node);
+    }
+
+    /// The node let a request's time pass. After [`crate::TIMEOUTS_MAX`] without an answer in between, it is avoided.
+    pub fn handle_timeout(&mut self, now: Monotonic, node: NodeNumber) {
+        self.circuits.handle_timeout(now, node);
+    }
+
+    /// The node answered, or a connection to it was made.
+    pub fn handle_reachable(&mut self, node: NodeNumber) {
+        self.circuits.handle_reachable(node);
+    }
+
+    /// Where a request for a shard goes now: to the leader where one is known and not avoided, else to the next replica in
+    /// turn. The own node is a target only where it leads.
+    pub fn target(&mut self, now: Monotonic, shard: ShardId, want: Want) -> Target {
+        let nobody = Target::Wait(now + PAUSE_MAX);
+        let Some(shard) = self.shards.get_mut(shard.0 as usize) else { return nobody };
+        if let Some(leader) = shard.leader
+            && (Some(leader.node()) == self.own || self.circuits.admit(now, leader.node()))
+        {
+            return Target::Replica(leader);
+        }
+        if want == Want::Leader && now < shard.ask_from {
+            return Target::Wait(shard.ask_from);
+        }
+        let Some(replica) = shard.next(now, self.own, &mut self.circuits) else { return nobody };
+        if want == Want::Leader {
+            shard.ask_from = now + shard.pauses.next(&mut self.random);
+        }
+        Target::Replica(replica)
+    }
+}
+
+impl Shard {
+    /// The next replica in turn that is not avoided; the very next one where all are.
+    fn next(
+        &mut self,
+        now: Monotonic,
+        own: Option<NodeNumber>,
+        circuits: &mut Circuits,
+    ) -> Option<ReplicaId> {
+        let count = self.replicas.len();
+        let others = |turn: &usize| Some(self.replicas[turn % count].node()) != own;
+        let mut turns = (self.turn..self.turn + count).filter(others);
+        let first = turns.next()?;
+        let admitted = |turn: &usize| circuits.admit(now, self.replicas[turn % count].node());
+        let turn = std::iter::once(first).chain(turns).find(admitted).unwrap_or(first);
+        self.turn = (turn + 1) % count;
+        Some(self.replicas[turn % count])
+    }
+}

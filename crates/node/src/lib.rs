@@ -22,6 +22,7 @@
 //! - A closed shard answers `unavailable` and nothing else; the others serve.
 
 mod checkpoint;
+mod forward;
 mod listing;
 mod open;
 mod outbox;
@@ -30,6 +31,9 @@ mod pending;
 mod space;
 mod worker;
 
+pub use forward::{
+    Ask, ForwardAnswer, ForwardConfig, ForwardRequest, ForwardStats, Forwarded, Forwarder, Returned,
+};
 pub use listing::merge_pages;
 pub use open::{
     FOUNDING_SOURCE, Formation, Founding, FoundingGroup, OpenError, OpenOptions, Opened, Part,

@@ -159,9 +159,13 @@ pub fn open<W>(
     let Part { number, groups, live, absent_is_new } = part;
     let may_found = options.formation == Formation::New && absent_is_new;
     let source = SourceId(number);
-    let config = WorkerConfig { source, shards: options.shards, ..options.worker };
-    let mut opened =
-        Opened { worker: Worker::new(config, engine), founded: Vec::new(), findings: Vec::new() };
+    let (shards, workers) = (options.shards, options.workers);
+    let config = WorkerConfig { source, shards, workers, ..options.worker };
+    let mut opened = Opened {
+        worker: Worker::new(now, config, engine),
+        founded: Vec::new(),
+        findings: Vec::new(),
+    };
     for (group, founding) in options.founding.iter() {
         if options.owner(*group) != number || groups.contains_key(group) {
             continue;

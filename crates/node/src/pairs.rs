@@ -85,7 +85,8 @@ impl Told {
             self.sent.pop_front();
         }
         self.sent.push_back(now);
-        let known = !self.known.is_empty() && self.known.values().all(|known| *known == self.version);
+        let known =
+            !self.known.is_empty() && self.known.values().all(|known| *known == self.version);
         Some((self.round, self.version, if known { &[] } else { &self.set }))
     }
 

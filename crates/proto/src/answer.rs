@@ -38,6 +38,8 @@ pub enum Told {
     Refused(Refusal),
     /// The replica that was meant does not lead, or is not here: nothing was done.
     NotLeader {
+        /// The shard that it is about: the request's, or one of a listing's.
+        shard: ShardId,
         /// The one that is believed to lead.
         leader: Option<ReplicaId>,
         /// The term in which it is.
@@ -60,7 +62,8 @@ impl From<Reply> for peer::Answer {
             }
             Told::Page { page, shards } => What::Page(page_to_wire(page, &shards)),
             Told::Refused(refusal) => What::Refusal(Box::new(refusal.into())),
-            Told::NotLeader { leader, term, epoch } => What::NotLeader(peer::NotLeader {
+            Told::NotLeader { shard, leader, term, epoch } => What::NotLeader(peer::NotLeader {
+                shard: shard.0,
                 leader: leader.unwrap_or_default().0,
                 term: term.0,
                 epoch: epoch.0,
@@ -87,6 +90,7 @@ impl TryFrom<peer::Answer> for Reply {
             }
             What::Refusal(wire) => Told::Refused((*wire).try_into()?),
             What::NotLeader(wire) => Told::NotLeader {
+                shard: ShardId(wire.shard),
                 leader: Some(ReplicaId(wire.leader)).filter(|id| *id != ReplicaId(0)),
                 term: Term(wire.term),
                 epoch: Epoch(wire.epoch),

@@ -31,4 +31,4 @@ pub use boundary::{Install, Output, ReplicaConfig, ReplicaStatus, Ticket};
 pub use machine::{Answer, Applying, Effect, EffectKind, Machine, MachineError, Reply};
 pub use meta::ShardClock;
 pub use read::{ListQuery, Listed, Reading, list};
-pub use replica::Replica;
+pub use replica::{Probed, Replica};

@@ -80,6 +80,19 @@ impl Routes {
         self.shards.get(shard.0 as usize)?.leader
     }
 
+    /// Who is believed to lead a shard, on a node that is not avoided.
+    #[must_use]
+    pub fn sound_leader(&self, shard: ShardId) -> Option<ReplicaId> {
+        self.leader(shard).filter(|leader| !self.circuits.is_open(leader.node()))
+    }
+
+    /// Whether another node has a replica of a shard.
+    #[must_use]
+    pub fn is_elsewhere(&self, shard: ShardId) -> bool {
+        let elsewhere = |replica: &ReplicaId| Some(replica.node()) != self.own;
+        self.shards.get(shard.0 as usize).is_some_and(|shard| shard.replicas.iter().any(elsewhere))
+    }
+
     /// Takes a map's placements, in the order of shards; false where it is not newer. Beliefs about leaders stay: a group's
     /// own configuration may be ahead of the map.
     pub fn handle_map(&mut self, epoch: Epoch, placements: &[ShardPlacement]) -> bool {

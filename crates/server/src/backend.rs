@@ -57,9 +57,11 @@ impl NodeBackend {
 
     async fn read_response(receiver: oneshot::Receiver<Response>) -> Result<Got, Refusal> {
         let response = receiver.await.unwrap_or_else(|_| Err(stopped()));
-        match one(response?)? {
-            // Only a linearizable read ever waits.
-            Answered { done: Done::Got(found), .. } => Ok(Got { found, staleness_ms: None }),
+        match response? {
+            Replied::Got(got) => Ok(got),
+            Replied::One(Answered { done: Done::Got(found), .. }) => {
+                Ok(Got { found, staleness_ms: None })
+            }
             _ => Err(Refusal::new(Code::Internal, "a read was answered with a write's result")),
         }
     }
@@ -96,8 +98,9 @@ impl NodeBackend {
         accepted.map_err(|refusal| with_outcome(refusal, Outcome::NotApplied))??;
         match Self::write_response(receiver).await? {
             Replied::All(all) => Ok(all.into_iter().map(Ok).collect()),
+            Replied::Each(each) => Ok(each),
             Replied::One(answered) => Ok(vec![Ok(answered)]),
-            Replied::Page(_) => Err(mixed_up()),
+            Replied::Got(_) | Replied::Page(_) => Err(mixed_up()),
         }
     }
 
@@ -248,7 +251,7 @@ impl Backend for NodeBackend {
         for receiver in waiting {
             match receiver.await.unwrap_or_else(|_| Err(stopped()))? {
                 Replied::Page(page) => pages.push(page),
-                Replied::One(_) | Replied::All(_) => {
+                Replied::Got(_) | Replied::One(_) | Replied::All(_) | Replied::Each(_) => {
                     return Err(Refusal { outcome: None, ..mixed_up() });
                 }
             }
@@ -299,7 +302,8 @@ impl Backend for NodeBackend {
 fn one(replied: Replied) -> Result<Answered, Refusal> {
     match replied {
         Replied::One(answered) => Ok(answered),
-        Replied::All(_) | Replied::Page(_) => Err(mixed_up()),
+        Replied::Got(got) => Ok(Answered { done: Done::Got(got.found), replayed: false }),
+        Replied::All(_) | Replied::Each(_) | Replied::Page(_) => Err(mixed_up()),
     }
 }
 

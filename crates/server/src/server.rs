@@ -15,7 +15,7 @@ use ringfort_node::{
     open,
 };
 use ringfort_types::request::Limits;
-use ringfort_types::{ClusterId, NodeId, NodeNumber};
+use ringfort_types::{BootId, ClusterId, NodeId, NodeNumber};
 use tokio::sync::watch;
 
 use crate::background;
@@ -344,6 +344,12 @@ fn prepare(options: &ServerOptions, client: SocketAddr) -> Result<Prepared, Star
         worker: WorkerConfig {
             source: SourceId(0),
             node: NodeNumber(0),
+            workers: 1,
+            seed,
+            boot: BootId(u128::from(seed)),
+            heartbeat: Duration::from_millis(100),
+            election_timeout: Duration::from_secs(1),
+            lease: Duration::from_millis(900),
             shards: identity.shards,
             requests_max: options.inflight_requests,
             retry_bytes_max: options.idempotency_bytes as u64,

@@ -13,7 +13,7 @@ use ringfort_node::{
     open,
 };
 use ringfort_raft::{Guards, Settings};
-use ringfort_types::{GroupId, Monotonic, NodeNumber, ShardId};
+use ringfort_types::{BootId, GroupId, Monotonic, NodeNumber, ShardId};
 
 use crate::SimDisk;
 
@@ -73,6 +73,12 @@ impl SimNode {
             worker: WorkerConfig {
                 source: SourceId(0),
                 node: NodeNumber(0),
+                workers: 1,
+                seed: 1,
+                boot: BootId(1),
+                heartbeat: Duration::from_millis(100),
+                election_timeout: Duration::from_secs(1),
+                lease: Duration::from_millis(900),
                 shards: options.shards,
                 requests_max: 10_000,
                 retry_bytes_max: 1 << 30,

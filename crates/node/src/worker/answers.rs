@@ -7,12 +7,14 @@
 //!   a part of a batch for its shard    Part ─▶ gathered ─▶ Each
 //!   a listing's share of one node      Page ─▶ merged ─▶ Page
 //!   a batch's share of one shard       Share ◀─ Each            ─▶ one answer to each host
+//!   one that was tried elsewhere       Returned                 ─▶ with an outcome that is true of all attempts
 //! ```
 
 use std::collections::BTreeMap;
 
-use ringfort_types::request::{Answered, Context, Done, List, Page};
-use ringfort_types::{Code, NodeNumber, Outcome, Refusal};
+use ringfort_route::Attempts;
+use ringfort_types::request::{Answered, Done, Page};
+use ringfort_types::{Code, NodeNumber, Outcome, Refusal, ShardId};
 
 use super::Worker;
 use crate::listing::merge_pages;
@@ -23,8 +25,10 @@ use crate::pending::{Replied, Response};
 pub(crate) enum Waiter<W> {
     /// The host's own.
     Host(W),
-    /// Another node, under its name for the request.
-    Peer { node: NodeNumber, id: u64 },
+    /// Another node, under its name for the request; of a listing, with the shards that it is of.
+    Peer { node: NodeNumber, id: u64, shards: Vec<ShardId> },
+    /// A request that was to go to other nodes, and came to be served here: what was tried may be in doubt.
+    Returned { waiter: Box<Waiter<W>>, attempts: Attempts },
     /// One operation of a gathering.
     Part { gathering: u64, position: usize },
     /// A share of a listing.
@@ -39,21 +43,7 @@ pub(crate) enum Gathering<W> {
     /// Operations of a batch, in order.
     Each { waiter: Waiter<W>, missing: usize, results: Vec<Option<Result<Answered, Refusal>>> },
     /// Pages of a listing.
-    Pages {
-        waiter: Waiter<W>,
-        missing: usize,
-        pages: Vec<Page>,
-        limit: usize,
-        bytes_max: usize,
-        /// To be begun anew if a part fails: shards were asked for together.
-        again: Option<(Context, List)>,
-    },
-}
-
-/// What a gathering of pages came to.
-enum Gathered<W> {
-    Whole(Waiter<W>, Response),
-    Again(Waiter<W>, Context, List),
+    Pages { waiter: Waiter<W>, missing: usize, pages: Vec<Page>, limit: usize, bytes_max: usize },
 }
 
 /// All gatherings of a worker. Bounded by the requests under way.
@@ -77,7 +67,12 @@ impl<W> Gatherings<W> {
     }
 
     /// Takes a part's answer. Gives whoever waits for the whole, once it is there.
-    fn part(&mut self, id: u64, position: usize, response: Response) -> Option<(Waiter<W>, Response)> {
+    fn part(
+        &mut self,
+        id: u64,
+        position: usize,
+        response: Response,
+    ) -> Option<(Waiter<W>, Response)> {
         let Some(Gathering::Each { missing, results, .. }) = self.by_id.get_mut(&id) else {
             return None;
         };
@@ -92,8 +87,8 @@ impl<W> Gatherings<W> {
         Some((waiter, Ok(Replied::Each(results.into_iter().flatten().collect()))))
     }
 
-    /// Takes a page. The first refusal is the answer to the whole, unless it can be begun anew.
-    fn page(&mut self, id: u64, response: Response) -> Option<Gathered<W>> {
+    /// Takes a page. The first refusal is the answer to the whole.
+    fn page(&mut self, id: u64, response: Response) -> Option<(Waiter<W>, Response)> {
         let Some(Gathering::Pages { missing, pages, .. }) = self.by_id.get_mut(&id) else {
             return None;
         };
@@ -109,21 +104,12 @@ impl<W> Gatherings<W> {
         if *missing > 0 && refusal.is_none() {
             return None;
         }
-        let Some(Gathering::Pages { waiter, pages, limit, bytes_max, again, .. }) =
-            self.by_id.remove(&id)
+        let Some(Gathering::Pages { waiter, pages, limit, bytes_max, .. }) = self.by_id.remove(&id)
         else {
             return None;
         };
-        Some(match (refusal, again) {
-            (None, _) => {
-                let page = merge_pages(pages, limit, bytes_max);
-                Gathered::Whole(waiter, Ok(Replied::Page(page)))
-            }
-            (Some(refusal), Some((context, list))) if refusal.code == Code::Unavailable => {
-                Gathered::Again(waiter, context, list)
-            }
-            (Some(refusal), _) => Gathered::Whole(waiter, Err(refusal)),
-        })
+        let page = refusal.map_or_else(|| Ok(merge_pages(pages, limit, bytes_max)), Err);
+        Some((waiter, page.map(Replied::Page)))
     }
 }
 
@@ -138,7 +124,7 @@ impl<W> Worker<W> {
     pub(super) fn answer(&mut self, waiter: Waiter<W>, response: Response) {
         match waiter {
             Waiter::Host(host) => self.responses.push_back((host, response)),
-            Waiter::Peer { node, id } => self.answer_peer(node, id, response),
+            Waiter::Peer { node, id, shards } => self.answer_peer(node, id, shards, response),
             Waiter::Part { gathering, position } => {
                 if let Some((waiter, response)) =
                     self.gatherings.part(gathering, position, response)
@@ -146,13 +132,14 @@ impl<W> Worker<W> {
                     self.answer(waiter, response);
                 }
             }
-            Waiter::Page { gathering } => match self.gatherings.page(gathering, response) {
-                Some(Gathered::Whole(waiter, response)) => self.answer(waiter, response),
-                Some(Gathered::Again(waiter, context, list)) => {
-                    self.gather_again(self.now, &context, list, waiter);
+            Waiter::Page { gathering } => {
+                if let Some((waiter, response)) = self.gatherings.page(gathering, response) {
+                    self.answer(waiter, response);
                 }
-                None => {}
-            },
+            }
+            Waiter::Returned { waiter, attempts } => {
+                self.answer(*waiter, settled(&attempts, response));
+            }
             Waiter::Share(hosts) => self.answer_share(hosts, response),
         }
     }
@@ -194,4 +181,19 @@ pub(crate) fn one(replied: Replied) -> Result<Answered, Refusal> {
 
 fn mixed_up() -> Refusal {
     Refusal::unknown(Code::Internal, "a request was answered as one of another kind")
+}
+
+/// A response of this node to a request that other nodes were asked before.
+fn settled(attempts: &Attempts, response: Response) -> Response {
+    let settle = |refusal: Refusal| match refusal.outcome {
+        Some(_) => attempts.settle(refusal),
+        // No write.
+        None => refusal,
+    };
+    match response {
+        Ok(Replied::Each(each)) => {
+            Ok(Replied::Each(each.into_iter().map(|result| result.map_err(settle)).collect()))
+        }
+        response => response.map_err(settle),
+    }
 }

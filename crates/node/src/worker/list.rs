@@ -1,21 +1,21 @@
 //! Listings: one page at a time, a bounded piece of it in each turn, so that whatever else a worker has goes on meanwhile.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ringfort_proto::{Ask, RequestId, Told};
-use ringfort_replica::{ListQuery, Listed, MachineError, Reading, Ticket};
+use ringfort_proto::{RequestId, Told};
+use ringfort_replica::{ListQuery, Listed, MachineError, Probed, Reading, Ticket};
 use ringfort_types::request::{Consistency, Context, Item, List, Page};
 use ringfort_types::{
-    Code, GroupId, Key, Monotonic, NamespaceId, NodeNumber, Refusal, ReplicaId, ShardId,
-    shard_of_token, token_of_prefix,
+    Code, GroupId, Key, Monotonic, NamespaceId, NodeNumber, Refusal, ShardId, shard_of_token,
+    token_of_prefix,
 };
 
 use super::answers::Gathering;
 use super::requests::Place;
 use super::stale::milliseconds;
 use super::{Waiter, Worker, open_group_mut, open_shard};
-use crate::listing::{Ask, Listing};
+use crate::forward::Ask;
+use crate::listing::{Ask as Fetch, Listing};
 use crate::pending::{Kind, Replied};
 
 /// Work on listings in one turn, in units of a record looked at: well below a millisecond.
@@ -52,37 +52,49 @@ impl<W> Worker<W> {
         if elsewhere.is_empty() {
             return self.list_here(now, context, list, here, || Waiter::Host(waiter()));
         }
-        self.gather_pages(now, context, list, here, elsewhere, Waiter::Host(waiter()));
+        let parts = self.forwarder.divide(&elsewhere);
+        self.gather_pages(now, context, &list, here, parts, Waiter::Host(waiter()));
         Ok(())
     }
 
-    /// Lists shards of several nodes, and merges what they give. Shards are asked for together where one node is believed to
-    /// lead them; if that turns out wrong, the listing begins anew, each shard by itself.
+    /// Takes back a listing that was to go to another node: its shards are led by several by now, or here.
+    pub(super) fn list_returned(
+        &mut self,
+        now: Monotonic,
+        context: &Context,
+        list: &List,
+        shards: Vec<ShardId>,
+        waiter: Waiter<W>,
+    ) {
+        let is_here = |shard: &ShardId| self.place_of(*shard) == Place::Here;
+        let (here, elsewhere): (Vec<_>, Vec<_>) = shards.into_iter().partition(is_here);
+        let parts = self.forwarder.divide(&elsewhere);
+        self.gather_pages(now, context, list, here, parts, waiter);
+    }
+
+    /// Lists shards of several nodes, and merges what they give.
     fn gather_pages(
         &mut self,
         now: Monotonic,
         context: &Context,
-        list: List,
+        list: &List,
         here: Vec<ShardId>,
-        elsewhere: Vec<ShardId>,
+        parts: Vec<(Option<NodeNumber>, Vec<ShardId>)>,
         waiter: Waiter<W>,
     ) {
-        let mut together: BTreeMap<Option<NodeNumber>, Vec<ShardId>> = BTreeMap::new();
-        for shard in elsewhere {
-            let leader = self.forwarder.leader(shard).map(ReplicaId::node);
-            together.entry(leader).or_default().push(shard);
-        }
-        let alone = together.remove(&None).unwrap_or_default();
-        let again = together.values().any(|shards| shards.len() > 1);
-        let parts: Vec<Vec<ShardId>> =
-            together.into_values().chain(alone.into_iter().map(|shard| vec![shard])).collect();
+        // Those that this node is wrongly believed to lead go by themselves, so that each learns who does.
+        let is_own = |node: Option<NodeNumber>| node == Some(self.config.node);
+        let split = |(node, shards): (_, Vec<ShardId>)| match is_own(node) {
+            true => shards.into_iter().map(|shard| vec![shard]).collect(),
+            false => vec![shards],
+        };
+        let parts: Vec<Vec<ShardId>> = parts.into_iter().flat_map(split).collect();
         let gathering = self.gatherings.begin(Gathering::Pages {
             waiter,
             missing: parts.len() + usize::from(!here.is_empty()),
             pages: Vec::new(),
             limit: list.limit,
             bytes_max: list.bytes_max,
-            again: again.then(|| (context.clone(), list.clone())),
         });
         let page = || Waiter::Page { gathering };
         for shards in parts {
@@ -91,39 +103,9 @@ impl<W> Worker<W> {
             self.forward(now, context, first, ask, page());
         }
         if !here.is_empty()
-            && let Err(refusal) = self.list_here(now, context, list, here, page)
+            && let Err(refusal) = self.list_here(now, context, list.clone(), here, page)
         {
             self.answer(page(), Err(refusal));
-        }
-    }
-
-    /// Begins a listing anew whose shards were asked for together.
-    pub(super) fn gather_again(
-        &mut self,
-        now: Monotonic,
-        context: &Context,
-        list: List,
-        waiter: Waiter<W>,
-    ) {
-        let shards = self.shards_of(&list.prefix);
-        let gathering = self.gatherings.begin(Gathering::Pages {
-            waiter,
-            missing: shards.len(),
-            pages: Vec::new(),
-            limit: list.limit,
-            bytes_max: list.bytes_max,
-            again: None,
-        });
-        for shard in shards {
-            let page = || Waiter::Page { gathering };
-            if self.place_of(shard) == Place::Elsewhere {
-                let ask = Ask::List { list: list.clone(), shards: vec![shard] };
-                self.forward(now, context, shard, ask, page());
-            } else if let Err(refusal) =
-                self.list_here(now, context, list.clone(), vec![shard], page)
-            {
-                self.answer(page(), Err(refusal));
-            }
         }
     }
 
@@ -144,13 +126,13 @@ impl<W> Worker<W> {
         if let Some(shard) = shards.iter().find(|shard| !serves(shard)).copied() {
             return self.tell_not_leader(from, id, shard);
         }
-        let waiter = || Waiter::Peer { node: from, id: id.0 };
-        if let Err(refusal) = self.list_here(now, context, list, shards, waiter) {
-            self.tell(from, id.0, Told::Refused(refusal));
+        let waiter = || Waiter::Peer { node: from, id: id.0, shards: shards.clone() };
+        if let Err(refusal) = self.list_here(now, context, list, shards.clone(), waiter) {
+            self.tell(from, id, Told::Refused(refusal));
         }
     }
 
-    fn list_here(
+    pub(super) fn list_here(
         &mut self,
         now: Monotonic,
         context: &Context,
@@ -200,8 +182,7 @@ impl<W> Worker<W> {
             match self.work_on(now, &mut listing, &mut units) {
                 Ok(Some(page)) => {
                     let stale = listing.list().consistency == Consistency::Stale;
-                    let staleness_ms =
-                        listing.age(now).filter(|_| stale).map(milliseconds);
+                    let staleness_ms = listing.age(now).filter(|_| stale).map(milliseconds);
                     self.respond(ticket, Ok(Replied::Page(Page { staleness_ms, ..page })));
                 }
                 Ok(None) => {
@@ -241,7 +222,7 @@ impl<W> Worker<W> {
         }
         let list = listing.list().clone();
         let broken = |shard| move |error| Trouble::Broken(shard, error);
-        let fetch = |shard, ask: Ask<'_>| -> Result<Listed, Trouble> {
+        let fetch = |shard, ask: Fetch<'_>| -> Result<Listed, Trouble> {
             let query = ListQuery {
                 namespace: NamespaceId::default(),
                 prefix: list.prefix.clone(),
@@ -309,8 +290,8 @@ impl<W> Worker<W> {
         for group in listing.shards().map(GroupId::of_shard) {
             if let Ok(open) = open_group_mut(&mut self.slots, group)
                 && !open.replica.can_read_now(now)
+                && open.replica.probe(now) == Probed::Asked
             {
-                open.replica.probe(now);
                 self.mark_dirty(group);
             }
         }

@@ -11,17 +11,20 @@ use ringfort_env::DiskError;
 use ringfort_log::{Base, Headroom, SourceId, Submission, SubmissionId};
 use ringfort_raft::PersistId;
 use ringfort_replica::{MachineError, Replica, Ticket};
+use ringfort_route::BudgetConfig;
 use ringfort_types::request::{Answered, Done, Got};
-use ringfort_types::{BootId, Code, GroupId, Key, Monotonic, NodeNumber, Refusal, ReplicaId, ShardId};
+use ringfort_types::{
+    BootId, Code, GroupId, Key, Monotonic, NodeNumber, Refusal, ReplicaId, ShardId,
+};
 
 use answers::{Gatherings, Waiter};
 use stale::StaleReads;
 
 use crate::checkpoint::Checkpoints;
+use crate::forward::{ForwardConfig, Forwarder};
 use crate::listing::Listing;
 use crate::outbox::Outbox;
 use crate::pairs::Pairs;
-use crate::forward::Forwarder;
 use crate::pending::{Pending, Replied, Response};
 
 mod answers;
@@ -29,8 +32,8 @@ mod batch;
 mod flush;
 mod list;
 mod pairs;
-mod peers;
 mod peer_requests;
+mod peers;
 mod requests;
 mod stale;
 mod status;
@@ -159,7 +162,9 @@ pub struct Worker<W> {
     dirty: Vec<GroupId>,
     pending: Pending<Waiter<W>>,
     gatherings: Gatherings<W>,
-    forwarder: Forwarder<Waiter<W>>,
+    forwarder: Forwarder<Option<Waiter<W>>>,
+    /// Something is to be done about forwarded requests.
+    forwards_due: bool,
     stale: StaleReads,
     pairs: Pairs,
     reads: BTreeMap<Ticket, (GroupId, Key)>,
@@ -193,7 +198,7 @@ pub struct Worker<W> {
 impl<W> Worker<W> {
     /// A worker that owns no shard yet.
     #[must_use]
-    pub fn new(config: WorkerConfig, engine: Box<dyn StorageEngine>) -> Self {
+    pub fn new(now: Monotonic, config: WorkerConfig, engine: Box<dyn StorageEngine>) -> Self {
         Self {
             config,
             engine,
@@ -202,7 +207,8 @@ impl<W> Worker<W> {
             dirty: Vec::new(),
             pending: Pending::new(),
             gatherings: Gatherings::default(),
-            forwarder: Forwarder::new(config.source, config.node, config.seed),
+            forwards_due: false,
+            forwarder: Forwarder::new(now, forward_config(&config)),
             stale: StaleReads::default(),
             pairs: Pairs::default(),
             reads: BTreeMap::new(),
@@ -221,7 +227,7 @@ impl<W> Worker<W> {
             unapplied_bytes: 0,
             messages: VecDeque::new(),
             stats: WorkerStats::default(),
-            now: Monotonic(0),
+            now,
         }
     }
 
@@ -288,6 +294,21 @@ impl<W> Worker<W> {
             }
             _ => what,
         }
+    }
+}
+
+fn forward_config(config: &WorkerConfig) -> ForwardConfig {
+    ForwardConfig {
+        node: config.node,
+        worker: config.source.0,
+        requests_max: config.requests_max,
+        bytes_max: config.unapplied_bytes_max,
+        budget: BudgetConfig {
+            // All requests to a node fail together when it goes.
+            burst: u32::try_from(config.requests_max).unwrap_or(u32::MAX),
+            ..BudgetConfig::default()
+        },
+        seed: config.seed ^ u64::from(config.source.0).rotate_left(17),
     }
 }
 

@@ -67,11 +67,8 @@ impl<W> Worker<W> {
         for (node, set) in sets {
             let told = self.pairs.told.entry(node).or_default();
             let Some((round, set_version, set)) = told.begin(now, set) else { continue };
-            let led = |led: &Led| peer::Led {
-                group: led.group.0,
-                from: led.leader.0,
-                term: led.term.0,
-            };
+            let led =
+                |led: &Led| peer::Led { group: led.group.0, from: led.leader.0, term: led.term.0 };
             let heartbeat = peer::PairHeartbeat {
                 round,
                 set_version,
@@ -110,9 +107,8 @@ impl<W> Worker<W> {
         let lease = Duration::from_micros(heartbeat.lease_us);
         let mut exceptions = Vec::new();
         for (group, leader, term) in known.unwrap_or_default() {
-            let follows = open_group_mut(&mut self.slots, *group).is_ok_and(|open| {
-                open.replica.handle_pair_heartbeat(now, *leader, *term, lease)
-            });
+            let follows = open_group_mut(&mut self.slots, *group)
+                .is_ok_and(|open| open.replica.handle_pair_heartbeat(now, *leader, *term, lease));
             if !follows {
                 exceptions.push(group.0);
             }

@@ -1,15 +1,19 @@
 //! Requests between nodes: those that go to a shard's leader elsewhere, and those that come from elsewhere to this one.
 
-use ringfort_proto::{Ask, Forward, Reply, RequestId, Told, peer};
-use ringfort_types::request::{Answered, Batch, Consistency, Context, Done, Got, Operation, Page};
-use ringfort_types::{GroupId, Monotonic, NodeNumber, Refusal, ShardId, Term};
+use ringfort_proto::{Ask as Wire, Forward, Reply, RequestId, Told, peer};
+use ringfort_types::request::{
+    Answered, Consistency, Context, Done, Got, Identity, Operation, Page,
+};
+use ringfort_types::{Code, Monotonic, NodeNumber, Refusal, ReplicaId, ShardId, Term};
 
 use super::answers::Gathering;
-use super::requests::Place;
 use super::{GetAnswer, Waiter, Worker, open_shard};
+use crate::forward::{Ask, ForwardAnswer, Forwarded, Returned};
 use crate::pending::{Replied, Response};
 
 impl<W> Worker<W> {
+    // --- to other nodes ---
+
     /// Hands a request to the shard's leader, wherever it is.
     pub(super) fn forward(
         &mut self,
@@ -19,24 +23,115 @@ impl<W> Worker<W> {
         ask: Ask,
         waiter: Waiter<W>,
     ) {
-        if self.pending.len() + self.forwarder.len() >= self.config.requests_max {
-            let write = !matches!(ask, Ask::Get(_) | Ask::List { .. });
-            let refusal = self.overloaded(write);
-            return self.answer(waiter, Err(refusal));
+        let (deadline, principal) = (context.deadline, context.principal.clone());
+        let forwarded = Forwarded { shard, deadline, principal, ask };
+        let mut waiter = Some(waiter);
+        let begun = self.forwarder.begin(now, forwarded, || waiter.take());
+        self.forwards_due = true;
+        if let (Err(refusal), Some(waiter)) = (begun, waiter) {
+            self.stats.refused += 1;
+            self.answer(waiter, Err(refusal));
         }
-        let principal = context.principal.clone();
-        self.forwarder.begin(now, shard, context.deadline, principal, ask, waiter);
     }
+
+    /// Sends what waits to be forwarded, and takes back what is answered or is to be served here.
+    pub(super) fn poll_forwards(&mut self, now: Monotonic) {
+        loop {
+            while let Some(request) = self.forwarder.poll_request(now) {
+                let (bytes, asked) = (request.forwarded.ask.bytes(), request.forwarded);
+                let forward = Forward {
+                    id: RequestId(request.id),
+                    shard: asked.shard,
+                    replica: Some(request.replica),
+                    epoch: request.epoch,
+                    timeout: asked.deadline.since(now),
+                    principal: asked.principal.clone(),
+                    trace: bytes::Bytes::new(),
+                    ask: wire_of(asked.ask.clone()),
+                };
+                self.outbox.request(request.node, bytes, forward.into());
+            }
+            if let Some(returned) = self.forwarder.poll_local() {
+                self.serve_returned(now, returned);
+            } else if let Some((waiter, response)) = self.forwarder.poll_response() {
+                if let Some(waiter) = waiter {
+                    self.answer(waiter, response);
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Serves what was to be forwarded, and turned out to be led here.
+    fn serve_returned(&mut self, now: Monotonic, returned: Returned<Option<Waiter<W>>>) {
+        let shard = returned.forwarded.shard;
+        let several =
+            matches!(&returned.forwarded.ask, Ask::List { shards, .. } if shards.len() > 1);
+        let here = open_shard(&self.slots, shard).is_ok_and(|open| open.replica.leads());
+        if !here && !several {
+            let hint = self.hint(shard).map(|(leader, term)| (leader, term));
+            return self.forwarder.handle_not_local(now, returned, hint);
+        }
+        let Returned { forwarded, waiter: Some(waiter), attempts } = returned else { return };
+        let Forwarded { deadline, principal, ask, .. } = forwarded;
+        let context = Context { arrived: now, deadline, principal };
+        let mut waiter = Some(Waiter::Returned { waiter: Box::new(waiter), attempts });
+        // Each of these takes the waiter once, unless it refuses.
+        let mut take = || waiter.take().unwrap_or_else(|| Waiter::Share(Vec::new()));
+        let refused = match ask {
+            Ask::List { list, shards } => {
+                let waiter = waiter.take();
+                return waiter.into_iter().for_each(|waiter| {
+                    self.list_returned(now, &context, &list, shards.clone(), waiter);
+                });
+            }
+            Ask::Part { identity, operations } => {
+                let waiter = take();
+                return self.serve_part(now, &context, waiter, &identity, &operations);
+            }
+            Ask::Get(get) => match self.get_here(now, &context, shard, &get.key, take) {
+                GetAnswer::Now(result) => Some(result.map(Replied::Got)),
+                GetAnswer::Later => None,
+            },
+            Ask::Write(write) => self.write_here(now, &context, shard, &write, take).err().map(Err),
+            Ask::Atomic(batch) => {
+                self.atomic_here(now, &context, shard, &batch, take).err().map(Err)
+            }
+        };
+        if let (Some(response), Some(waiter)) = (refused, waiter) {
+            self.answer(waiter, response);
+        }
+    }
+
+    /// Takes another node's answer.
+    pub(super) fn handle_answer(&mut self, now: Monotonic, from: NodeNumber, wire: peer::Answer) {
+        match Reply::try_from(wire) {
+            Ok(reply) => {
+                self.forwarder.handle_answer(now, from, reply.id.0, answer_of(reply.told));
+                self.forwards_due = true;
+            }
+            Err(_) => self.stats.frames_malformed += 1,
+        }
+    }
+
+    /// Who leads a shard, as this node's replica knows.
+    fn hint(&self, shard: ShardId) -> Option<(ReplicaId, Term)> {
+        let hint = open_shard(&self.slots, shard).ok()?.replica.leader();
+        Some((hint.leader?, hint.term))
+    }
+
+    // --- from other nodes ---
 
     /// Takes a request of another node.
     pub(super) fn handle_request(&mut self, now: Monotonic, from: NodeNumber, wire: peer::Request) {
-        let id = wire.id;
+        let id = RequestId(wire.id);
         match Forward::try_from(wire) {
             Ok(forward) => self.serve_peer(now, from, forward),
-            // Nothing was done: whoever asked learns why, if it can be named.
+            // Nothing was done: whoever asked learns why.
             Err(error) => {
                 self.stats.frames_malformed += 1;
-                let refusal = Refusal::not_applied(ringfort_types::Code::Internal, error.to_string());
+                let refusal = Refusal::not_applied(Code::Internal, error.to_string());
                 self.tell(from, id, Told::Refused(refusal));
             }
         }
@@ -45,35 +140,31 @@ impl<W> Worker<W> {
     fn serve_peer(&mut self, now: Monotonic, from: NodeNumber, forward: Forward) {
         let Forward { id, shard, timeout, principal, ask, .. } = forward;
         let context = Context { arrived: now, deadline: now + timeout, principal };
-        let waiter = || Waiter::Peer { node: from, id: id.0 };
-        if let Ask::List { list, shards } = ask {
-            return self.serve_list(now, from, id, &context, list, shards);
-        }
-        if let Ask::Get(get) = &ask
-            && get.consistency == Consistency::Stale
-            && open_shard(&self.slots, shard).is_ok()
-        {
-            let answer = self.get_stale(now, &context, shard, &get.key, waiter);
-            return self.tell_now(from, id, answer);
-        }
-        if !open_shard(&self.slots, shard).is_ok_and(|open| open.replica.leads()) {
-            return self.tell_not_leader(from, id, shard);
-        }
-        let begun = match ask {
-            Ask::Get(get) => {
+        let waiter = || Waiter::Peer { node: from, id: id.0, shards: Vec::new() };
+        let open = open_shard(&self.slots, shard);
+        let (is_open, leads) = (open.is_ok(), open.is_ok_and(|open| open.replica.leads()));
+        let refused = match ask {
+            Wire::List { list, shards } => {
+                return self.serve_list(now, from, id, &context, list, shards);
+            }
+            Wire::Get(get) if get.consistency == Consistency::Stale && is_open => {
+                let answer = self.get_stale(now, &context, shard, &get.key, waiter);
+                return self.tell_now(from, id, answer);
+            }
+            _ if !leads => return self.tell_not_leader(from, id, shard),
+            Wire::Get(get) => {
                 let answer = self.get_here(now, &context, shard, &get.key, waiter);
                 return self.tell_now(from, id, answer);
             }
-            Ask::Write(write) => self.write_here(now, &context, shard, &write, waiter),
-            Ask::Atomic(batch) => self.atomic_here(now, &context, shard, &batch, waiter),
-            Ask::Part { identity, operations } => {
+            Wire::Write(write) => self.write_here(now, &context, shard, &write, waiter).err(),
+            Wire::Atomic(batch) => self.atomic_here(now, &context, shard, &batch, waiter).err(),
+            Wire::Part { identity, operations } => {
                 self.serve_part(now, &context, waiter(), &identity, &operations);
-                Ok(())
+                None
             }
-            Ask::List { .. } => Ok(()),
         };
-        if let Err(refusal) = begun {
-            self.tell(from, id.0, Told::Refused(refusal));
+        if let Some(refusal) = refused {
+            self.tell(from, id, Told::Refused(refusal));
         }
     }
 
@@ -82,7 +173,7 @@ impl<W> Worker<W> {
         now: Monotonic,
         context: &Context,
         waiter: Waiter<W>,
-        identity: &ringfort_types::request::Identity,
+        identity: &Identity,
         operations: &[(u16, Operation)],
     ) {
         let missing = operations.len();
@@ -100,38 +191,67 @@ impl<W> Worker<W> {
 
     fn tell_now(&mut self, to: NodeNumber, id: RequestId, answer: GetAnswer) {
         match answer {
-            GetAnswer::Now(Ok(got)) => self.tell(to, id.0, Told::Got(got)),
-            GetAnswer::Now(Err(refusal)) => self.tell(to, id.0, Told::Refused(refusal)),
+            GetAnswer::Now(Ok(got)) => self.tell(to, id, Told::Got(got)),
+            GetAnswer::Now(Err(refusal)) => self.tell(to, id, Told::Refused(refusal)),
             GetAnswer::Later => {}
         }
     }
 
     pub(super) fn tell_not_leader(&mut self, to: NodeNumber, id: RequestId, shard: ShardId) {
-        let hint = open_shard(&self.slots, shard).map(|open| open.replica.leader());
-        let (leader, term) = match hint {
-            Ok(hint) => (hint.leader, hint.term),
-            Err(_) => (None, Term(0)),
-        };
-        let epoch = self.forwarder.epoch();
-        self.tell(to, id.0, Told::NotLeader { leader, term, epoch });
+        let hint = self.hint(shard);
+        let term = hint.map_or(Term(0), |(_, term)| term);
+        let (leader, epoch) = (hint.map(|(leader, _)| leader), self.forwarder.routes().epoch());
+        self.tell(to, id, Told::NotLeader { shard, leader, term, epoch });
     }
 
     /// Brings an answer to the node that asked.
-    pub(super) fn answer_peer(&mut self, node: NodeNumber, id: u64, response: Response) {
+    pub(super) fn answer_peer(
+        &mut self,
+        node: NodeNumber,
+        id: u64,
+        shards: Vec<ShardId>,
+        response: Response,
+    ) {
         let told = match response {
             Ok(Replied::Got(got)) => Told::Got(got),
+            Ok(Replied::One(Answered { done: Done::Got(found), .. })) => {
+                Told::Got(Got { found, staleness_ms: None })
+            }
             Ok(Replied::One(answered)) => Told::Answered(answered),
             Ok(Replied::All(all)) => Told::All(all.into_iter().map(Ok).collect()),
             Ok(Replied::Each(each)) => Told::All(each),
-            Ok(Replied::Page(page)) => Told::Page { page, shards: Vec::new() },
+            Ok(Replied::Page(page)) => Told::Page { page, shards },
             Err(refusal) => Told::Refused(refusal),
         };
-        self.tell(node, id, told);
+        self.tell(node, RequestId(id), told);
     }
 
-    pub(super) fn tell(&mut self, to: NodeNumber, id: u64, told: Told) {
+    pub(super) fn tell(&mut self, to: NodeNumber, id: RequestId, told: Told) {
         let bytes = told_bytes(&told);
-        self.outbox.answer(to, bytes, Reply { id: RequestId(id), told }.into());
+        self.outbox.answer(to, bytes, Reply { id, told }.into());
+    }
+}
+
+fn wire_of(ask: Ask) -> Wire {
+    match ask {
+        Ask::Get(get) => Wire::Get(get),
+        Ask::Write(write) => Wire::Write(write),
+        Ask::Atomic(batch) => Wire::Atomic(batch),
+        Ask::Part { identity, operations } => Wire::Part { identity, operations },
+        Ask::List { list, shards } => Wire::List { list, shards },
+    }
+}
+
+fn answer_of(told: Told) -> ForwardAnswer {
+    match told {
+        Told::Got(got) => ForwardAnswer::Got(got),
+        Told::Answered(answered) => ForwardAnswer::Answered(answered),
+        Told::All(all) => ForwardAnswer::All(all),
+        Told::Page { page, shards } => ForwardAnswer::Page { page, shards },
+        Told::Refused(refusal) => ForwardAnswer::Refused(refusal),
+        Told::NotLeader { shard, leader, term, epoch } => {
+            ForwardAnswer::NotLeader { shard, leader, term, epoch }
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! What comes from other nodes: messages of groups, requests, answers.
 
+use ringfort_placement::ShardPlacement;
 use ringfort_proto::peer::{self, Channel, Frame};
 use ringfort_raft::Message;
-use ringfort_types::{GroupId, Monotonic, NodeNumber};
+use ringfort_types::{Epoch, GroupId, Monotonic, NodeNumber, ReplicaId};
 
 use super::{Worker, open_group_mut};
+use crate::forward::ForwardStats;
 
 impl<W> Worker<W> {
     /// Takes what another node sent for this worker's groups. Whoever hands it in has made sure who sent it.
@@ -41,6 +43,61 @@ impl<W> Worker<W> {
             open.replica.handle_message(now, message);
             self.mark_dirty(group);
         }
+    }
+
+    /// Takes a frame back that could not be handed to any connection: the node has seen nothing of it.
+    pub fn handle_unsent(&mut self, now: Monotonic, frame: Frame) {
+        for request in frame.requests {
+            self.forwarder.handle_unsent(now, request.id);
+        }
+        self.forwards_due = true;
+        for consensus in frame.consensus {
+            self.handle_unreachable(GroupId(consensus.group), ReplicaId(consensus.to));
+        }
+        // Whoever waits for an answer takes it for lost.
+    }
+
+    fn handle_unreachable(&mut self, group: GroupId, replica: ReplicaId) {
+        if let Ok(open) = open_group_mut(&mut self.slots, group) {
+            open.replica.handle_unreachable(replica);
+            self.mark_dirty(group);
+        }
+    }
+
+    /// Takes word that a connection to a node was made.
+    pub fn handle_node_up(&mut self, node: NodeNumber) {
+        self.forwarder.handle_node_up(node);
+        self.forwards_due = true;
+    }
+
+    /// Takes word that the connection for requests to a node, or for its answers, broke: what was sent on it may be lost.
+    pub fn handle_node_down(&mut self, now: Monotonic, node: NodeNumber) {
+        self.forwarder.handle_node_down(now, node);
+        self.forwards_due = true;
+    }
+
+    /// Takes word that the connection for consensus to a node broke.
+    pub fn handle_consensus_down(&mut self, node: NodeNumber) {
+        for position in 0..self.mine.len() {
+            let group = self.mine[position];
+            let Ok(open) = open_group_mut(&mut self.slots, group) else { continue };
+            let members = open.replica.configuration().members();
+            for member in members.into_iter().filter(|member| member.node() == node) {
+                self.handle_unreachable(group, member);
+            }
+        }
+    }
+
+    /// Takes a newer map of the cluster: who has which shard.
+    pub fn handle_map(&mut self, epoch: Epoch, shards: &[ShardPlacement]) {
+        self.forwarder.handle_map(epoch, shards);
+        self.forwards_due = true;
+    }
+
+    /// What became of forwarded requests, counted since the start.
+    #[must_use]
+    pub fn forward_stats(&self) -> ForwardStats {
+        self.forwarder.stats()
     }
 
     /// The next frame to be sent. Those of one node and channel are to be sent in order; each may be lost.

@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use ringfort_log::Headroom;
 use ringfort_replica::Reading;
 use ringfort_replica::command::{CommandIdentity, POSITION_SINGLE};
-use ringfort_proto::Ask;
 use ringfort_types::request::{Consistency, Context, Get, Got, Operation, Write};
 use ringfort_types::{
     Code, GroupId, Key, Monotonic, NamespaceId, Refusal, ShardId, shard_of_token,
 };
 
 use super::{GetAnswer, Waiter, Worker, open_group_mut, open_shard, open_shard_mut};
+use crate::forward::Ask;
 use crate::pending::Kind;
 use crate::space::growth;
 
@@ -35,7 +35,7 @@ impl<W> Worker<W> {
     pub(super) fn place_of(&self, shard: ShardId) -> Place {
         match open_shard(&self.slots, shard) {
             Ok(open) if open.replica.leads() => Place::Here,
-            _ if self.forwarder.is_elsewhere(shard) => Place::Elsewhere,
+            _ if self.forwarder.routes().is_elsewhere(shard) => Place::Elsewhere,
             _ => Place::Here,
         }
     }
@@ -131,9 +131,7 @@ impl<W> Worker<W> {
     ) -> Result<(), Refusal> {
         let shard = self.shard_of(write.operation.key());
         match self.place_of(shard) {
-            Place::Here => {
-                self.write_here(now, context, shard, write, || Waiter::Host(waiter()))
-            }
+            Place::Here => self.write_here(now, context, shard, write, || Waiter::Host(waiter())),
             Place::Elsewhere => {
                 let ask = Ask::Write(write.clone());
                 self.forward(now, context, shard, ask, Waiter::Host(waiter()));

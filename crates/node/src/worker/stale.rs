@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ringfort_replica::Reading;
+use ringfort_replica::{Probed, Reading};
 use ringfort_types::request::{Context, Got};
 use ringfort_types::{Code, GroupId, Key, Monotonic, Refusal, ShardId};
 
@@ -48,15 +48,17 @@ impl<W> Worker<W> {
             Err(refusal) => return GetAnswer::Now(Err(refusal)),
         };
         let bound = open.replica.staleness(now);
-        let mut asked = true;
+        let mut probed = Probed::Waiting;
         if bound.is_none_or(|bound| bound > BOUND_RENEW) {
-            asked = open.replica.probe(now);
-            self.mark_dirty(group);
+            probed = open.replica.probe(now);
+            if probed == Probed::Asked {
+                self.mark_dirty(group);
+            }
         }
         if bound.is_some() {
             return GetAnswer::Now(self.read_stale(now, group, key));
         }
-        if !asked {
+        if probed == Probed::NoLeader {
             return GetAnswer::Now(Err(no_bound()));
         }
         if self.pending.len() >= self.config.requests_max {

@@ -32,6 +32,8 @@ impl<W> Worker<W> {
         self.now = self.now.max(now);
         self.expire_stale(now);
         self.tick_pairs(now);
+        self.forwarder.handle_tick(now);
+        self.forwards_due = true;
         let expired = self.pending.expire(now);
         self.stats.timeouts += expired.len() as u64;
         self.answer_all(expired);
@@ -85,7 +87,11 @@ impl<W> Worker<W> {
     /// Whether a turn has something to do.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.dirty.is_empty() || !self.responses.is_empty() || self.flush_due || self.listing_due
+        !self.dirty.is_empty()
+            || !self.responses.is_empty()
+            || self.flush_due
+            || self.listing_due
+            || self.forwards_due
     }
 
     /// Does one turn.
@@ -100,6 +106,11 @@ impl<W> Worker<W> {
             self.unapplied_bytes -= open.replica.unapplied_bytes();
             let polled = open.replica.poll(self.engine.as_mut(), now, &mut out);
             self.unapplied_bytes += open.replica.unapplied_bytes();
+            let hint = open.replica.leader();
+            if let (Some(shard), Some(leader)) = (group.shard(), hint.leader) {
+                self.forwarder.handle_leader(shard, leader, hint.term);
+            }
+            self.finish_stale(now, group);
             if let Err(error) = polled {
                 self.close(group, &error);
             }
@@ -122,6 +133,8 @@ impl<W> Worker<W> {
             self.answer_all(refused);
         }
         self.work_on_listings(now);
+        self.forwards_due = false;
+        self.poll_forwards(now);
         let lost = self.pending.lose(out.lost);
         self.answer_all(lost);
     }

@@ -6,6 +6,7 @@
 
 mod behaviour;
 mod flips;
+mod forward;
 mod listing;
 mod malformed;
 mod owner;

@@ -627,6 +627,9 @@ pub struct NotLeader {
     /// Epoch of the answerer's map.
     #[prost(uint64, tag = "3")]
     pub epoch: u64,
+    /// The shard that it is about: the request's, or one of a listing's.
+    #[prost(uint32, tag = "4")]
+    pub shard: u32,
 }
 /// What a node says of itself now and then.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

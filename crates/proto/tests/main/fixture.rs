@@ -155,7 +155,12 @@ fn tells() -> Vec<Told> {
             shards: vec![ShardId(2), ShardId(5)],
         },
         Told::Refused(refusal),
-        Told::NotLeader { leader: Some(ReplicaId(4098)), term: Term(2), epoch: Epoch(3) },
+        Told::NotLeader {
+            shard: ShardId(4),
+            leader: Some(ReplicaId(4098)),
+            term: Term(2),
+            epoch: Epoch(3),
+        },
     ]
 }
 

@@ -261,14 +261,15 @@ pub(crate) fn reply() -> BoxedStrategy<Reply> {
     let got = (option::of(found()), option::of(number()))
         .prop_map(|(found, staleness_ms)| Got { found, staleness_ms });
     let result = prop_oneof![answered().prop_map(Ok), refusal().prop_map(Err)];
-    let not_leader = (option::of(1..=u64::MAX), number(), number());
+    let not_leader = (any::<u32>(), option::of(1..=u64::MAX), number(), number());
     let told = prop_oneof![
         got.prop_map(Told::Got),
         answered().prop_map(Told::Answered),
         vec(result, 0..4).prop_map(Told::All),
         (page(), shards()).prop_map(|(page, shards)| Told::Page { page, shards }),
         refusal().prop_map(Told::Refused),
-        not_leader.prop_map(|(leader, term, epoch)| Told::NotLeader {
+        not_leader.prop_map(|(shard, leader, term, epoch)| Told::NotLeader {
+            shard: ShardId(shard),
             leader: leader.map(ReplicaId),
             term: Term(term),
             epoch: Epoch(epoch),

@@ -32,6 +32,7 @@ use crate::layout;
 use crate::machine::{Machine, MachineError};
 use crate::meta::ShardClock;
 use crate::read::{self, ListQuery, Listed, Reading};
+pub use reads::Probed;
 use reads::Reads;
 use snapshots::Snapshots;
 

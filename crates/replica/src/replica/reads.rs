@@ -20,6 +20,17 @@ use crate::boundary::{Output, Ticket};
 /// A probe that was not answered for so long is lost: the next one goes.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(200);
 
+/// What became of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probed {
+    /// It goes with the next poll.
+    Asked,
+    /// One is under way.
+    Waiting,
+    /// Nobody is known to lead.
+    NoLeader,
+}
+
 /// Reads of one replica.
 #[derive(Debug, Default)]
 pub(super) struct Reads {
@@ -89,18 +100,17 @@ impl Replica {
         self.reads.fresh.map(|fresh| now.since(fresh))
     }
 
-    /// Asks the leader how far it is, so that [`Replica::staleness`] becomes smaller once it has answered. Gives whether
-    /// there is a leader to ask.
-    pub fn probe(&mut self, now: Monotonic) -> bool {
+    /// Asks the leader how far it is, so that [`Replica::staleness`] becomes smaller once it has answered.
+    pub fn probe(&mut self, now: Monotonic) -> Probed {
         let now = self.advance(now);
         if self.reads.probe.is_some_and(|(_, sent)| now.since(sent) < PROBE_TIMEOUT) {
-            return true;
+            return Probed::Waiting;
         }
         self.handle_wake(now);
         let id = self.reads.next();
         let asked = self.raft.read(now, id).is_ok();
         self.reads.probe = asked.then_some((id, now));
-        asked
+        if asked { Probed::Asked } else { Probed::NoLeader }
     }
 
     /// Gives the reads whose index is applied; they were confirmed in the order of their indexes.

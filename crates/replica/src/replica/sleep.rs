@@ -57,8 +57,5 @@ impl Replica {
 
 /// Whether a message may have been under way when the group fell asleep: it is no reason to wake.
 pub(super) fn comes_late(message: &Message) -> bool {
-    matches!(
-        message.body,
-        Body::Sleep { .. } | Body::AppendAck { .. } | Body::HeartbeatAck { .. }
-    )
+    matches!(message.body, Body::Sleep { .. } | Body::AppendAck { .. } | Body::HeartbeatAck { .. })
 }

@@ -1,0 +1,5 @@
+//! Requests that other nodes serve.
+
+mod model;
+mod rules;
+mod support;

@@ -61,6 +61,7 @@ fn field(holder: Holder, tag: u32) -> Option<(Holder, usize)> {
         (Holder::Frame, 3) => (Holder::Answer, size_of::<peer::Answer>()),
         (Holder::Frame, 5) => (Holder::Delta, 0),
         (Holder::Frame, 6) => (Holder::Heartbeat, 0),
+        (Holder::Frame, 7) => (Holder::Item, size_of::<peer::PairHeartbeatAck>()),
         (Holder::Consensus, 9) => (Holder::Append, 0),
         (Holder::Consensus, 14) => (Holder::Item, size_of::<peer::Snapshot>()),
         (Holder::Append, 3) => (Holder::Item, size_of::<peer::Entry>()),

@@ -130,6 +130,6 @@ fn with_one_worker_nothing_is_copied() {
 fn a_request_id_names_its_worker() {
     let id = RequestId::new(u16::MAX, RequestId::COUNTER_MAX);
     assert_eq!((id.0, id.worker(), id.counter()), (u64::MAX, u16::MAX, RequestId::COUNTER_MAX));
-    assert_eq!(RequestId::new(3, RequestId::COUNTER_MAX + 6), RequestId::new(3, 5));
+    assert_eq!(RequestId::new(2, RequestId::COUNTER_MAX + 6), RequestId::new(2, 5));
     assert_eq!(RequestId::new(3, 5).to_string(), "3:5");
 }

@@ -3,7 +3,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use ringfort_proto::cluster::FormationMessage;
+use ringfort_proto::cluster::{FormationMessage, Record};
 use ringfort_proto::peer::{
     self, All, Append, Consensus, Each, Entry, Frame, Hello, Page, Request, answer,
     consensus as wire, request,
@@ -108,6 +108,8 @@ fn what_is_too_long_is_refused_before_it_has_arrived() {
     }
     let long = Bytes::from(vec![0; MESSAGE_BYTES_MAX + 1]);
     assert!(matches!(decode_message::<Hello>(long), Err(FrameError::TooLong { .. })));
+    let long = Bytes::from(vec![0; FRAME_BYTES_MAX + 1]);
+    assert!(matches!(decode_frame(long), Err(FrameError::TooLong { .. })));
 }
 
 #[test]
@@ -127,39 +129,50 @@ fn within(field: u8, content: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The field of the items, what one holds, the fields that they stand in from the innermost, the memory that one takes, and
+/// what the outermost holder takes.
+type Case<'a> = (u8, &'a [u8], &'a [u8], usize, usize);
+
 /// Items of next to no content, of each kind that a frame holds: far more memory than bytes.
 #[test]
 fn a_frame_of_nothing_but_items_is_refused() {
-    // The field of the items, what one holds, and the fields that they stand in.
-    let cases: [(u8, &[u8], &[u8]); 15] = [
-        (1, &[], &[]),
-        (3, &[], &[9, 1]),
-        // Snapshots.
-        (1, &within(14, &[]), &[]),
-        (2, &[], &[]),
-        (1, &[], &[12, 2]),
-        (1, &[], &[14, 2]),
-        // Listings.
-        (2, &within(13, &[]), &[]),
-        (3, &[], &[]),
-        (1, &[], &[4, 3]),
-        (1, &[], &[5, 3]),
-        // Refusals.
-        (3, &within(6, &[]), &[]),
-        (1, &within(2, &[]), &[4, 3]),
-        (3, &[], &[5]),
-        (3, &[], &[6]),
-        // The same with a byte that does not matter.
-        (2, &[24, 0], &[]),
+    let message = size_of::<peer::Consensus>();
+    let request = size_of::<peer::Request>();
+    let operation = size_of::<peer::Operation>();
+    let answer = size_of::<peer::Answer>();
+    let each = size_of::<peer::Each>();
+    let refusal = size_of::<peer::Refusal>();
+    let cases: [Case<'_>; 16] = [
+        (1, &[], &[], message, 0),
+        (3, &[], &[9, 1], size_of::<peer::Entry>(), message),
+        (1, &within(14, &[]), &[], message + size_of::<peer::Snapshot>(), 0),
+        (2, &[], &[], request, 0),
+        (1, &[], &[12, 2], operation, request),
+        (1, &[], &[14, 2], operation, request),
+        (2, &within(13, &[]), &[], request + size_of::<peer::List>(), 0),
+        (3, &[], &[], answer, 0),
+        (3, &within(6, &[]), &[], answer + refusal, 0),
+        (1, &[], &[4, 3], each, answer),
+        (1, &within(2, &[]), &[4, 3], each + refusal, answer),
+        (1, &[], &[5, 3], size_of::<peer::Item>(), answer),
+        (3, &[], &[5], size_of::<Record>(), 0),
+        (3, &[], &[6], size_of::<peer::Led>(), 0),
+        (7, &[], &[], size_of::<peer::PairHeartbeatAck>(), 0),
+        // With a number that does not matter.
+        (2, &[24, 0], &[], request, 0),
     ];
-    for (field, item, holders) in cases {
-        let mut bytes = within(field, item).repeat(1_500_000);
+    for (field, item, holders, one, holder) in cases {
+        let item = within(field, item);
+        // As many as are too heavy for 8 MiB and 8 times their bytes.
+        let items = (9 << 20) / (one - 8 * item.len());
+        let mut frame = item.repeat(items);
         for holder in holders {
-            bytes = within(*holder, &bytes);
+            frame = within(*holder, &frame);
         }
-        let refused = decode_frame(bytes.into()).err();
-        let heavy = matches!(refused, Some(FrameError::TooHeavy { .. }));
-        assert!(heavy, "{field} {item:?} {holders:?}: {refused:?}");
+        let (bytes, weight) = (frame.len(), items * one + holder);
+        let refused = decode_frame(frame.into()).err();
+        let heavy = Some(FrameError::TooHeavy { bytes, weight });
+        assert_eq!(refused, heavy, "{field} {item:?} {holders:?}");
     }
 }
 

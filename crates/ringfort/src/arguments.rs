@@ -103,7 +103,8 @@ of its own when every endpoint serves. Ctrl-C stops everything.
 
 Examples:
   ringfort dev
-  ringfort dev --base-port 8400 --data-dir ./data";
+  ringfort dev --nodes 3
+  ringfort dev --nodes 3 --base-port 8400 --data-dir ./data --set cluster.shards=16";
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DevArguments {

@@ -25,11 +25,6 @@ use crate::output::say;
 const ASK_EVERY: Duration = Duration::from_millis(20);
 
 pub(crate) fn run(arguments: &DevArguments) -> Result<Exit, Failure> {
-    if arguments.nodes > 1 {
-        return Err(Failure::usage(
-            "--nodes: this version runs one node; clusters of several come with a later one",
-        ));
-    }
     let data = DataDir::of(arguments.data_dir.as_deref())?;
     let nodes = nodes(arguments, data.path());
     for node in &nodes {
@@ -80,11 +75,17 @@ impl DataDir {
     }
 }
 
+/// The nodes, all of them founders: each is told of every one.
 fn nodes(arguments: &DevArguments, data_dir: &Path) -> Vec<NodeOptions> {
+    let client_port = |position: u16| arguments.base_port + 10 * position;
+    let peer_port = |position| client_port(position) + 1;
+    let seeds: Vec<_> =
+        (0..arguments.nodes).map(|position| node_process::peer(peer_port(position))).collect();
     let node = |position: u16| NodeOptions {
         id: format!("n{position}"),
-        client_port: arguments.base_port + 10 * position,
-        peer_port: arguments.base_port + 10 * position + 1,
+        client_port: client_port(position),
+        peer_port: peer_port(position),
+        seeds: seeds.clone(),
         data_dir: data_dir.join(format!("n{position}")),
         engine: arguments.engine.clone(),
         replication_factor: arguments.nodes.min(3),
@@ -210,4 +211,55 @@ fn stopped_well(ended: &Ended) -> bool {
         report(ended);
     }
     well
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments::SettingArguments;
+
+    /// What each node of a cluster is started with, one after the other.
+    fn started(nodes: u16, set: &[&str]) -> Vec<Vec<String>> {
+        let settings = SettingArguments { set: set.iter().map(ToString::to_string).collect() };
+        let (base_port, engine) = (8400, "memory".to_owned());
+        let arguments = DevArguments { nodes, base_port, data_dir: None, engine, settings };
+        super::nodes(&arguments, Path::new("/d")).iter().map(NodeOptions::settings).collect()
+    }
+
+    #[test]
+    fn every_node_is_told_of_all_and_may_be_told_otherwise() {
+        let all = started(3, &["cluster.shards=8", "cluster.seeds=127.0.0.1:1"]);
+        assert_eq!(
+            all[1],
+            [
+                "node.id=n1",
+                "listen.client=127.0.0.1:8410",
+                "listen.peer=127.0.0.1:8411",
+                "cluster.seeds=127.0.0.1:8401,127.0.0.1:8411,127.0.0.1:8421",
+                "cluster.bootstrap_expect=3",
+                "cluster.replication_factor=3",
+                "storage.engine=memory",
+                "logging.level=warn",
+                "cluster.shards=8",
+                "cluster.seeds=127.0.0.1:1",
+            ]
+        );
+        assert_eq!(all.len(), 3);
+        let named = |name: &str, nodes| {
+            let first = started(nodes, &[]).swap_remove(0);
+            first.into_iter().find(|setting| setting.starts_with(name)).unwrap()
+        };
+        for (nodes, factor) in [(1, 1), (2, 2), (10, 3)] {
+            assert_eq!(
+                named("cluster.replication_factor", nodes),
+                format!("cluster.replication_factor={factor}")
+            );
+            assert_eq!(
+                named("cluster.bootstrap_expect", nodes),
+                format!("cluster.bootstrap_expect={nodes}")
+            );
+            let seeds = named("cluster.seeds", nodes).split(',').count();
+            assert_eq!(seeds, usize::from(nodes));
+        }
+    }
 }

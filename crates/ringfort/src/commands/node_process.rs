@@ -20,6 +20,8 @@ pub(super) struct NodeOptions {
     pub(super) id: String,
     pub(super) client_port: u16,
     pub(super) peer_port: u16,
+    /// Where the peer listeners of all nodes are, its own among them.
+    pub(super) seeds: Vec<String>,
     pub(super) data_dir: PathBuf,
     pub(super) engine: String,
     pub(super) replication_factor: u16,
@@ -36,19 +38,31 @@ pub(super) struct Ended {
     pub(super) asked: bool,
 }
 
+/// Where the peer listener of a local node is.
+pub(super) fn peer(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
+
 impl NodeOptions {
-    fn command(&self, executable: &Path) -> Command {
-        let mut command = Command::new(executable);
-        command.args(["server", "--stop-with-stdin"]);
+    /// The settings of the node but for its data directory, the later ones over the earlier.
+    pub(super) fn settings(&self) -> Vec<String> {
         let own = [
             format!("node.id={}", self.id),
             format!("listen.client=127.0.0.1:{}", self.client_port),
-            format!("listen.peer=127.0.0.1:{}", self.peer_port),
-            format!("storage.engine={}", self.engine),
+            format!("listen.peer={}", peer(self.peer_port)),
+            format!("cluster.seeds={}", self.seeds.join(",")),
+            format!("cluster.bootstrap_expect={}", self.seeds.len()),
             format!("cluster.replication_factor={}", self.replication_factor),
+            format!("storage.engine={}", self.engine),
             "logging.level=warn".into(),
         ];
-        for setting in own.iter().chain(&self.settings) {
+        own.into_iter().chain(self.settings.iter().cloned()).collect()
+    }
+
+    fn command(&self, executable: &Path) -> Command {
+        let mut command = Command::new(executable);
+        command.args(["server", "--stop-with-stdin"]);
+        for setting in self.settings() {
             command.arg("--set").arg(setting);
         }
         let mut data_dir = std::ffi::OsString::from("node.data_dir=");

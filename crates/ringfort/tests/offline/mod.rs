@@ -40,7 +40,6 @@ fn wrong_usage_exits_2() {
         &["kv", "get", "k", "-o", "yaml"],
         &["kv", "scan", "--limit", "0"],
         &["dev", "--nodes", "0"],
-        &["dev", "--nodes", "3"],
         &["dev", "--nodes", "11"],
         &["dev", "--base-port", "65001"],
         &["completions", "powershell"],

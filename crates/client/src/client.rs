@@ -151,6 +151,25 @@ impl Client {
         self.change(&Call::new(Method::DELETE, target, Safety::Once)).await
     }
 
+    /// Forms a cluster of the node that is asked and those that it has met and that wait for one; answers the cluster's
+    /// id. A client of several endpoints asks the first that answers: use one.
+    ///
+    /// # Errors
+    /// See [`Error`]. The node has a cluster already, or too few nodes agreed in time; then they may yet.
+    pub async fn init_cluster(&self) -> Result<String, Error> {
+        #[derive(serde::Deserialize)]
+        struct Formed {
+            cluster_id: String,
+        }
+
+        let mut call = Call::new(Method::POST, "/v1/cluster/init".into(), Safety::Once)
+            .header(http::header::CONTENT_TYPE, HeaderValue::from_static(wire::JSON));
+        call.body = bytes::Bytes::from_static(b"{}");
+        let answer = self.execute(&call, is_success).await?;
+        let formed: Formed = self.decode(&call, &answer, |answer| wire::json(&answer.body))?;
+        Ok(formed.cluster_id)
+    }
+
     async fn change(&self, call: &Call) -> Result<serde_json::Value, Error> {
         let answer = self.execute(call, is_success).await?;
         Ok(serde_json::from_slice(&answer.body).unwrap_or_default())

@@ -29,7 +29,7 @@ use ringfort_types::request::{
     Answered, Batch, BatchAnswer, ClusterView, Context, Done, Found, Get, Got, Limits, List,
     Operation, Page, ReadyCheck, Write,
 };
-use ringfort_types::{Code, Key, Monotonic, Refusal, ShardId, Version};
+use ringfort_types::{ClusterId, Code, Key, Monotonic, Refusal, ShardId, Version};
 use tokio::net::{TcpListener, TcpStream};
 
 #[global_allocator]
@@ -111,6 +111,10 @@ impl Backend for Null {
     }
 
     async fn remove_node(&self, _: &Context, _: &str) -> Result<(), Refusal> {
+        Self::unsupported()
+    }
+
+    async fn init_cluster(&self, _: &Context) -> Result<ClusterId, Refusal> {
         Self::unsupported()
     }
 

@@ -7,7 +7,7 @@ use ringfort_types::request::{
     Answered, Batch, BatchAnswer, ClusterView, Context, Get, Got, Limits, List, Page, ReadyCheck,
     Write,
 };
-use ringfort_types::{Key, Monotonic, Refusal};
+use ringfort_types::{ClusterId, Key, Monotonic, Refusal};
 
 /// The kinds of requests that metrics tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -115,6 +115,12 @@ pub trait Backend: 'static {
         context: &Context,
         node: &str,
     ) -> impl Future<Output = Result<(), Refusal>>;
+
+    /// Forms a cluster of this node and those that it has met and that wait for one, and answers once it is formed.
+    ///
+    /// # Errors
+    /// The node has a cluster already, or too few nodes agreed by the deadline (they may yet).
+    fn init_cluster(&self, context: &Context) -> impl Future<Output = Result<ClusterId, Refusal>>;
 
     /// Whether the node can serve, check by check.
     fn readiness(&self) -> impl Future<Output = Vec<ReadyCheck>>;

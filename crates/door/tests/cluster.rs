@@ -80,12 +80,36 @@ fn nodes_are_drained_and_removed() {
 }
 
 #[test]
-fn the_body_of_a_drain_is_nothing_or_an_empty_object() {
+fn a_cluster_is_formed() {
+    run(async {
+        let house = House::new();
+        for body in ["", "{}"] {
+            let formed = house.post("/v1/cluster/init", body).await;
+            let document = r#"{"cluster_id":"00000000000000000000000000000abc"}"#;
+            assert_eq!((formed.status, formed.text()), (200, document));
+        }
+        for method in ["GET", "PUT"] {
+            let answer = house.ask(method, "/v1/cluster/init", "", b"").await;
+            assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")), "{method}");
+        }
+        let detail = "the cluster 0abc is formed already";
+        house.fake.set_mood(Mood::Refuse(Refusal::not_applied(Code::Unavailable, detail)));
+        let refused = house.post("/v1/cluster/init", "").await;
+        assert_eq!((refused.status, &*refused.detail()), (503, detail));
+        assert_eq!(refused.json()["outcome"], "not_applied");
+        assert_eq!(*house.fake.left.borrow(), ["init", "init"]);
+    });
+}
+
+#[test]
+fn the_body_of_a_change_is_nothing_or_an_empty_object() {
     run(async {
         let house = House::new();
         for body in ["[]", "null", "0", "\"\"", "{\"a\":1}", "{}{}", "{"] {
-            let answer = house.post("/v1/cluster/nodes/c/drain", body).await;
-            assert_eq!((answer.status, answer.code()), (400, "invalid_argument"), "{body}");
+            for target in ["/v1/cluster/nodes/c/drain", "/v1/cluster/init"] {
+                let answer = house.post(target, body).await;
+                assert_eq!((answer.status, answer.code()), (400, "invalid_argument"), "{body}");
+            }
         }
         assert!(house.fake.left.borrow().is_empty());
     });
@@ -104,6 +128,7 @@ fn trying_again_is_advised_where_it_helps() {
             ("POST", "/v1/batch", OPS, true),
             ("POST", "/v1/cluster/nodes/a/drain", "", false),
             ("DELETE", "/v1/cluster/nodes/a", "", false),
+            ("POST", "/v1/cluster/init", "", false),
             ("GET", "/v1/cluster", "", false),
         ] {
             let refusal = Refusal::not_applied(Code::Unavailable, "not as things stand");

@@ -312,6 +312,12 @@ impl Backend for Fake {
         Ok(())
     }
 
+    async fn init_cluster(&self, context: &Context) -> Result<ClusterId, Refusal> {
+        self.begin(context).await?;
+        self.left.borrow_mut().push("init".to_owned());
+        Ok(ClusterId(0xabc))
+    }
+
     async fn readiness(&self) -> Vec<ReadyCheck> {
         let check = |name, ok| ReadyCheck { name, ok, detail: format!("{name} is {ok}") };
         vec![check("replayed", true), check("joined", self.ready.get())]

@@ -270,6 +270,13 @@ pub(crate) struct ScanArguments {
     pub(crate) connection: Connection,
 }
 
+const INIT_HELP: &str = "\
+Only for nodes whose cluster.bootstrap_expect is 0; others form their cluster by themselves. Ask one
+node, once, when all founders are started: it proposes the cluster to those it has met.
+
+Example:
+  ringfort cluster init --endpoint http://db1.example.org:7400 --yes";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClusterCommand {
     /// How the cluster is: readiness, nodes, shards, data, warnings
@@ -291,7 +298,8 @@ pub(crate) enum ClusterCommand {
         #[command(flatten)]
         arguments: ClusterArguments,
     },
-    /// Form a cluster of nodes that wait for it
+    /// Form a cluster of nodes that wait for it: those with cluster.bootstrap_expect = 0 that know each other
+    #[command(after_help = INIT_HELP)]
     Init(ChangeArguments),
     /// Change a setting of the cluster
     Set {

@@ -10,7 +10,8 @@ use ringfort_types::request::{
     Page, ReadyCheck, Write,
 };
 use ringfort_types::{
-    Code, Key, Monotonic, NamespaceId, Outcome, Refusal, ShardId, shard_of_token, token_of_prefix,
+    ClusterId, Code, Key, Monotonic, NamespaceId, Outcome, Refusal, ShardId, shard_of_token,
+    token_of_prefix,
 };
 use tokio::sync::oneshot;
 
@@ -276,6 +277,10 @@ impl Backend for NodeBackend {
 
     async fn remove_node(&self, _context: &Context, node: &str) -> Result<(), Refusal> {
         Err(view::refuse_change(&self.host, node, "removed"))
+    }
+
+    async fn init_cluster(&self, _context: &Context) -> Result<ClusterId, Refusal> {
+        Err(view::refuse_init(&self.host))
     }
 
     async fn readiness(&self) -> Vec<ReadyCheck> {

@@ -23,7 +23,9 @@ use ringfort_types::request::{
     Answered, Batch, BatchAnswer, ClusterView, Context, Get, Got, Limits, List, Page, ReadyCheck,
     Write,
 };
-use ringfort_types::{Code, Key, Monotonic, NamespaceId, Refusal, ShardId, shard_of_token};
+use ringfort_types::{
+    ClusterId, Code, Key, Monotonic, NamespaceId, Refusal, ShardId, shard_of_token,
+};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -189,6 +191,10 @@ impl Backend for Starting {
     }
 
     async fn remove_node(&self, _: &Context, _: &str) -> Result<(), Refusal> {
+        Err(Self::not_applied())
+    }
+
+    async fn init_cluster(&self, _: &Context) -> Result<ClusterId, Refusal> {
         Err(Self::not_applied())
     }
 

@@ -95,6 +95,13 @@ pub(crate) async fn readiness(host: &Host) -> Vec<ReadyCheck> {
     ]
 }
 
+/// Why a node that has a cluster forms no other.
+pub(crate) fn refuse_init(host: &Host) -> Refusal {
+    let cluster = host.shared.info.cluster_id;
+    let detail = format!("the cluster {cluster} is formed already, and this node belongs to it");
+    Refusal::not_applied(Code::Unavailable, detail)
+}
+
 /// Why the only node can be neither drained nor removed.
 pub(crate) fn refuse_change(host: &Host, node: &str, verb: &str) -> Refusal {
     if node == host.shared.info.node_id.as_str() {

@@ -1,4 +1,4 @@
-//! `/v1/cluster…`: what the cluster looks like, and moving nodes out of it.
+//! `/v1/cluster…`: what the cluster looks like, forming it, and moving nodes out of it.
 
 use http::{HeaderValue, Method, StatusCode};
 use ringfort_types::request::{ClusterView, NodeView, ReplicaView, ShardView};
@@ -93,6 +93,21 @@ pub(crate) async fn change<B: Backend>(
     })
 }
 
+/// Answers a request to form a cluster.
+pub(crate) async fn init<B: Backend>(
+    backend: &B,
+    call: &Call<'_>,
+    head: &Head<'_>,
+    body: &mut Arriving,
+) -> Result<Reply, Refusal> {
+    head.refuse_conditions()?;
+    head.require_json()?;
+    head.refuse_coding()?;
+    expect_empty_object(backend, call, head, body).await?;
+    let cluster_id = backend.init_cluster(&call.hand_over(head)).await?;
+    Ok(Reply::json(render(&FormedDocument { cluster_id: cluster_id.to_string() })))
+}
+
 async fn expect_empty_object<B: Backend>(
     backend: &B,
     call: &Call<'_>,
@@ -136,6 +151,11 @@ struct ClusterDocument<'a> {
     nodes: Vec<NodeDocument<'a>>,
     shards: Vec<ShardDocument<'a>>,
     warnings: &'a [String],
+}
+
+#[derive(Serialize)]
+struct FormedDocument {
+    cluster_id: String,
 }
 
 #[derive(Serialize)]

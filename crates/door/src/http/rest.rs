@@ -39,6 +39,9 @@ impl<B: Backend> HttpDoor<B> {
         if let Route::Node(raw) | Route::Drain(raw) = route {
             return cluster::change(backend, call, raw, &head, body).await;
         }
+        if route == Route::Init {
+            return cluster::init(backend, call, &head, body).await;
+        }
         body.expect_none(backend, call.deadline(&head)).await?;
         Ok(match route {
             Route::Live => Reply::json(&b"{\"live\":true}"[..]),

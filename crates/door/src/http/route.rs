@@ -25,6 +25,8 @@ pub(crate) enum Route<'a> {
     Node(&'a str),
     /// `/v1/cluster/nodes/{id}/drain`.
     Drain(&'a str),
+    /// `/v1/cluster/init`.
+    Init,
     /// `/livez`.
     Live,
     /// `/readyz`.
@@ -78,6 +80,9 @@ const NODE: RouteInfo =
 const DRAIN: RouteInfo =
     RouteInfo { path: "/v1/cluster/nodes/{id}/drain", allow: "POST", methods: &[("POST", &[])] };
 
+const INIT: RouteInfo =
+    RouteInfo { path: "/v1/cluster/init", allow: "POST", methods: &[("POST", &[])] };
+
 const CLUSTER: RouteInfo = get("/v1/cluster", PLAIN);
 const NODES: RouteInfo = get("/v1/cluster/nodes", PLAIN);
 const LIVE: RouteInfo = get("/livez", PLAIN);
@@ -96,8 +101,8 @@ const fn get(
 }
 
 /// Every route that a client listener serves.
-pub const ROUTES: [&RouteInfo; 14] = [
-    &KEY, &LIST, &BATCH, &CLUSTER, &NODES, &SHARDS, &WHERE_IS, &NODE, &DRAIN, &LIVE, &READY,
+pub const ROUTES: [&RouteInfo; 15] = [
+    &KEY, &LIST, &BATCH, &CLUSTER, &NODES, &SHARDS, &WHERE_IS, &NODE, &DRAIN, &INIT, &LIVE, &READY,
     &METRICS, &OPEN_API, &VERSION,
 ];
 
@@ -117,6 +122,7 @@ impl<'a> Route<'a> {
             "/v1/cluster/nodes" => Self::Nodes,
             "/v1/cluster/shards" => Self::Shards,
             "/v1/cluster/route" => Self::WhereIs,
+            "/v1/cluster/init" => Self::Init,
             "/livez" => Self::Live,
             "/readyz" => Self::Ready,
             "/metrics" => Self::Metrics,
@@ -152,6 +158,7 @@ impl<'a> Route<'a> {
             Self::WhereIs => &WHERE_IS,
             Self::Node(_) => &NODE,
             Self::Drain(_) => &DRAIN,
+            Self::Init => &INIT,
             Self::Live => &LIVE,
             Self::Ready => &READY,
             Self::Metrics => &METRICS,
@@ -188,6 +195,7 @@ mod tests {
             ("/v1/kv", Some(Route::List)),
             ("/v1/cluster/nodes/a", Some(Route::Node("a"))),
             ("/v1/cluster/nodes/a/drain", Some(Route::Drain("a"))),
+            ("/v1/cluster/init", Some(Route::Init)),
             ("/v1/cluster/nodes/", None),
             ("/v1/cluster/nodes//drain", None),
             ("/v1/cluster/nodes/a/drain/", None),

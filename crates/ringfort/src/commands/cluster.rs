@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 use ringfort_client::{Client, Cluster, Error, Readiness, ReplicaStatus, ShardStatus};
+use ringfort_types::Code;
 use serde_json::json;
 
 use super::confirm::{Decision, decide};
@@ -270,9 +271,36 @@ async fn needs_cluster(arguments: &ChangeArguments, what: &str) -> Result<Exit, 
     )))
 }
 
+/// Forms a cluster, unless the node has one. A node that waits for one refuses to show it, which is how it is told apart
+/// from one that is not there; the server has the last word.
 async fn init(arguments: &ChangeArguments) -> Result<Exit, Failure> {
-    needs_cluster(arguments, "the node has a cluster already: it forms its own at its first start")
-        .await
+    let client = arguments.connection.client()?;
+    let format = arguments.connection.output;
+    let failed = |error: Error| Failure::of_call(&error, format);
+    let mut endpoints = client.endpoints();
+    let (Some(endpoint), None) = (endpoints.next(), endpoints.next()) else {
+        return Err(Failure::usage("one node forms the cluster: name one --endpoint"));
+    };
+    match client.cluster().await {
+        Ok(cluster) => {
+            let id = cluster.cluster_id;
+            return Err(Failure::not_done(format_args!(
+                "the node at {endpoint} belongs to cluster {id} already; nothing was changed"
+            )));
+        }
+        Err(error) if error.code() == Some(Code::Unavailable) => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let what = format!("form a new cluster of the node at {endpoint} and those that wait for it");
+    if let Decision::Stop(exit) = decide(&what, arguments)? {
+        return Ok(exit);
+    }
+    let cluster_id = client.init_cluster().await.map_err(failed)?;
+    match format {
+        Format::Json => output::print_json(&json!({ "cluster_id": cluster_id }))?,
+        Format::Table => output::say(&format!("cluster {cluster_id} is formed")),
+    }
+    Ok(Exit::Done)
 }
 
 async fn set(setting: &str, arguments: &ChangeArguments) -> Result<Exit, Failure> {

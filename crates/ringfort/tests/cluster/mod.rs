@@ -1,5 +1,7 @@
 //! `ringfort cluster` against a cluster of one node.
 
+use ringfort_testkit::http::Request;
+
 use crate::support::Target;
 
 #[test]
@@ -67,6 +69,20 @@ fn changes_ask_first_and_need_a_cluster_of_several() {
                 .contains("no node \"b\"")
         );
     }
+    let init = target.run(&["cluster", "init", "--yes"]).exits(3);
+    let document = target.run(&["cluster", "status", "-o", "json"]).exits(0).json();
+    let id = document["cluster_id"].as_str().unwrap();
+    assert!(init.stderr.contains(&format!("belongs to cluster {id} already")), "{init:?}");
+    let request = Request {
+        method: "POST",
+        target: "/v1/cluster/init",
+        headers: &[("content-type", "application/json")],
+        body: b"",
+    };
+    let refused = target.server.client().send(&request).unwrap();
+    assert_eq!(refused.status, 503);
+    let said = format!("the cluster {id} is formed already");
+    assert!(refused.text().contains(&said), "{}", refused.text());
     for change in [&["init"][..], &["set", "replication_factor=5"], &["recover", "--yes"]] {
         let refused = target.run(&[&["cluster"], change].concat()).exits(3);
         assert!(refused.stderr.contains("nothing was changed"), "{refused:?}");

@@ -1,6 +1,6 @@
 //! What needs no server of ours: usage, configuration, and servers that are not there or go away.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 
 use crate::support::{command, finish, run};
@@ -22,6 +22,60 @@ fn silent() -> String {
         }
     });
     endpoint
+}
+
+/// An endpoint that answers every request by its first line, and closes.
+fn scripted(answer: fn(&str) -> (&'static str, String)) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            let mut lines = BufReader::new(&stream).lines().map(Result::unwrap);
+            let first = lines.next().unwrap();
+            assert!(lines.any(|line| line.is_empty()), "the head ends");
+            let (status, body) = answer(&first);
+            let length = body.len();
+            let head =
+                format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}");
+            write!(&stream, "{head}\r\n\r\n{body}").unwrap();
+        }
+    });
+    endpoint
+}
+
+fn problem(detail: &str) -> String {
+    serde_json::json!({
+        "status": 503, "code": "unavailable", "outcome": "not_applied", "detail": detail,
+    })
+    .to_string()
+}
+
+#[test]
+fn a_cluster_is_formed_of_one_node_that_has_none_and_by_somebody_who_means_it() {
+    let waiting = scripted(|line| match line {
+        "GET /v1/cluster HTTP/1.1" => ("503 Service Unavailable", problem("it has no cluster")),
+        "POST /v1/cluster/init HTTP/1.1" => ("200 OK", r#"{"cluster_id":"0abc"}"#.into()),
+        other => panic!("{other}"),
+    });
+    let init = |more: &[&str]| run(&[&["cluster", "init", "--endpoint", &waiting], more].concat());
+    let asked = init(&[]).exits(2);
+    let what = format!("form a new cluster of the node at {waiting} and those that wait for it");
+    assert!(asked.stderr.contains(&what) && asked.stderr.contains("--yes"), "{asked:?}");
+    let dry = init(&["--dry-run"]).exits(0);
+    assert_eq!(dry.stderr, format!("would {what}; nothing was changed\n"));
+    assert_eq!(init(&["--yes"]).exits(0).stderr, "cluster 0abc is formed\n");
+    let document = init(&["--yes", "-o", "json"]).exits(0).json();
+    assert_eq!(document, serde_json::json!({"cluster_id": "0abc"}));
+    let two = init(&["--yes", "--endpoint", "http://127.0.0.1:1"]).exits(2);
+    assert!(two.stderr.contains("name one --endpoint"), "{two:?}");
+
+    let few = scripted(|line| match line {
+        "GET /v1/cluster HTTP/1.1" => ("503 Service Unavailable", problem("it has no cluster")),
+        _ => ("503 Service Unavailable", problem("b has not answered")),
+    });
+    let refused = run(&["cluster", "init", "--yes", "--endpoint", &few]).exits(3);
+    assert!(refused.stderr.contains("b has not answered"), "{refused:?}");
 }
 
 #[test]

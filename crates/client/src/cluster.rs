@@ -15,6 +15,9 @@ pub struct Cluster {
     pub replication_factor: u32,
     /// The node that answered.
     pub answered_by: String,
+    /// Whether the catalog has a leader that this node hears; `None`: not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quorum: Option<bool>,
     /// Every member.
     pub nodes: Vec<NodeStatus>,
     /// Every shard, by id.
@@ -41,6 +44,16 @@ pub struct NodeStatus {
     pub capacity: f64,
     /// Version of its executable.
     pub version: String,
+    /// Milliseconds since the answering node last heard from it; `None`: never, or it is that node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heard_ms: Option<u64>,
+    /// The epoch of its map, as it last told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+    /// Replicas it has.
+    pub replicas: u64,
+    /// Shards it leads.
+    pub leaders: u64,
 }
 
 /// One shard.
@@ -62,6 +75,11 @@ pub struct ShardStatus {
     pub replicas: Vec<ReplicaStatus>,
     /// The node that leads it, if one does.
     pub leader: Option<String>,
+    /// The term of its Raft group, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub term: Option<u64>,
+    /// Fewer replicas vote, on nodes that are there, than the replication factor says.
+    pub under_replicated: bool,
     /// Live keys.
     pub keys: u64,
     /// Bytes of those keys and their values.
@@ -76,8 +94,17 @@ pub struct ReplicaStatus {
     pub id: u64,
     /// Where it lives.
     pub node: String,
-    /// `leader`, `follower`, `learner` or `closed`.
+    /// `leader`, `follower`, `learner`, `quarantined` or `closed`.
     pub role: String,
+    /// Why it is quarantined or closed; empty otherwise.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Committed entries that are not durable there yet, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit_lag: Option<u64>,
+    /// Committed entries that it has not applied yet, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub apply_lag: Option<u64>,
 }
 
 /// What serves a key.

@@ -1,6 +1,9 @@
 //! `/v1/cluster…`.
 
-use ringfort_types::{Code, Key, NamespaceId, Refusal, shard_of_token};
+use ringfort_types::request::{NodeView, ReplicaView};
+use ringfort_types::{
+    Code, Epoch, Key, NamespaceId, NodeId, Refusal, ReplicaId, Term, shard_of_token,
+};
 use serde_json::json;
 
 use crate::client::{House, run};
@@ -22,6 +25,7 @@ fn the_cluster_and_its_parts() {
             json!({"epoch": 3, "nodes": [{
                 "id": "a", "state": "active", "client": "127.0.0.1:7400", "peer": "127.0.0.1:7401",
                 "zone": "rack-1", "capacity": 1.0, "version": "0.1.0",
+                "replicas": 4, "leaders": 4,
             }]})
         );
         assert_eq!(cluster["nodes"], nodes["nodes"]);
@@ -33,10 +37,71 @@ fn the_cluster_and_its_parts() {
             json!({
                 "shard": 1, "first_token": "4000000000000000", "last_token": "7fffffffffffffff",
                 "state": "serving", "leader": "a", "replicas": [{"id": 1, "node": "a", "role": "leader"}],
-                "keys": 0, "bytes": 0,
+                "under_replicated": true, "keys": 0, "bytes": 0,
             })
         );
         assert_eq!(house.get("/v1/cluster/shards?node=a").await.json(), shards);
+    });
+}
+
+#[test]
+fn what_is_known_of_nodes_and_replicas_is_shown_and_nothing_else() {
+    run(async {
+        let house = House::new();
+        *house.fake.seen.borrow_mut() = Box::new(|view| {
+            view.quorum = Some(true);
+            view.replication_factor = 2;
+            let node = |id: &str, state| NodeView {
+                id: NodeId::parse(id).unwrap(),
+                state,
+                heard_ms: Some(70),
+                epoch: Some(Epoch(2)),
+                ..view.nodes[0].clone()
+            };
+            view.nodes = vec![node("a", "active"), node("b", "suspect"), node("c", "down")];
+            let replica = |id, node: &str, role| ReplicaView {
+                id: ReplicaId(id),
+                node: NodeId::parse(node).unwrap(),
+                role,
+                ..view.shards[0].replicas[0].clone()
+            };
+            let replicas = [
+                vec![replica(1, "a", "leader"), replica(2, "b", "follower")],
+                vec![replica(1, "a", "leader"), replica(3, "c", "follower")],
+                vec![replica(1, "a", "leader"), replica(2, "b", "learner")],
+                vec![replica(1, "a", "leader"), replica(2, "b", "quarantined")],
+            ];
+            for (shard, replicas) in view.shards.iter_mut().zip(replicas) {
+                shard.replicas = replicas;
+            }
+            let shard = &mut view.shards[3];
+            shard.term = Some(Term(7));
+            shard.replicas[0].apply_lag = Some(0);
+            shard.replicas[1].commit_lag = Some(12);
+            shard.replicas[1].reason = "log-3 is damaged".to_owned();
+        });
+        let cluster = house.get("/v1/cluster").await.json();
+        assert_eq!(cluster["quorum"], true);
+        let node = &cluster["nodes"][1];
+        assert_eq!((&node["heard_ms"], &node["epoch"]), (&json!(70), &json!(2)));
+        let counts = |name: &str| {
+            let nodes = cluster["nodes"].as_array().unwrap();
+            nodes.iter().map(|node| node[name].as_u64().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!((counts("replicas"), counts("leaders")), (vec![4, 3, 1], vec![4, 0, 0]));
+        let shards = cluster["shards"].as_array().unwrap();
+        let short: Vec<_> = shards.iter().map(|shard| &shard["under_replicated"]).collect();
+        assert_eq!(short, [false, true, true, true]);
+        assert_eq!(shards[3]["term"], 7);
+        assert_eq!(
+            shards[3]["replicas"],
+            json!([
+                {"id": 1, "node": "a", "role": "leader", "apply_lag": 0},
+                {"id": 2, "node": "b", "role": "quarantined", "reason": "log-3 is damaged",
+                 "commit_lag": 12},
+            ])
+        );
+        assert_eq!(shards[2].get("term"), None);
     });
 }
 

@@ -57,6 +57,8 @@ pub(crate) struct Fake {
     pub(crate) writes_begun: Cell<u64>,
     pub(crate) ready: Cell<bool>,
     pub(crate) left: RefCell<Vec<String>>,
+    /// What becomes of the view of the cluster before it is given.
+    pub(crate) seen: RefCell<Box<dyn Fn(&mut ClusterView)>>,
 }
 
 impl Fake {
@@ -76,6 +78,7 @@ impl Fake {
             writes_begun: Cell::new(0),
             ready: Cell::new(true),
             left: RefCell::default(),
+            seen: RefCell::new(Box::new(|_| {})),
         }
     }
 
@@ -276,16 +279,21 @@ impl Backend for Fake {
                 id: ReplicaId(1),
                 node: NodeId::parse("a").unwrap(),
                 role: "leader",
+                reason: String::new(),
+                commit_lag: None,
+                apply_lag: None,
             }],
             leader: Some(NodeId::parse("a").unwrap()),
+            term: None,
             keys: 0,
             bytes: 0,
         };
-        Ok(ClusterView {
+        let mut view = ClusterView {
             cluster_id: ClusterId(0xabc),
             epoch: Epoch(3),
             replication_factor: 3,
             answered_by: id.clone(),
+            quorum: None,
             nodes: vec![NodeView {
                 id,
                 state: "active",
@@ -294,10 +302,14 @@ impl Backend for Fake {
                 zone: "rack-1".to_owned(),
                 capacity: 1.0,
                 version: "0.1.0".to_owned(),
+                heard_ms: None,
+                epoch: None,
             }],
             shards: (0..SHARDS).map(shard).collect(),
             warnings: vec!["fewer nodes than the replication factor".to_owned()],
-        })
+        };
+        self.seen.borrow()(&mut view);
+        Ok(view)
     }
 
     async fn drain_node(&self, context: &Context, node: &str) -> Result<(), Refusal> {

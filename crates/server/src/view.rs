@@ -2,7 +2,7 @@
 
 use ringfort_node::ShardSummary;
 use ringfort_types::request::{ClusterView, NodeView, ReadyCheck, ReplicaView, ShardView};
-use ringfort_types::{Code, Epoch, Refusal, token_range_of_shard};
+use ringfort_types::{Code, Epoch, Index, Refusal, token_range_of_shard};
 
 use crate::clock;
 use crate::worker_thread::Host;
@@ -25,6 +25,7 @@ pub(crate) async fn cluster(host: &Host) -> Result<ClusterView, Refusal> {
         epoch: Epoch(1),
         replication_factor: info.replication_factor,
         answered_by: info.node_id.clone(),
+        quorum: None,
         nodes: vec![NodeView {
             id: info.node_id.clone(),
             state: "active",
@@ -33,6 +34,8 @@ pub(crate) async fn cluster(host: &Host) -> Result<ClusterView, Refusal> {
             zone: info.zone.clone(),
             capacity: info.capacity,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            heard_ms: None,
+            epoch: Some(Epoch(1)),
         }],
         shards,
         warnings,
@@ -46,12 +49,23 @@ fn shard_view(host: &Host, summary: ShardSummary) -> ShardView {
         (None, true) => ("serving", "leader"),
         (None, false) => ("no_leader", "follower"),
     };
+    let raft = summary.status.as_ref().map(|status| &status.raft);
+    let behind = |index: Index, commit: Index| commit.0.saturating_sub(index.0);
+    let replica = ReplicaView {
+        id: summary.replica,
+        node: node.clone(),
+        role,
+        reason: summary.closed.clone().unwrap_or_default(),
+        commit_lag: raft.map(|raft| behind(raft.durable, raft.commit)),
+        apply_lag: raft.map(|raft| behind(raft.applied, raft.commit)),
+    };
     ShardView {
         shard: summary.shard,
         tokens: token_range_of_shard(summary.shard, host.shared.shards),
         state,
+        term: raft.map(|raft| raft.term),
         reason: summary.closed.unwrap_or_default(),
-        replicas: vec![ReplicaView { id: summary.replica, node: node.clone(), role }],
+        replicas: vec![replica],
         leader: summary.leads.then_some(node),
         keys: summary.size.keys,
         bytes: summary.size.bytes,

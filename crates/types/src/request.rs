@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
-    ClusterId, Epoch, Key, Monotonic, NodeId, Refusal, ReplicaId, ShardId, TokenRange, Version,
+    ClusterId, Epoch, Key, Monotonic, NodeId, Refusal, ReplicaId, ShardId, Term, TokenRange,
+    Version,
 };
 
 /// Who asks, and until when an answer is of use.
@@ -269,6 +270,8 @@ pub struct ClusterView {
     pub replication_factor: u32,
     /// The node that answers.
     pub answered_by: NodeId,
+    /// Whether the catalog has a leader that this node hears, so that the cluster can change; `None`: not known.
+    pub quorum: Option<bool>,
     /// Every member.
     pub nodes: Vec<NodeView>,
     /// Every shard, by id.
@@ -294,6 +297,10 @@ pub struct NodeView {
     pub capacity: f64,
     /// Version of its executable.
     pub version: String,
+    /// Milliseconds since the answering node last heard from it; `None`: never since its start, or it is that node.
+    pub heard_ms: Option<u64>,
+    /// The epoch of its map, as it last told; `None`: it has not.
+    pub epoch: Option<Epoch>,
 }
 
 /// One shard.
@@ -311,10 +318,20 @@ pub struct ShardView {
     pub replicas: Vec<ReplicaView>,
     /// The node that leads it, if one does.
     pub leader: Option<NodeId>,
+    /// The term of its Raft group, as far as this node knows.
+    pub term: Option<Term>,
     /// Live keys.
     pub keys: u64,
     /// Bytes of those keys and their values.
     pub bytes: u64,
+}
+
+impl ShardView {
+    /// Whether a replica of the shard lives on a node.
+    #[must_use]
+    pub fn is_on(&self, node: &NodeId) -> bool {
+        self.replicas.iter().any(|replica| replica.node == *node)
+    }
 }
 
 /// One replica of a shard.
@@ -324,8 +341,29 @@ pub struct ReplicaView {
     pub id: ReplicaId,
     /// Where it lives.
     pub node: NodeId,
-    /// `leader`, `follower`, `learner` or `closed`.
+    /// `leader`, `follower`, `learner`, `quarantined` (damaged, and to be replaced under another id) or `closed`.
     pub role: &'static str,
+    /// Why it is quarantined or closed; empty otherwise.
+    pub reason: String,
+    /// Committed entries that are not durable there yet; `None`: this node does not know.
+    pub commit_lag: Option<u64>,
+    /// Committed entries that it has not applied yet; `None`: this node does not know.
+    pub apply_lag: Option<u64>,
+}
+
+impl ClusterView {
+    /// Whether a shard has fewer replicas than it should have that vote and whose node is there.
+    #[must_use]
+    pub fn is_under_replicated(&self, shard: &ShardView) -> bool {
+        let is_there = |id: &NodeId| {
+            self.nodes.iter().any(|node| node.id == *id && !matches!(node.state, "down" | "left"))
+        };
+        let works = |replica: &&ReplicaView| {
+            matches!(replica.role, "leader" | "follower") && is_there(&replica.node)
+        };
+        let working = shard.replicas.iter().filter(works).count();
+        u32::try_from(working).is_ok_and(|working| working < self.replication_factor)
+    }
 }
 
 /// Whether the node can serve, check by check.

@@ -44,6 +44,7 @@ pub(crate) async fn read<B: Backend>(
             epoch: view.epoch.0,
             replication_factor: view.replication_factor,
             answered_by: view.answered_by.as_str(),
+            quorum: view.quorum,
             nodes: nodes(&view),
             shards: shards(&view, None),
             warnings: &view.warnings,
@@ -148,6 +149,8 @@ struct ClusterDocument<'a> {
     epoch: u64,
     replication_factor: u32,
     answered_by: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quorum: Option<bool>,
     nodes: Vec<NodeDocument<'a>>,
     shards: Vec<ShardDocument<'a>>,
     warnings: &'a [String],
@@ -179,6 +182,13 @@ struct NodeDocument<'a> {
     zone: &'a str,
     capacity: f64,
     version: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heard_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<u64>,
+    /// Its replicas, and those that lead.
+    replicas: usize,
+    leaders: usize,
 }
 
 #[derive(Serialize)]
@@ -190,6 +200,9 @@ struct ShardDocument<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     reason: &'a str,
     leader: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    term: Option<u64>,
+    under_replicated: bool,
     replicas: Vec<ReplicaDocument<'a>>,
     keys: u64,
     bytes: u64,
@@ -200,13 +213,20 @@ struct ReplicaDocument<'a> {
     id: u64,
     node: &'a str,
     role: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit_lag: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    apply_lag: Option<u64>,
 }
 
 fn nodes(view: &ClusterView) -> Vec<NodeDocument<'_>> {
-    view.nodes.iter().map(node_document).collect()
+    view.nodes.iter().map(|node| node_document(view, node)).collect()
 }
 
-fn node_document(node: &NodeView) -> NodeDocument<'_> {
+fn node_document<'a>(view: &ClusterView, node: &'a NodeView) -> NodeDocument<'a> {
+    let leads = |shard: &&ShardView| shard.leader.as_ref() == Some(&node.id);
     NodeDocument {
         id: node.id.as_str(),
         state: node.state,
@@ -215,21 +235,30 @@ fn node_document(node: &NodeView) -> NodeDocument<'_> {
         zone: &node.zone,
         capacity: node.capacity,
         version: &node.version,
+        heard_ms: node.heard_ms,
+        epoch: node.epoch.map(|epoch| epoch.0),
+        replicas: view.shards.iter().filter(|shard| shard.is_on(&node.id)).count(),
+        leaders: view.shards.iter().filter(leads).count(),
     }
 }
 
 fn replica_document(replica: &ReplicaView) -> ReplicaDocument<'_> {
-    ReplicaDocument { id: replica.id.0, node: replica.node.as_str(), role: replica.role }
+    ReplicaDocument {
+        id: replica.id.0,
+        node: replica.node.as_str(),
+        role: replica.role,
+        reason: &replica.reason,
+        commit_lag: replica.commit_lag,
+        apply_lag: replica.apply_lag,
+    }
 }
 
 fn shards<'a>(view: &'a ClusterView, node: Option<&NodeId>) -> Vec<ShardDocument<'a>> {
-    let is_asked = |shard: &&ShardView| {
-        node.is_none_or(|node| shard.replicas.iter().any(|replica| replica.node == *node))
-    };
-    view.shards.iter().filter(is_asked).map(shard_document).collect()
+    let is_asked = |shard: &&ShardView| node.is_none_or(|node| shard.is_on(node));
+    view.shards.iter().filter(is_asked).map(|shard| shard_document(view, shard)).collect()
 }
 
-fn shard_document(shard: &ShardView) -> ShardDocument<'_> {
+fn shard_document<'a>(view: &ClusterView, shard: &'a ShardView) -> ShardDocument<'a> {
     ShardDocument {
         shard: shard.shard.0,
         first_token: token(shard.tokens.first),
@@ -237,6 +266,8 @@ fn shard_document(shard: &ShardView) -> ShardDocument<'_> {
         state: shard.state,
         reason: &shard.reason,
         leader: shard.leader.as_ref().map(NodeId::as_str),
+        term: shard.term.map(|term| term.0),
+        under_replicated: view.is_under_replicated(shard),
         replicas: shard.replicas.iter().map(replica_document).collect(),
         keys: shard.keys,
         bytes: shard.bytes,
@@ -275,7 +306,7 @@ fn route_document<B: Backend>(
     document.extend_from_slice(b",\"token\":");
     json::write_text(&mut document, &token(key.token(NamespaceId(0))));
     document.push(b',');
-    let members = render(&shard_document(shard));
+    let members = render(&shard_document(view, shard));
     document.extend_from_slice(members.strip_prefix(b"{").unwrap_or(&members));
     Ok(document)
 }

@@ -49,22 +49,33 @@ pub(crate) fn is_terminal() -> bool {
 
 /// A table with a head and without borders, as wide as a terminal permits; never wrapped where there is none.
 pub(crate) fn table<const N: usize>(head: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(head);
+    let mut table = unbroken_table(head);
     if table.width().is_some_and(|columns| columns >= COLUMNS_MIN) {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }
     table
 }
 
-/// Prints a table without the blanks that fill its last column.
-pub(crate) fn print_table(mut table: Table) -> io::Result<()> {
+/// A table with a head and without borders, however narrow the terminal is.
+pub(crate) fn unbroken_table<const N: usize>(head: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(head);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table
+}
+
+/// A table without the blanks that fill its last column, its last line ended.
+pub(crate) fn table_text(mut table: Table) -> String {
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
     let text = table.to_string();
-    let lines: Vec<_> = text.lines().map(str::trim_end).collect();
-    print_line(&lines.join("\n"))
+    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// Prints a table.
+pub(crate) fn print_table(table: Table) -> io::Result<()> {
+    print(table_text(table).as_bytes())
 }
 
 /// Bytes as text that a terminal or a line of a file can carry: control characters, backslashes and what is not UTF-8

@@ -326,14 +326,6 @@ pub struct ShardView {
     pub bytes: u64,
 }
 
-impl ShardView {
-    /// Whether a replica of the shard lives on a node.
-    #[must_use]
-    pub fn is_on(&self, node: &NodeId) -> bool {
-        self.replicas.iter().any(|replica| replica.node == *node)
-    }
-}
-
 /// One replica of a shard.
 #[derive(Clone, Debug)]
 pub struct ReplicaView {

@@ -226,6 +226,7 @@ fn nodes(view: &ClusterView) -> Vec<NodeDocument<'_>> {
 }
 
 fn node_document<'a>(view: &ClusterView, node: &'a NodeView) -> NodeDocument<'a> {
+    let replicas = view.shards.iter().flat_map(|shard| &shard.replicas);
     let leads = |shard: &&ShardView| shard.leader.as_ref() == Some(&node.id);
     NodeDocument {
         id: node.id.as_str(),
@@ -237,7 +238,7 @@ fn node_document<'a>(view: &ClusterView, node: &'a NodeView) -> NodeDocument<'a>
         version: &node.version,
         heard_ms: node.heard_ms,
         epoch: node.epoch.map(|epoch| epoch.0),
-        replicas: view.shards.iter().filter(|shard| shard.is_on(&node.id)).count(),
+        replicas: replicas.filter(|replica| replica.node == node.id).count(),
         leaders: view.shards.iter().filter(leads).count(),
     }
 }
@@ -254,7 +255,9 @@ fn replica_document(replica: &ReplicaView) -> ReplicaDocument<'_> {
 }
 
 fn shards<'a>(view: &'a ClusterView, node: Option<&NodeId>) -> Vec<ShardDocument<'a>> {
-    let is_asked = |shard: &&ShardView| node.is_none_or(|node| shard.is_on(node));
+    let is_asked = |shard: &&ShardView| {
+        node.is_none_or(|node| shard.replicas.iter().any(|replica| replica.node == *node))
+    };
     view.shards.iter().filter(is_asked).map(|shard| shard_document(view, shard)).collect()
 }
 

@@ -1,10 +1,15 @@
 //! `ringfort cluster`: how a cluster is, and changes to it.
 
-use std::collections::BTreeMap;
+mod health;
+mod route;
+mod status;
+#[cfg(test)]
+mod tests;
+
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use ringfort_client::{Client, Cluster, Error, Readiness, ReplicaStatus, ShardStatus};
+use ringfort_client::{Client, Cluster, Error, ShardStatus};
 use ringfort_types::Code;
 use serde_json::json;
 
@@ -43,90 +48,19 @@ async fn status(arguments: &ClusterArguments) -> Result<Exit, Failure> {
     let client = arguments.connection.client()?;
     let failed = |error: Error| Failure::of_call(&error, arguments.connection.output);
     let readiness = client.ready().await.map_err(failed)?;
-    let cluster = client.cluster().await.map_err(failed)?;
+    let cluster = client.cluster().await.map_err(|error| {
+        // It answers, and has no cluster to show: its checks say what it waits for.
+        let says = arguments.connection.output == Format::Table;
+        if says && error.code() == Some(Code::Unavailable) && !readiness.ready {
+            output::say(&format!("the node is not ready ({})", health::failed(&readiness)));
+        }
+        failed(error)
+    })?;
     match arguments.connection.output {
-        Format::Json => output::print_json(&status_document(&cluster, &readiness))?,
-        Format::Table => output::print(status_text(&cluster, &readiness).as_bytes())?,
+        Format::Json => output::print_json(&status::document(&cluster, &readiness))?,
+        Format::Table => output::print(status::text(&cluster, &readiness).as_bytes())?,
     }
     Ok(Exit::Done)
-}
-
-/// How many shards are in each state.
-fn shard_states(cluster: &Cluster) -> BTreeMap<&str, usize> {
-    let mut states = BTreeMap::new();
-    for shard in &cluster.shards {
-        *states.entry(shard.state.as_str()).or_default() += 1;
-    }
-    states
-}
-
-fn totals(cluster: &Cluster) -> (u64, u64) {
-    let add = |(keys, bytes): (u64, u64), shard: &ShardStatus| {
-        (keys.saturating_add(shard.keys), bytes.saturating_add(shard.bytes))
-    };
-    cluster.shards.iter().fold((0, 0), add)
-}
-
-fn status_document(cluster: &Cluster, readiness: &Readiness) -> serde_json::Value {
-    let (keys, bytes) = totals(cluster);
-    json!({
-        "cluster_id": cluster.cluster_id,
-        "epoch": cluster.epoch,
-        "answered_by": cluster.answered_by,
-        "ready": readiness.ready,
-        "checks": readiness.checks,
-        "replication_factor": cluster.replication_factor,
-        "nodes": cluster.nodes,
-        "shards": { "total": cluster.shards.len(), "states": shard_states(cluster) },
-        "keys": keys,
-        "bytes": bytes,
-        "warnings": cluster.warnings,
-    })
-}
-
-fn status_text(cluster: &Cluster, readiness: &Readiness) -> String {
-    let mut rows: Vec<(&str, String)> = Vec::new();
-    rows.push(("cluster", format!("{} (epoch {})", cluster.cluster_id, cluster.epoch)));
-    rows.push(("node", answering_node(cluster)));
-    rows.push(("ready", ready_text(readiness)));
-    let active = cluster.nodes.iter().filter(|node| node.state == "active").count();
-    rows.push(("nodes", format!("{active} active of {}", cluster.nodes.len())));
-    let states: Vec<_> =
-        shard_states(cluster).into_iter().map(|(state, n)| format!("{n} {state}")).collect();
-    rows.push(("shards", format!("{} of {}", states.join(", "), cluster.shards.len())));
-    let wanted = usize::try_from(cluster.replication_factor).unwrap_or(usize::MAX);
-    let fewest = cluster.shards.iter().map(|shard| shard.replicas.len()).min().unwrap_or(0);
-    let short = if fewest < wanted { " (under-replicated)" } else { "" };
-    rows.push(("replicas", format!("{fewest} of {wanted} wanted{short}")));
-    let (keys, bytes) = totals(cluster);
-    rows.push(("keys", output::grouped(keys)));
-    rows.push(("data", output::human_size(bytes)));
-    for shard in cluster.shards.iter().filter(|shard| !shard.reason.is_empty()) {
-        rows.push((
-            "warning",
-            format!("shard {} is {}: {}", shard.shard, shard.state, shard.reason),
-        ));
-    }
-    rows.extend(cluster.warnings.iter().map(|warning| ("warning", warning.clone())));
-    rows.into_iter().map(|(name, text)| format!("{name:<10}{text}\n")).collect()
-}
-
-fn answering_node(cluster: &Cluster) -> String {
-    let node = cluster.nodes.iter().find(|node| node.id == cluster.answered_by);
-    match node {
-        Some(node) if node.version.is_empty() => format!("{} at {}", node.id, node.client),
-        Some(node) => format!("{} at {}, version {}", node.id, node.client, node.version),
-        None => cluster.answered_by.clone(),
-    }
-}
-
-fn ready_text(readiness: &Readiness) -> String {
-    if readiness.ready {
-        return "yes".into();
-    }
-    let failed = readiness.checks.iter().filter(|check| !check.ok);
-    let failed: Vec<_> = failed.map(|check| format!("{}: {}", check.name, check.detail)).collect();
-    format!("no ({})", failed.join("; "))
 }
 
 async fn nodes(arguments: &ClusterArguments) -> Result<Exit, Failure> {
@@ -178,7 +112,7 @@ async fn shards(node: Option<&str>, arguments: &ClusterArguments) -> Result<Exit
             format!("{}..{}", shard.first_token, shard.last_token),
             shard.state.clone(),
             shard.leader.clone().unwrap_or_else(|| "-".into()),
-            replicas_text(&shard.replicas),
+            status::replicas(&cluster, &shard.replicas),
             output::grouped(shard.keys),
             output::human_size(shard.bytes),
         ]);
@@ -187,30 +121,14 @@ async fn shards(node: Option<&str>, arguments: &ClusterArguments) -> Result<Exit
     Ok(Exit::Done)
 }
 
-fn replicas_text(replicas: &[ReplicaStatus]) -> String {
-    let texts: Vec<_> =
-        replicas.iter().map(|replica| format!("{} ({})", replica.node, replica.role)).collect();
-    texts.join(", ")
-}
-
 async fn route(key: &OsString, arguments: &ClusterArguments) -> Result<Exit, Failure> {
     let route = ask(arguments, async |client| client.route(key.as_bytes()).await).await?;
     if arguments.connection.output == Format::Json {
         output::print_json(&json!(route))?;
         return Ok(Exit::Done);
     }
-    let rows = [
-        ("key", output::escape(key.as_bytes())),
-        ("token", route.token),
-        ("shard", route.shard.shard.to_string()),
-        ("state", route.shard.state),
-        ("reason", route.shard.reason),
-        ("leader", route.shard.leader.unwrap_or_else(|| "none".into())),
-        ("replicas", replicas_text(&route.shard.replicas)),
-    ];
-    let known = rows.into_iter().filter(|(_, text)| !text.is_empty());
-    let text: String = known.map(|(name, text)| format!("{name:<10}{text}\n")).collect();
-    output::print(text.as_bytes())?;
+    let cluster = ask(arguments, Client::cluster).await?;
+    output::print(route::text(key.as_bytes(), &route, &cluster).as_bytes())?;
     Ok(Exit::Done)
 }
 

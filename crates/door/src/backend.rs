@@ -7,7 +7,7 @@ use ringfort_types::request::{
     Answered, Batch, BatchAnswer, ClusterView, Context, Get, Got, Limits, List, Page, ReadyCheck,
     Write,
 };
-use ringfort_types::{ClusterId, Key, Monotonic, Refusal};
+use ringfort_types::{ClusterId, Key, Monotonic, Outcome, Refusal};
 
 /// The kinds of requests that metrics tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +61,8 @@ pub struct Observation {
     pub kind: OperationKind,
     /// The HTTP status of its answer.
     pub status: u16,
+    /// What a refused write's answer says of it. The operations of a batch that was answered say it one by one.
+    pub outcome: Option<Outcome>,
     /// From the last byte of its head read to its answer handed over.
     pub elapsed: Duration,
 }

@@ -48,7 +48,7 @@ fn the_cluster_and_its_parts() {
 fn what_is_known_of_nodes_and_replicas_is_shown_and_nothing_else() {
     run(async {
         let house = House::new();
-        *house.fake.seen.borrow_mut() = Box::new(|view| {
+        house.fake.seen.set(|view| {
             view.quorum = Some(true);
             view.replication_factor = 2;
             let node = |id: &str, state| NodeView {

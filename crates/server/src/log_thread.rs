@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 
-use ringfort_env::{Disk, DiskCompletion, DiskError, DiskRequest, Lane};
+use ringfort_env::{Disk, DiskCompletion, DiskError, DiskOperation, DiskRequest, Lane};
 use ringfort_node::host::{
     FileLog, Headroom, LogEvent, LogStats, LogStore, SourceId, Submission, SubmissionId,
 };
@@ -16,6 +16,7 @@ use crate::background::Job;
 use crate::clock;
 use crate::disk::FileDisk;
 use crate::fatal;
+use crate::metrics::Latencies;
 
 /// What the log thread is told.
 pub(crate) enum LogInput {
@@ -25,8 +26,8 @@ pub(crate) enum LogInput {
     Disk(DiskCompletion),
     /// What a worker holds, in bytes, and whether the disk has no room for more.
     Holdings { source: SourceId, bytes: u64, short: bool },
-    /// Asks for the counters.
-    Stats(oneshot::Sender<LogStats>),
+    /// Asks for the counters, and how long syncs took.
+    Stats(oneshot::Sender<(LogStats, Latencies)>),
     /// Everything is durable that will ever come: the thread ends.
     Stop,
 }
@@ -62,6 +63,8 @@ pub(crate) struct LogThread<L> {
     pub(crate) segment_bytes: u64,
     /// As the log told it last.
     pub(crate) headroom: Headroom,
+    /// How long syncs took.
+    pub(crate) syncs: Latencies,
 }
 
 impl<L: LogListener> LogThread<L> {
@@ -86,7 +89,7 @@ impl<L: LogListener> LogThread<L> {
                         holdings.insert(source, (bytes, short));
                         self.log.set_log_bytes_target(self.target(&holdings));
                     }
-                    LogInput::Stats(reply) => drop(reply.send(self.log.stats())),
+                    LogInput::Stats(reply) => drop(reply.send((self.log.stats(), self.syncs))),
                     LogInput::Stop => stopping = true,
                 }
                 next = self.inbox.try_recv().ok();
@@ -133,8 +136,13 @@ impl<L: LogListener> LogThread<L> {
             };
             match request.lane {
                 Lane::Log => {
+                    let began = clock::now();
                     let result = self.disk.execute(&request.operation);
-                    self.log.handle_disk(clock::now(), DiskCompletion { id: request.id, result });
+                    let ended = clock::now();
+                    if let DiskOperation::SyncData(_) = request.operation {
+                        self.syncs.observe(ended.since(began));
+                    }
+                    self.log.handle_disk(ended, DiskCompletion { id: request.id, result });
                 }
                 Lane::Background => self.send_to_background(request),
             }

@@ -3,91 +3,31 @@
 //! Names follow the conventions of Prometheus: base units, `_total` for counters, and one name for one thing with labels
 //! for its kinds. The text is that of Prometheus, or of OpenMetrics for those who ask for it.
 
-use std::time::Duration;
-
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
-use ringfort_door::{MetricsFormat, Observation, OperationKind};
+use ringfort_door::MetricsFormat;
 use ringfort_node::host::LogStats;
 use ringfort_node::{ShardSummary, WorkerStats};
 use tokio::sync::oneshot;
 
+use self::raft::RaftTotals;
 use crate::log_thread::LogInput;
 use crate::view;
 use crate::worker_thread::Host;
 
+mod latencies;
+mod peers;
 mod process;
+mod raft;
+mod requests;
 mod text;
 
-/// Buckets of the latency histogram: powers of two from 32 microseconds to about 16.8 seconds.
-const BUCKETS: usize = 20;
-const FIRST_BUCKET_LOG2: u32 = 5;
-
-/// Latencies of one kind of request.
-#[derive(Clone, Copy, Debug, Default)]
-struct Latencies {
-    /// How many fell into each bucket; what is above the last is in `count` only.
-    buckets: [u64; BUCKETS],
-    count: u64,
-    sum: Duration,
-}
-
-impl Latencies {
-    fn observe(&mut self, elapsed: Duration) {
-        let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
-        let log2_ceil = u64::BITS - micros.saturating_sub(1).leading_zeros();
-        let bucket = log2_ceil.saturating_sub(FIRST_BUCKET_LOG2) as usize;
-        if let Some(bucket) = self.buckets.get_mut(bucket) {
-            *bucket += 1;
-        }
-        self.count += 1;
-        self.sum += elapsed;
-    }
-
-    fn add(&mut self, other: &Self) {
-        for (mine, others) in self.buckets.iter_mut().zip(other.buckets) {
-            *mine += others;
-        }
-        self.count += other.count;
-        self.sum += other.sum;
-    }
-}
-
-/// The requests of one worker's connections.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct RequestMetrics {
-    latencies: [Latencies; OperationKind::ALL.len()],
-    /// Few statuses occur, so a short list finds them fastest.
-    statuses: [Vec<(u16, u64)>; OperationKind::ALL.len()],
-}
-
-impl RequestMetrics {
-    pub(crate) fn observe(&mut self, observation: Observation) {
-        let kind = observation.kind as usize;
-        self.latencies[kind].observe(observation.elapsed);
-        self.count(kind, observation.status, 1);
-    }
-
-    fn count(&mut self, kind: usize, status: u16, count: u64) {
-        match self.statuses[kind].iter_mut().find(|(known, _)| *known == status) {
-            Some((_, counted)) => *counted += count,
-            None => self.statuses[kind].push((status, count)),
-        }
-    }
-
-    fn add(&mut self, other: &Self) {
-        for (kind, latencies) in other.latencies.iter().enumerate() {
-            self.latencies[kind].add(latencies);
-            for (status, count) in &other.statuses[kind] {
-                self.count(kind, *status, *count);
-            }
-        }
-    }
-}
+pub(crate) use self::latencies::Latencies;
+pub(crate) use self::requests::RequestMetrics;
 
 /// Everything that one answer to `/metrics` says.
 #[derive(Debug, Default)]
@@ -99,6 +39,8 @@ struct Scrape {
     workers: Vec<WorkerStats>,
     shards: Vec<ShardSummary>,
     log: LogStats,
+    syncs: Latencies,
+    peers: peers::Peers,
     process: process::Process,
 }
 
@@ -129,7 +71,7 @@ pub(crate) async fn encode(host: &Host, format: MetricsFormat) -> String {
     scrape.shards = view::summaries(host).await.unwrap_or_default();
     let (sender, receiver) = oneshot::channel();
     if host.shared.log.send(LogInput::Stats(sender)).is_ok() {
-        scrape.log = receiver.await.unwrap_or_default();
+        (scrape.log, scrape.syncs) = receiver.await.unwrap_or_default();
     }
     write(scrape, format)
 }
@@ -163,34 +105,16 @@ impl Collector for Scrape {
         self.encode_requests(&mut encoder)?;
         self.encode_workers(&mut encoder)?;
         self.encode_shards(&mut encoder)?;
+        RaftTotals::of(&self.shards).encode(&mut encoder)?;
         self.encode_log(&mut encoder)?;
+        self.peers.encode(&mut encoder)?;
         self.process.encode(encoder)
     }
 }
 
 impl Scrape {
     fn encode_requests(&self, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
-        let help = "Requests answered, by operation and status";
-        let mut metric =
-            encoder.encode_descriptor("ringfort_requests", help, None, MetricType::Counter)?;
-        for kind in OperationKind::ALL {
-            for (status, count) in &self.requests.statuses[kind as usize] {
-                let labels =
-                    [("operation", kind.as_str().to_owned()), ("status", status.to_string())];
-                ConstCounter::new(*count).encode(metric.encode_family(&labels)?)?;
-            }
-        }
-        let help = "Time from a request's head to its answer, by operation";
-        let name = "ringfort_request_duration";
-        let mut metric =
-            encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
-        for kind in OperationKind::ALL {
-            let labels = [("operation", kind.as_str())];
-            encode_latencies(
-                &self.requests.latencies[kind as usize],
-                metric.encode_family(&labels)?,
-            )?;
-        }
+        self.requests.encode(encoder)?;
         gauge(encoder, "ringfort_client_connections", "Client connections open", self.connections)?;
         gauge(
             encoder,
@@ -276,6 +200,9 @@ impl Scrape {
     fn encode_log(&self, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
         let log = &self.log;
         counter(encoder, "ringfort_log_syncs", "Syncs of log segments", log.syncs)?;
+        let (name, help) = ("ringfort_log_sync_duration", "Time that a sync of the log took");
+        let unit = Some(&Unit::Seconds);
+        self.syncs.encode(encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?)?;
         counter(encoder, "ringfort_log_batches", "Batches made durable", log.batches)?;
         counter(encoder, "ringfort_log_records", "Records made durable", log.records)?;
         counter(
@@ -307,6 +234,18 @@ impl Scrape {
             "ringfort_log_live_bytes",
             "Bytes of log that a start would read",
             log.live_bytes,
+        )?;
+        counter(
+            encoder,
+            "ringfort_log_segments_failed",
+            "Attempts to prepare, recycle or delete a segment that failed",
+            log.segments_failed,
+        )?;
+        gauge(
+            encoder,
+            "ringfort_log_room_bytes",
+            "Bytes that can be written before another segment is needed",
+            log.room_bytes,
         )
     }
 }
@@ -322,42 +261,4 @@ fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u
 
 fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> Encoded {
     ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
-}
-
-fn encode_latencies(latencies: &Latencies, mut encoder: MetricEncoder<'_>) -> Encoded {
-    let bound = |bucket: usize| {
-        Duration::from_micros(1 << (FIRST_BUCKET_LOG2 as usize + bucket)).as_secs_f64()
-    };
-    let mut buckets: Vec<(f64, u64)> = latencies
-        .buckets
-        .iter()
-        .enumerate()
-        .map(|(bucket, count)| (bound(bucket), *count))
-        .collect();
-    let above = latencies.count - latencies.buckets.iter().sum::<u64>();
-    buckets.push((f64::INFINITY, above));
-    encoder.encode_histogram::<NoLabelSet>(
-        latencies.sum.as_secs_f64(),
-        latencies.count,
-        &buckets,
-        None,
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_latency_falls_into_the_bucket_whose_bound_it_does_not_exceed() {
-        for (micros, bucket) in [(0, 0), (1, 0), (32, 0), (33, 1), (64, 1), (65, 2), (1 << 24, 19)]
-        {
-            let mut latencies = Latencies::default();
-            latencies.observe(Duration::from_micros(micros));
-            assert_eq!(latencies.buckets[bucket], 1, "{micros} us");
-        }
-        let mut latencies = Latencies::default();
-        latencies.observe(Duration::from_secs(60));
-        assert_eq!((latencies.buckets.iter().sum::<u64>(), latencies.count), (0, 1));
-    }
 }

@@ -202,6 +202,7 @@ impl Server {
             log_bytes_min: options.log_bytes,
             segment_bytes: options.segment_bytes,
             headroom: Headroom::default(),
+            syncs: crate::metrics::Latencies::default(),
         };
         let log_thread = log_thread.start().map_err(system("a thread"))?;
         if let Some(founding) = founding(founded) {

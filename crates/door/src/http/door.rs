@@ -123,10 +123,12 @@ pub(crate) async fn serve<B: Backend>(
     // The request's map of headers becomes the answer's, and hyper's next request's after that: no allocation.
     let mut headers = std::mem::take(&mut parts.headers);
     headers.clear();
+    let outcome = reply.outcome;
     let response = reply.into_response(headers, frame);
     door.backend.observe(Observation {
         kind: progress.kind.get(),
         status: response.status().as_u16(),
+        outcome,
         elapsed: door.backend.now().since(arrived),
     });
     Ok(response)

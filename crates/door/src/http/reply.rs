@@ -5,7 +5,7 @@ use http::header::{
     ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, LOCATION, RETRY_AFTER, VARY,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version as HttpVersion};
-use ringfort_types::{Code, Refusal, Version};
+use ringfort_types::{Code, Outcome, Refusal, Version};
 
 use super::body::Body;
 use super::json::Digits;
@@ -77,6 +77,8 @@ pub(crate) struct Reply {
     pub(crate) location: Option<HeaderValue>,
     /// The code of a refusal.
     pub(crate) code: Option<Code>,
+    /// What a refusal says of the write.
+    pub(crate) outcome: Option<Outcome>,
 }
 
 impl Reply {
@@ -93,6 +95,7 @@ impl Reply {
             allow: None,
             location: None,
             code: None,
+            outcome: None,
         }
     }
 
@@ -110,6 +113,7 @@ impl Reply {
             status: status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             replayed: refusal.replayed,
             code: Some(refusal.code),
+            outcome: refusal.outcome,
             ..Self::new(Content::Problem, Body::Full(document.into()))
         }
     }

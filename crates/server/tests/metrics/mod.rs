@@ -40,6 +40,7 @@ fn metrics_are_prometheus_text_and_count_what_happened() -> Result<()> {
         ensure!(put.status == 200, "{} {}", put.status, put.text());
     }
     ensure!(client.get("/v1/kv/metrics/none")?.status == 404);
+    ensure!(client.get("/v1/kv/metrics/none?consistency=odd")?.status == 400);
     let after = scrape(&mut client)?;
     ensure!(before.keys().eq(after.keys()), "families come and go");
     let grown = |name, labels: &[(&str, &str)]| -> Result<f64> {
@@ -50,7 +51,12 @@ fn metrics_are_prometheus_text_and_count_what_happened() -> Result<()> {
     for (name, labels, expected) in [
         ("ringfort_requests_total", &[("operation", "put"), ("status", "200")][..], 10.0),
         ("ringfort_requests_total", &[("operation", "get"), ("status", "404")], 1.0),
-        ("ringfort_request_duration_seconds_count", &put, 10.0),
+        ("ringfort_request_duration_seconds_count", &[put[0], ("ending", "ok")], 10.0),
+        (
+            "ringfort_request_duration_seconds_count",
+            &[("operation", "get"), ("ending", "rejected")],
+            1.0,
+        ),
         ("ringfort_request_duration_seconds_bucket", &[put[0], ("le", "+Inf")], 10.0),
         ("ringfort_commands_applied_total", &[], 10.0),
         ("ringfort_keys", &[], 10.0),
@@ -59,6 +65,20 @@ fn metrics_are_prometheus_text_and_count_what_happened() -> Result<()> {
         ensure!((grown - expected).abs() < 0.5, "{name} {labels:?} grew by {grown}");
     }
     ensure!(grown("ringfort_log_syncs_total", &[])? >= 1.0);
+    ensure!(grown("ringfort_log_sync_duration_seconds_count", &[])? >= 1.0);
+    ensure!(grown("ringfort_log_sync_duration_seconds_sum", &[])? > 0.0);
+    // A group of one elects itself, and nobody else, once.
+    for (name, expected) in [
+        ("ringfort_raft_terms_led_total", 64.0),
+        ("ringfort_raft_leaderless", 0.0),
+        ("ringfort_raft_apply_lag_entries_max", 0.0),
+        ("ringfort_raft_commit_lag_entries_max", 0.0),
+        ("ringfort_peer_connections", 0.0),
+    ] {
+        let found = value(&after, name, &[])?;
+        ensure!((found - expected).abs() < 0.5, "{name} is {found}");
+    }
+    ensure!(value(&after, "ringfort_raft_term_max", &[])? >= 1.0);
     ensure!(grown("ringfort_request_duration_seconds_sum", &put)? > 0.0);
     ensure!(value(&after, "process_resident_memory_bytes", &[])? > 1e6);
     for (name, kind) in [

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod dev;
+mod guide;
 mod kv;
 mod offline;
 mod server;

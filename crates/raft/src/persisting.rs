@@ -69,6 +69,11 @@ impl Persisting {
         self.durable
     }
 
+    /// The last index whose write was begun.
+    pub(crate) fn handed_out(&self) -> Index {
+        Index(self.unsaved_from.0.saturating_sub(1))
+    }
+
     /// Term or vote changed.
     pub(crate) fn note_hard_state(&mut self) {
         self.hard_state_unsaved = true;

@@ -8,7 +8,8 @@ use crate::progress::Progress;
 use crate::room;
 
 impl Group {
-    /// Forgets applied entries, but for those kept for members that lag.
+    /// Forgets applied entries, but for those kept for members that lag, and those that wait until another write may be
+    /// begun: they are applied where others commit faster than this disk writes.
     pub(super) fn forget(&mut self) {
         let me = self.config.replica;
         let keep = match &self.state {
@@ -17,7 +18,7 @@ impl Group {
             State::Leader(leader) if leader.sends_snapshot() => self.config.settings.catch_up_bytes,
             _ => self.config.settings.trailing_bytes,
         };
-        self.log.forget(self.applied, keep);
+        self.log.forget(self.applied.min(self.persisting.handed_out()), keep);
     }
 
     /// Gives back room that is hardly used.

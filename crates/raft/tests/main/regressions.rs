@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ringfort_raft::{Guards, Settings};
 use ringfort_sim::group::{Cluster, ClusterOptions, Crash};
-use ringfort_types::ReplicaId;
+use ringfort_types::{Index, ReplicaId};
 
 use crate::support::elect;
 
@@ -90,4 +90,40 @@ fn a_log_that_begins_where_the_follower_conflicts_is_not_asked_for_ever() {
     assert_eq!(cluster.commit(old), cluster.commit(newer));
     let counters = *cluster.nodes[&old].group.as_ref().unwrap().counters();
     assert_eq!(counters.snapshots_installed, 1);
+}
+
+/// A follower's disk stands still, so that no further write may be begun; the others commit all the same, and the follower
+/// applies. It forgot what it had applied, though that had never gone to its log, and later wrote what came behind it.
+#[test]
+fn what_was_applied_and_never_written_is_not_forgotten() {
+    let settings =
+        Settings { trailing_bytes: 0, inflight_messages_max: 2000, ..Settings::default() };
+    let voters = (1..=3).map(ReplicaId).collect();
+    let options = ClusterOptions { voters, settings, guards: Guards::default(), seed: 7 };
+    let mut cluster = Cluster::new(options);
+    let leader = elect(&mut cluster);
+    let follower = cluster.ids().into_iter().find(|id| *id != leader).unwrap();
+    cluster.with(follower, |node, _| node.stalled = true).unwrap();
+    for _ in 0..1200 {
+        cluster.propose(leader, Bytes::from_static(b"x")).unwrap().unwrap();
+        cluster.settle(leader).unwrap();
+        for flight in std::mem::take(&mut cluster.network) {
+            cluster.receive(flight.message);
+        }
+        for id in cluster.ids() {
+            cluster.settle(id).unwrap();
+        }
+    }
+    let behind = cluster.nodes[&follower].group.as_ref().unwrap();
+    assert!(behind.applied() > Index(1100), "{:?}", behind.status());
+    assert_eq!(cluster.nodes[&follower].disk.written.len(), 1024);
+    cluster.with(follower, |node, _| node.stalled = false).unwrap();
+    for _ in 0..3 {
+        pass(&mut cluster, TICK, |_| {});
+    }
+    let last = cluster.nodes[&follower].group.as_ref().unwrap().last();
+    let entries = &cluster.nodes[&follower].disk.entries;
+    assert_eq!(entries.last().map(|entry| entry.index), Some(last.index));
+    let gap = entries.windows(2).find(|pair| pair[1].index != pair[0].index.next());
+    assert_eq!(gap, None);
 }

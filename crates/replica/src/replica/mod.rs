@@ -33,9 +33,11 @@ use crate::machine::{Machine, MachineError};
 use crate::meta::ShardClock;
 use crate::read::{self, ListQuery, Listed, Reading};
 pub use reads::Probed;
+use log_size::LogSize;
 use reads::Reads;
 use snapshots::Snapshots;
 
+mod log_size;
 mod proposals;
 mod reads;
 mod sleep;
@@ -73,7 +75,7 @@ pub struct Replica {
     machine: Machine,
     clock: ShardClock,
     base: Base,
-    log_bytes: u64,
+    log_size: LogSize,
     payload_bytes_target: usize,
     queue: PayloadBuilder,
     /// Of all commands proposed and then of those queued; `None`: the replica's own.
@@ -111,7 +113,7 @@ impl Replica {
         let applied = engine.applied(config.group)?;
         let machine = Machine::open(engine, config.group, config.founding.clone(), config.seed)?;
         let raft_config = raft_config(&config);
-        let log_bytes = config.entries.iter().map(entry_bytes).sum();
+        let log_size = LogSize::new(config.base.applied.index, &config.entries);
         let entries =
             config.entries.into_iter().skip_while(|entry| entry.index <= applied.index).collect();
         let restored = Restored {
@@ -128,7 +130,7 @@ impl Replica {
             clock: ShardClock::new(machine.time(), now),
             machine,
             base: config.base,
-            log_bytes,
+            log_size,
             payload_bytes_target: config.payload_bytes_target,
             queue: PayloadBuilder::new(),
             tickets: VecDeque::new(),
@@ -212,7 +214,7 @@ impl Replica {
     pub fn status(&self) -> ReplicaStatus {
         ReplicaStatus {
             raft: self.raft.status(),
-            log_bytes: self.log_bytes,
+            log_bytes: self.log_size.total(),
             base: self.base,
             retry_bytes: self.machine.retry_bytes(),
         }
@@ -371,10 +373,17 @@ impl Replica {
         self.raft.handle_persisted(id);
     }
 
-    /// Takes word that the log's record of a new base is durable.
+    /// Bytes of entries since the base that are applied: what a flush that begins now makes needless.
+    #[must_use]
+    pub fn applied_log_bytes(&self) -> u64 {
+        self.log_size.applied()
+    }
+
+    /// Takes word that the log's record of a new base is durable, with what [`Replica::applied_log_bytes`] was when the
+    /// flush began.
     pub fn handle_rebased(&mut self, base: Base, log_bytes_dropped: u64) {
         self.base = base;
-        self.log_bytes = self.log_bytes.saturating_sub(log_bytes_dropped);
+        self.log_size.rebase(log_bytes_dropped);
         self.raft.compact(base.applied.index);
     }
 
@@ -414,6 +423,18 @@ impl Replica {
         read::list(engine, self.group, query, self.clock.now(now))
     }
 
+    /// What the shard's store has applied, and a hash over it: replicas whose stores have applied the same index hold the
+    /// same state.
+    ///
+    /// # Errors
+    /// The engine failed.
+    pub fn applied_state(
+        &self,
+        engine: &dyn StorageEngine,
+    ) -> Result<(Applied, u128), MachineError> {
+        Ok((engine.applied(self.group)?, self.machine.state_hash(engine)?))
+    }
+
     /// A hash over the shard's state.
     ///
     /// # Errors
@@ -443,8 +464,21 @@ impl Replica {
         let now = self.advance(now);
         self.propose(now);
         out.commands += std::mem::take(&mut self.fresh_commands);
+        // A chunk that was read has to be sent, one that was staged to be acknowledged: not in the next turn, in this one.
+        while self.execute_effects(engine, out)? {}
+        out.refused.append(&mut self.refused);
+        Ok(())
+    }
+
+    /// Executes what Raft asks for. Gives whether that may have made it ask for more at once.
+    fn execute_effects(
+        &mut self,
+        engine: &mut dyn StorageEngine,
+        out: &mut Output,
+    ) -> Result<bool, MachineError> {
         let Effects { persist, messages, snapshots, apply, reads, reads_lost, role } =
             self.raft.poll_effects();
+        let goes_on = !snapshots.is_empty();
         if let Some(persist) = persist {
             self.persist(persist, out);
         }
@@ -467,8 +501,7 @@ impl Replica {
                 self.release_snapshots(engine);
             }
         }
-        out.refused.append(&mut self.refused);
-        Ok(())
+        Ok(goes_on)
     }
 
     /// The newest time this replica was told: whoever asks with an older one gets no older stamp for it.
@@ -478,13 +511,14 @@ impl Replica {
     }
 
     fn persist(&mut self, persist: Persist, out: &mut Output) {
-        self.log_bytes += persist.entries.iter().map(entry_bytes).sum::<u64>();
-        out.persists.push((self.group, persist.id));
-        out.writes.push(GroupWrite::Append {
-            group: self.group,
-            hard_state: persist.hard_state,
-            entries: persist.entries,
-        });
+        let Persist { id, hard_state, mut entries } = persist;
+        if self.snapshots.is_recording() {
+            // The log on disk holds none of them any more, and neither will this one.
+            entries.clear();
+        }
+        self.log_size.append(&entries, &self.raft);
+        out.persists.push((self.group, id));
+        out.writes.push(GroupWrite::Append { group: self.group, hard_state, entries });
     }
 
     fn apply(
@@ -495,6 +529,7 @@ impl Replica {
     ) -> Result<(), MachineError> {
         let mut applying = std::mem::take(&mut out.applying);
         self.machine.apply(engine, entries, &mut applying)?;
+        self.log_size.apply(entries);
         self.clock.observe(self.machine.time(), self.now);
         let mut answers = applying.answers.drain(..);
         for (position, count) in applying.entries.drain(..) {
@@ -549,9 +584,4 @@ fn raft_config(config: &ReplicaConfig) -> Config {
         guards: config.guards,
         ..Config::new(config.replica, config.seed)
     }
-}
-
-/// What an entry costs in the log, roughly: its payload and a record's header.
-fn entry_bytes(entry: &Entry) -> u64 {
-    entry.payload.len() as u64 + 64
 }

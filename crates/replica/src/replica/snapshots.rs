@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use ringfort_engine::{EngineError, SnapshotId as EngineSnapshot, StorageEngine};
-use ringfort_log::Base;
+use ringfort_log::{Base, GroupWrite};
 use ringfort_raft::{SnapshotEffect, SnapshotId, SnapshotMeta};
 use ringfort_types::ReplicaId;
 
 use super::Replica;
+use super::log_size::LogSize;
 use crate::boundary::{Install, Output};
 use crate::machine::{Machine, MachineError};
 
@@ -22,6 +23,8 @@ pub(super) struct Snapshots {
     last_id: u64,
     outgoing: BTreeMap<ReplicaId, Outgoing>,
     incoming: Option<Incoming>,
+    /// The log is told of an installed snapshot, and has not said that this is durable.
+    recording: bool,
 }
 
 /// A snapshot that a peer gets.
@@ -45,7 +48,12 @@ struct Incoming {
 
 impl Snapshots {
     pub(super) fn new(seed: u64) -> Self {
-        Self { last_id: seed << 32, outgoing: BTreeMap::new(), incoming: None }
+        let last_id = seed << 32;
+        Self { last_id, outgoing: BTreeMap::new(), incoming: None, recording: false }
+    }
+
+    pub(super) fn is_recording(&self) -> bool {
+        self.recording
     }
 }
 
@@ -203,10 +211,22 @@ impl Replica {
         Ok(())
     }
 
+    /// The log's record of a snapshot whose content is durable in a generation: what makes it count. Entries that this
+    /// replica still had for its log go with that record, so from here on only hard states are written, until
+    /// [`Replica::handle_installed`].
+    pub fn record_install(&mut self, base: Base) -> GroupWrite {
+        self.snapshots.recording = true;
+        GroupWrite::Rebase { group: self.group, base }
+    }
+
     /// Takes word that a snapshot's content is durable, and so is the log's record of it.
+    ///
+    /// # Panics
+    /// That snapshot was not to be installed: our bug.
     pub fn handle_installed(&mut self, id: SnapshotId, base: Base) {
+        self.snapshots.recording = false;
         self.base = base;
-        self.log_bytes = 0;
+        self.log_size = LogSize::new(base.applied.index, &[]);
         self.raft.handle_installed(id);
     }
 }

@@ -218,9 +218,12 @@ impl StorageEngine for MemoryEngine {
     }
 
     fn remove_generation(&mut self, group: GroupId, generation: Generation) {
-        if let Ok(store) = self.stores.get_mut(group)
-            && store.files.remove(&generation)
-        {
+        let has_file = match self.stores.get_mut(group) {
+            Ok(store) => store.files.remove(&generation),
+            // Of a store that could not be opened.
+            Err(_) => generation > Generation(0),
+        };
+        if has_file {
             self.flushes.remove(files::whole(group, generation));
         }
     }

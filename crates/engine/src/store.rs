@@ -315,7 +315,8 @@ pub trait StorageEngine: Send {
     /// The generation is 0, or the store has it already: our bug.
     fn flush(&mut self, group: GroupId, generation: Generation) -> Result<(), EngineError>;
 
-    /// Removes the files of a generation that counts no longer: the log's record of a newer one is durable.
+    /// Removes the files of a generation that counts no longer: the log's record of a newer one is durable, or that its
+    /// replica is gone, whose store could not be opened. Nothing happens if it has none.
     fn remove_generation(&mut self, group: GroupId, generation: Generation);
 
     /// The next disk operation to execute.

@@ -2,10 +2,15 @@
 //!
 //! ```text
 //!   wanted ──▶ flush under way ──▶ generation durable ──▶ Rebase record submitted ──▶ record durable
-//!                  │ disk full, …                                                        │
-//!                  ▼                                                                     ▼
-//!               put off for a while                                         old generation removed
+//!     ▲ │          │ disk full, …                                                        │
+//!     └─┘          ▼                                                                     ▼
+//!   state     put off for a while                                           old generation removed
+//!   ahead of
+//!   the log
 //! ```
+//!
+//! Where others commit faster than this disk writes, state is applied ahead of the own log: a flush then waits for a later
+//! turn, so that no generation ever holds what the log on disk has not.
 //!
 //! The record is the commit point: a start before it comes back to the old generation, which is still there.
 
@@ -16,7 +21,7 @@ use ringfort_engine::Generation;
 use ringfort_types::{GroupId, Monotonic};
 
 /// A flush that was given up is tried again after this time.
-const RETRY_DELAY: Duration = Duration::from_secs(1);
+pub(crate) const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Which stores are to be flushed, and the one that is.
 #[derive(Debug, Default)]
@@ -50,15 +55,21 @@ impl Checkpoints {
         self.under_way
     }
 
-    /// Takes the end of the one under way: it is recorded, or there was nothing to do.
-    pub(crate) fn finish(&mut self) {
-        self.under_way = None;
+    /// Takes the end of a group's flush, if that is the one under way: it is recorded, or there was nothing to do.
+    pub(crate) fn finish(&mut self, group: GroupId) {
+        self.under_way.take_if(|under_way| *under_way == group);
+    }
+
+    /// Forgets a group whose replica has gone.
+    pub(crate) fn forget(&mut self, group: GroupId) {
+        self.finish(group);
+        self.wanted.retain(|wanted| *wanted != group);
     }
 
     /// Takes the failure of the one under way: it is wanted still, and tried again later, for a full disk does not empty
     /// at once.
     pub(crate) fn put_off(&mut self, now: Monotonic, group: GroupId) {
-        self.under_way = None;
+        self.finish(group);
         self.not_before = now + RETRY_DELAY;
         if !self.wanted.contains(&group) {
             self.wanted.push_front(group);

@@ -41,7 +41,9 @@ pub use open::{
 };
 pub use pending::{Replied, Response};
 pub use space::Space;
-pub use worker::{GetAnswer, ShardSummary, Worker, WorkerConfig, WorkerError, WorkerStats};
+pub use worker::{
+    GetAnswer, LifecycleError, ShardSummary, Worker, WorkerConfig, WorkerError, WorkerStats,
+};
 
 /// What a host runs beside the workers: the log, and the engines it makes for them.
 pub mod host {

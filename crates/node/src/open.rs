@@ -1,7 +1,8 @@
 //! How a node starts: from what its log recovered, with the stores that the log's bases name.
 //!
-//! A shard that was damaged stays closed; the others start. Nothing is guessed: a group whose hard state is not proven,
-//! whose entries are missing, or whose generation does not hold what its base says, is not served.
+//! A shard that was damaged stays closed; the others start. Nothing is guessed: a group whose hard state is not proven, or
+//! whose generation does not hold what its base says, is not served. Where the group has others, the replica is
+//! *quarantined*: it is to be replaced under a new id, and says nothing to anybody until then.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,13 +10,14 @@ use std::sync::Arc;
 use ringfort_engine::{EngineError, Generation, StorageEngine};
 use ringfort_env::{Disk, DiskError};
 use ringfort_log::{
-    Base, DamageKind, GroupWrite, RecoveredGroup, RecoveredLog, SourceId, Submission, SubmissionId,
+    Base, Damage, DamageKind, GroupWrite, RecoveredGroup, RecoveredLog, SourceId, Submission,
+    SubmissionId,
 };
 use ringfort_raft::{Configuration, Guards, Lost, Settings};
-use ringfort_replica::{MachineError, Replica, ReplicaConfig};
-use ringfort_types::{GroupId, HardState, Monotonic, ReplicaId, ShardId};
+use ringfort_replica::{MachineError, stored_configuration};
+use ringfort_types::{Entry, GroupId, Monotonic, ReplicaId, ShardId};
 
-use crate::worker::{Worker, WorkerConfig, name_of};
+use crate::worker::{ClosedGroup, Making, Restoring, Worker, WorkerConfig, has_others, name_of};
 
 /// Whether the node's groups were founded in an earlier start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,8 +163,14 @@ pub fn open<W>(
     let source = SourceId(number);
     let (shards, workers) = (options.shards, options.workers);
     let config = WorkerConfig { source, shards, workers, ..options.worker };
+    let making = Making {
+        settings: options.raft,
+        guards: options.guards,
+        seed: options.seed,
+        payload_bytes_target: options.worker.payload_bytes_target,
+    };
     let mut opened = Opened {
-        worker: Worker::new(now, config, engine),
+        worker: Worker::new(now, config, making, engine),
         founded: Vec::new(),
         findings: Vec::new(),
     };
@@ -170,18 +178,25 @@ pub fn open<W>(
         if options.owner(*group) != number || groups.contains_key(group) {
             continue;
         }
+        let replica = founding.replica;
         if may_found {
-            let FoundingGroup { replica, .. } = *founding;
             opened.founded.push(GroupWrite::Create { group: *group, replica });
-            start_founded(&mut opened, *group, replica, options, now)?;
+            opened.worker.engine_mut().create(*group)?;
+            let founding = founding.configuration.clone();
+            let restoring = Restoring { replica, founding, ..Restoring::default() };
+            start_replica(&mut opened, *group, restoring)?;
         } else {
-            let reason =
-                "its log is missing: restore the data directory's log-*.seg files, or a backup";
-            close(&mut opened, *group, founding.replica, reason.to_owned());
+            let quarantined = has_others(&founding.configuration, replica);
+            let what = "its log is missing";
+            let cure = "restore the data directory's log-*.seg files, or a backup";
+            let reason = reason_of(quarantined, what, cure);
+            let generation = Generation(0);
+            let closed = ClosedGroup { replica, reason, quarantined, in_log: false, generation };
+            close(&mut opened, *group, closed);
         }
     }
     for (group, recovered) in groups {
-        start_recovered(disk, &mut opened, group, recovered, options, now)?;
+        start_recovered(disk, &mut opened, group, recovered, options)?;
     }
     if number == 0 {
         let removed = opened.worker.engine_mut().remove_leftovers(disk, &live)?;
@@ -200,64 +215,102 @@ pub fn founding(founded: Vec<GroupWrite>) -> Option<Submission> {
     (!founded.is_empty()).then(|| submission(founded))
 }
 
-fn start_founded<W>(
-    opened: &mut Opened<W>,
-    group: GroupId,
-    replica: ReplicaId,
-    options: &OpenOptions,
-    now: Monotonic,
-) -> Result<(), OpenError> {
-    opened.worker.engine_mut().create(group)?;
-    let recovered = RecoveredGroup {
-        replica,
-        hard_state: HardState::default(),
-        base: Base::default(),
-        entries: Vec::new(),
-        damage: None,
-    };
-    start_replica(opened, group, recovered, options, now)
-}
-
+/// Starts a group that the log knows, with what is there of it.
+///
+/// | what is wrong | alone | with others |
+/// | --- | --- | --- |
+/// | hard state not proven | closed | quarantined |
+/// | entries lost, hard state proven | closed | starts, and votes for nobody until a leader has brought them |
+/// | store missing, damaged or none of ours | closed | quarantined |
+///
+/// A closed replica waits for a backup, a quarantined one to be replaced: both say nothing to anybody.
 fn start_recovered<W>(
     disk: &mut dyn Disk,
     opened: &mut Opened<W>,
     group: GroupId,
     recovered: RecoveredGroup,
     options: &OpenOptions,
-    now: Monotonic,
 ) -> Result<(), OpenError> {
-    let engine = opened.worker.engine_mut();
-    let reason = match damage_of(&recovered) {
-        Some(reason) => Some(reason),
-        None => open_store(disk, engine, group, recovered.base)?,
+    let RecoveredGroup { replica, hard_state, base, entries, damage } = recovered;
+    let founded = options.founding.get(&group);
+    // A replica that came later joined blank, and so others were there.
+    let founding = founded.filter(|founded| founded.replica == replica || replica == ReplicaId(0));
+    let founding = founding.map(|founded| founded.configuration.clone()).unwrap_or_default();
+    let generation = Generation(base.generation);
+    let in_log = |replica, quarantined, reason| ClosedGroup {
+        replica,
+        reason,
+        quarantined,
+        in_log: true,
+        generation,
     };
-    match reason {
-        Some(reason) => {
-            close(opened, group, recovered.replica, reason);
-            Ok(())
+    if let Some(Damage { kind: DamageKind::HardStateLost, file, offset }) = &damage {
+        // What it says of its configuration is as doubtful as the rest. Nor may its id be known.
+        let replica = match (replica, founded) {
+            (ReplicaId(0), Some(founded)) => founded.replica,
+            _ => replica,
+        };
+        let quarantined = has_others(&founding, replica) || others_in(&entries, replica);
+        let what =
+            format!("{file} is damaged at offset {offset} and records that were durable are lost");
+        let closed = in_log(replica, quarantined, reason_of(quarantined, &what, RESTORE));
+        close(opened, group, closed);
+        return Ok(());
+    }
+    if let Some(what) = open_store(disk, opened.worker.engine_mut(), group, base)? {
+        let quarantined = has_others(&founding, replica) || others_in(&entries, replica);
+        let closed = in_log(replica, quarantined, reason_of(quarantined, &what, RESTORE));
+        close(opened, group, closed);
+        return Ok(());
+    }
+    let mut lost = Lost::Nothing;
+    if let Some(Damage { kind: DamageKind::EntriesLost { first, last }, file, offset }) = &damage {
+        // One that cannot be read closes the replica further down.
+        let stored = stored_configuration(opened.worker.engine_mut(), group).ok().flatten();
+        let others = has_others(stored.as_ref().unwrap_or(&founding), replica)
+            || others_in(&entries, replica);
+        let what =
+            format!("{file} is damaged at offset {offset} and entries {first} to {last} are lost");
+        if !others {
+            opened.worker.engine_mut().drop_store(group);
+            close(opened, group, in_log(replica, false, reason_of(false, &what, RESTORE)));
+            return Ok(());
         }
-        None => start_replica(opened, group, recovered, options, now),
+        lost = Lost::Entries(*last);
+        // Once a leader had brought them, a flush made that known: then they are lost no more.
+        if base.applied.index < *last && hard_state.commit < *last {
+            let name = name_of(group);
+            let goes_on = "votes for nobody until the others have brought them";
+            opened.findings.push(format!("{name} {goes_on}: {what}"));
+        }
+    }
+    start_replica(opened, group, Restoring { replica, hard_state, base, entries, lost, founding })
+}
+
+/// What can be done where a group has no other copy.
+const RESTORE: &str = "restore the data directory or a backup";
+
+/// Why a group is not served, and what becomes of it.
+fn reason_of(quarantined: bool, what: &str, cure: &str) -> String {
+    match quarantined {
+        true => format!("{what}; its replica is quarantined until it is replaced"),
+        false if cure == RESTORE => format!("{what}; {cure}"),
+        false => format!("{what}: {cure}"),
     }
 }
 
-fn close<W>(opened: &mut Opened<W>, group: GroupId, replica: ReplicaId, reason: String) {
-    opened.findings.push(format!("{} is closed: {reason}", name_of(group)));
-    opened.worker.add_closed_group(group, replica, reason);
+fn close<W>(opened: &mut Opened<W>, group: GroupId, closed: ClosedGroup) {
+    opened.findings.push(format!("{} is closed: {}", name_of(group), closed.reason));
+    opened.worker.add_closed_group(group, closed);
 }
 
-fn damage_of(recovered: &RecoveredGroup) -> Option<String> {
-    let damage = recovered.damage.as_ref()?;
-    let lost = match damage.kind {
-        DamageKind::HardStateLost => "records that were durable are lost".to_owned(),
-        DamageKind::EntriesLost { first, last } => format!("entries {first} to {last} are lost"),
-    };
-    let (file, offset) = (&damage.file, damage.offset);
-    Some(format!(
-        "{file} is damaged at offset {offset} and {lost}; restore the data directory or a backup"
-    ))
+/// Whether entries name somebody else in a replica's group.
+fn others_in(entries: &[Entry], replica: ReplicaId) -> bool {
+    let configuration = |entry| Configuration::of_entry(entry).ok().flatten();
+    entries.iter().filter_map(configuration).any(|known| has_others(&known, replica))
 }
 
-/// Opens a group's store; gives why the shard has to stay closed if it is damaged.
+/// Opens a group's store; gives what is wrong with it if it is damaged.
 fn open_store(
     disk: &mut dyn Disk,
     engine: &mut dyn StorageEngine,
@@ -272,9 +325,7 @@ fn open_store(
                 "its store holds entries up to {held} where the log begins behind {index}"
             )))
         }
-        Err(error @ EngineError::Damaged { .. }) => {
-            Ok(Some(format!("{error}; restore the data directory or a backup")))
-        }
+        Err(error @ EngineError::Damaged { .. }) => Ok(Some(error.to_string())),
         Err(error) => Err(error.into()),
     }
 }
@@ -283,37 +334,22 @@ fn open_store(
 fn start_replica<W>(
     opened: &mut Opened<W>,
     group: GroupId,
-    recovered: RecoveredGroup,
-    options: &OpenOptions,
-    now: Monotonic,
+    restoring: Restoring,
 ) -> Result<(), OpenError> {
-    let founded = options.founding.get(&group);
-    let founded = founded.filter(|founded| founded.replica == recovered.replica);
-    let config = ReplicaConfig {
-        group,
-        replica: recovered.replica,
-        hard_state: recovered.hard_state,
-        base: recovered.base,
-        entries: recovered.entries,
-        lost: Lost::Nothing,
-        // A replica that came later joined blank.
-        founding: founded.map(|founded| founded.configuration.clone()).unwrap_or_default(),
-        settings: options.raft,
-        // Groups of one node draw different timeouts.
-        seed: options.seed ^ u64::from(group.0).wrapping_mul(0x9e37_79b9_7f4a_7c15),
-        guards: options.guards,
-        payload_bytes_target: options.worker.payload_bytes_target,
-    };
-    let generation = Generation(recovered.base.generation);
-    let engine = opened.worker.engine_mut();
-    match Replica::new(config, engine, now) {
-        Ok(replica) => opened.worker.add_group(group, replica, generation),
-        Err(MachineError::Engine(error)) => return Err(error.into()),
-        Err(error @ (MachineError::Malformed(_) | MachineError::Entry { .. })) => {
-            let file = engine.file(group, generation);
-            let reason = format!("{file}: {error}; restore the data directory or a backup");
-            close(opened, group, recovered.replica, reason);
+    let replica = restoring.replica;
+    let generation = Generation(restoring.base.generation);
+    let quarantined =
+        has_others(&restoring.founding, replica) || others_in(&restoring.entries, replica);
+    match opened.worker.start_replica(group, restoring) {
+        Ok(()) => Ok(()),
+        Err(MachineError::Engine(error)) => Err(error.into()),
+        Err(error) => {
+            let file = opened.worker.engine_mut().file(group, generation);
+            let what = format!("{file}: {error}");
+            let reason = reason_of(quarantined, &what, RESTORE);
+            let closed = ClosedGroup { replica, reason, quarantined, in_log: true, generation };
+            close(opened, group, closed);
+            Ok(())
         }
     }
-    Ok(())
 }

@@ -28,7 +28,9 @@ mod retry;
 mod staged;
 
 pub use boundary::{Install, Output, ReplicaConfig, ReplicaStatus, Ticket};
-pub use machine::{Answer, Applying, Effect, EffectKind, Machine, MachineError, Reply};
+pub use machine::{
+    Answer, Applying, Effect, EffectKind, Machine, MachineError, Reply, stored_configuration,
+};
 pub use meta::ShardClock;
 pub use read::{ListQuery, Listed, Reading, list};
 pub use replica::{Probed, Replica};

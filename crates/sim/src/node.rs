@@ -9,7 +9,7 @@ use ringfort_engine::{MemoryEngine, MemoryOptions};
 use ringfort_env::{DiskCompletion, DiskRequest, OperationId};
 use ringfort_log::{FileLog, LogEvent, LogOptions, LogStore, SourceId, recover};
 use ringfort_node::{
-    Formation, OpenOptions, Opened, Response, Worker, WorkerConfig, divide, found_alone, founding,
+    Formation, Founding, OpenOptions, Opened, Response, Worker, WorkerConfig, divide, founding,
     open,
 };
 use ringfort_raft::{Guards, Settings};
@@ -18,8 +18,14 @@ use ringfort_types::{BootId, GroupId, Monotonic, NodeNumber, ShardId};
 use crate::SimDisk;
 
 /// Settings of a simulated node.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SimNodeOptions {
+    /// The node.
+    pub node: NodeNumber,
+    /// What it founds, or founded.
+    pub founding: Arc<Founding>,
+    /// What all replicas share.
+    pub raft: Settings,
     /// Shards.
     pub shards: u32,
     /// The log's.
@@ -72,13 +78,9 @@ impl SimNode {
             formation: options.formation,
             worker: WorkerConfig {
                 source: SourceId(0),
-                node: NodeNumber(0),
+                node: options.node,
                 workers: 1,
-                seed: 1,
                 boot: BootId(1),
-                heartbeat: Duration::from_millis(100),
-                election_timeout: Duration::from_secs(1),
-                lease: Duration::from_millis(900),
                 shards: options.shards,
                 requests_max: 10_000,
                 retry_bytes_max: 1 << 30,
@@ -86,10 +88,10 @@ impl SimNode {
                 answer_bytes_max: 16 << 20,
                 payload_bytes_target: 16 << 10,
             },
-            founding: Arc::new(found_alone(options.shards)),
-            raft: Settings::default(),
+            founding: Arc::clone(&options.founding),
+            raft: options.raft,
             guards: Guards::default(),
-            seed: 1,
+            seed: 1 + u64::from(options.node.0),
         };
         let engine = Box::new(MemoryEngine::new(MemoryOptions { hash_seed: 1 }));
         let (mut parts, mut findings) = divide(recovered, &open_options);
@@ -119,6 +121,12 @@ impl SimNode {
     /// The worker, to hand requests to. A turn follows with the next step.
     pub fn worker(&mut self) -> &mut Worker<u64> {
         &mut self.worker
+    }
+
+    /// The worker, to be looked at.
+    #[must_use]
+    pub fn look(&self) -> &Worker<u64> {
+        &self.worker
     }
 
     /// The disk under the node.

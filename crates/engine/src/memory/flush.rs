@@ -123,8 +123,13 @@ impl Flushes {
         all.any(|flush| flush.group == group && !flush.abandoned)
     }
 
-    /// Gives up a group's flush: its store is gone.
+    /// Gives up a group's flush: its store is gone. One that has ended and was not told of is not told of any more: a store
+    /// that is made anew for the group would take it for its own.
     pub(super) fn abandon(&mut self, group: GroupId) {
+        self.ended.retain(|ended| match ended {
+            Ok(flushed) => flushed.group != group,
+            Err((failed, _)) => *failed != group,
+        });
         self.waiting.retain(|flush| flush.group != group);
         for flush in self.active.values_mut() {
             flush.abandoned |= flush.group == group;

@@ -4,12 +4,11 @@
 //! becomes one entry per shard and one submission to the log; everything committed is applied and answered.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use ringfort_engine::{Generation, StorageEngine, StoreSize};
 use ringfort_env::DiskError;
-use ringfort_log::{Base, Headroom, SourceId, Submission, SubmissionId};
-use ringfort_raft::PersistId;
+use ringfort_log::{Headroom, SourceId, Submission, SubmissionId};
+use ringfort_raft::{Configuration, PersistId};
 use ringfort_replica::{MachineError, Replica, Ticket};
 use ringfort_route::BudgetConfig;
 use ringfort_types::request::{Answered, Done, Got};
@@ -18,6 +17,10 @@ use ringfort_types::{
 };
 
 use answers::{Gatherings, Waiter};
+use flush::Record;
+use install::Installing;
+pub use lifecycle::LifecycleError;
+pub(crate) use lifecycle::{Making, Restoring};
 use stale::StaleReads;
 
 use crate::checkpoint::Checkpoints;
@@ -30,6 +33,8 @@ use crate::pending::{Pending, Replied, Response};
 mod answers;
 mod batch;
 mod flush;
+mod install;
+mod lifecycle;
 mod list;
 mod pairs;
 mod peer_requests;
@@ -48,16 +53,8 @@ pub struct WorkerConfig {
     pub node: NodeNumber,
     /// Workers of the node. Shard `s` belongs to worker `s % workers`.
     pub workers: u16,
-    /// Random bits, fresh at each start.
-    pub seed: u64,
     /// This start of the node.
     pub boot: BootId,
-    /// Time between two heartbeats to a node.
-    pub heartbeat: Duration,
-    /// Groups wake when their leader's or a follower's node was not heard of for so long.
-    pub election_timeout: Duration,
-    /// What a heartbeat has promised.
-    pub lease: Duration,
     /// Shards of the cluster.
     pub shards: u32,
     /// Requests under way at most; more are refused as `overloaded`.
@@ -101,6 +98,9 @@ pub struct ShardSummary {
     pub leads: bool,
     /// Why the shard is closed; `None`: it is open.
     pub closed: Option<String>,
+    /// Why the replica is to be replaced under a new id: it is damaged, or had to stop, and its group has others. `None`: it
+    /// is not.
+    pub quarantined: Option<String>,
     /// Live keys, and the bytes of those keys and their values.
     pub size: StoreSize,
     /// Everything its store holds: expiry, remembered answers and overhead included.
@@ -122,6 +122,10 @@ pub struct WorkerStats {
     pub flushes_failed: u64,
     /// Bytes of those that ended well.
     pub flush_bytes: u64,
+    /// Snapshots of other replicas that became a group's state.
+    pub snapshots_installed: u64,
+    /// Snapshots of other replicas that were refused: their bytes were damaged.
+    pub snapshots_refused: u64,
     /// Requests refused by admission.
     pub refused: u64,
     /// Requests whose deadline passed.
@@ -132,29 +136,59 @@ pub struct WorkerStats {
     pub frames_foreign: u64,
 }
 
+/// A group that may not be served.
+#[derive(Debug)]
+pub(crate) struct ClosedGroup {
+    pub(crate) replica: ReplicaId,
+    /// Why, for people.
+    pub(crate) reason: String,
+    /// Its group has others: it may be replaced.
+    pub(crate) quarantined: bool,
+    /// The log knows the group.
+    pub(crate) in_log: bool,
+    /// The generation that its base names; 0: none.
+    pub(crate) generation: Generation,
+}
+
 enum Slot {
     Open(Box<OpenShard>),
-    Closed { replica: ReplicaId, reason: String },
+    Closed(ClosedGroup),
+    /// Its founding is on its way to the log: nobody hears of the replica before that is durable. What is left of the one
+    /// before it goes then.
+    Making {
+        replica: ReplicaId,
+        left: Generation,
+    },
+    /// Its end is on its way to the log.
+    Ending {
+        replica: ReplicaId,
+        left: Generation,
+    },
 }
 
 struct OpenShard {
     replica: Replica,
     last_generation: Generation,
-    /// Bytes of log that the flush under way will make needless.
-    flushing_log_bytes: u64,
+    /// The flush under way of what is applied, and the bytes of log that it will make needless.
+    flushing: Option<(Generation, u64)>,
+    /// A snapshot of another replica is in the store, and does not count yet.
+    installing: Option<Installing>,
+    /// Entries that it had lost have to come from others: its store is flushed when they have.
+    healing: bool,
     dirty: bool,
 }
 
 struct UnderWay {
     id: SubmissionId,
     persists: Vec<(GroupId, PersistId)>,
-    rebase: Option<(GroupId, Base)>,
+    record: Option<Record>,
 }
 
 /// One worker. `W` is whoever waits for an answer: the host's own.
 pub struct Worker<W> {
     config: WorkerConfig,
     engine: Box<dyn StorageEngine>,
+    making: Making,
     /// By group; `None` where the group is another worker's, or has no replica on this node.
     slots: Vec<Option<Slot>>,
     /// This worker's groups, in order.
@@ -191,6 +225,8 @@ pub struct Worker<W> {
     unapplied_bytes: usize,
     messages: VecDeque<String>,
     stats: WorkerStats,
+    /// Groups with a snapshot in the store that does not count yet.
+    installs: Vec<GroupId>,
     /// The newest time that was told.
     now: Monotonic,
 }
@@ -198,17 +234,23 @@ pub struct Worker<W> {
 impl<W> Worker<W> {
     /// A worker that owns no shard yet.
     #[must_use]
-    pub fn new(now: Monotonic, config: WorkerConfig, engine: Box<dyn StorageEngine>) -> Self {
+    pub(crate) fn new(
+        now: Monotonic,
+        config: WorkerConfig,
+        making: Making,
+        engine: Box<dyn StorageEngine>,
+    ) -> Self {
         Self {
             config,
             engine,
+            making,
             slots: (0..=config.shards).map(|_| None).collect(),
             mine: Vec::new(),
             dirty: Vec::new(),
             pending: Pending::new(),
             gatherings: Gatherings::default(),
             forwards_due: false,
-            forwarder: Forwarder::new(now, forward_config(&config)),
+            forwarder: Forwarder::new(now, forward_config(&config, making.seed)),
             stale: StaleReads::default(),
             pairs: Pairs::default(),
             reads: BTreeMap::new(),
@@ -227,6 +269,7 @@ impl<W> Worker<W> {
             unapplied_bytes: 0,
             messages: VecDeque::new(),
             stats: WorkerStats::default(),
+            installs: Vec::new(),
             now,
         }
     }
@@ -238,15 +281,22 @@ impl<W> Worker<W> {
 
     /// Takes a group's replica, whose store is open.
     pub(crate) fn add_group(&mut self, group: GroupId, replica: Replica, generation: Generation) {
-        let open =
-            OpenShard { replica, last_generation: generation, flushing_log_bytes: 0, dirty: false };
+        let healing = replica.has_lost();
+        let open = OpenShard {
+            replica,
+            last_generation: generation,
+            flushing: None,
+            installing: None,
+            healing,
+            dirty: false,
+        };
         self.set_slot(group, Slot::Open(Box::new(open)));
         self.mark_dirty(group);
     }
 
     /// Takes a group that may not be served.
-    pub(crate) fn add_closed_group(&mut self, group: GroupId, replica: ReplicaId, reason: String) {
-        self.set_slot(group, Slot::Closed { replica, reason });
+    pub(crate) fn add_closed_group(&mut self, group: GroupId, closed: ClosedGroup) {
+        self.set_slot(group, Slot::Closed(closed));
     }
 
     fn set_slot(&mut self, group: GroupId, slot: Slot) {
@@ -276,7 +326,16 @@ impl<W> Worker<W> {
             open.replica.release_snapshots(self.engine.as_mut());
             let lost = open.replica.abandon();
             let replica = open.replica.id();
-            *slot = Slot::Closed { replica, reason: reason.clone() };
+            let quarantined = has_others(open.replica.configuration(), replica);
+            let generation = Generation(open.replica.base().generation);
+            *slot = Slot::Closed(ClosedGroup {
+                replica,
+                reason: reason.clone(),
+                quarantined,
+                in_log: true,
+                generation,
+            });
+            self.checkpoints.forget(group);
             let lost = self.pending.lose(lost);
             self.answer_all(lost);
         }
@@ -297,7 +356,7 @@ impl<W> Worker<W> {
     }
 }
 
-fn forward_config(config: &WorkerConfig) -> ForwardConfig {
+fn forward_config(config: &WorkerConfig, seed: u64) -> ForwardConfig {
     ForwardConfig {
         node: config.node,
         worker: config.source.0,
@@ -308,7 +367,7 @@ fn forward_config(config: &WorkerConfig) -> ForwardConfig {
             burst: u32::try_from(config.requests_max).unwrap_or(u32::MAX),
             ..BudgetConfig::default()
         },
-        seed: config.seed ^ u64::from(config.source.0).rotate_left(17),
+        seed: seed ^ u64::from(config.source.0).rotate_left(17),
     }
 }
 
@@ -336,7 +395,7 @@ fn open_shard(slots: &[Option<Slot>], shard: ShardId) -> Result<&OpenShard, Refu
 
 fn not_open(group: GroupId, slot: Option<&Slot>) -> Refusal {
     match slot {
-        Some(Slot::Closed { reason, .. }) => closed(group, reason),
+        Some(Slot::Closed(is)) => closed(group, &is.reason),
         _ => {
             let detail = format!("{} has no replica on this worker", name_of(group));
             Refusal::new(Code::Unavailable, detail)
@@ -346,6 +405,11 @@ fn not_open(group: GroupId, slot: Option<&Slot>) -> Refusal {
 
 fn closed(group: GroupId, reason: &str) -> Refusal {
     Refusal::new(Code::Unavailable, format!("{} is closed: {reason}", name_of(group)))
+}
+
+/// Whether somebody else is in a replica's group, as far as a configuration says. Nobody knows of a blank one's.
+pub(crate) fn has_others(configuration: &Configuration, replica: ReplicaId) -> bool {
+    configuration.is_blank() || configuration.members() != [replica]
 }
 
 /// A group, as people read it.

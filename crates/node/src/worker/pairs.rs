@@ -16,11 +16,11 @@ const WAKES_PER_TICK: usize = 64;
 impl<W> Worker<W> {
     /// Does what is due between nodes.
     pub(super) fn tick_pairs(&mut self, now: Monotonic) {
-        let timeout = self.config.election_timeout;
+        let timeout = self.making.settings.election_timeout;
         let silent = self.pairs.silent_leaders(now, timeout);
         self.pairs.to_wake.extend(silent);
         if now >= self.pairs.due {
-            self.pairs.due = now + self.config.heartbeat;
+            self.pairs.due = now + self.making.settings.heartbeat;
             self.send_pair_heartbeats(now);
         }
         for told in self.pairs.told.values_mut() {
@@ -73,7 +73,7 @@ impl<W> Worker<W> {
                 round,
                 set_version,
                 led: set.iter().map(led).collect(),
-                lease_us: microseconds(self.config.lease),
+                lease_us: microseconds(self.making.settings.lease),
                 boot_id: boot_bytes(self.config.boot),
                 worker: self.config.source.0.into(),
             };

@@ -1,7 +1,7 @@
 //! What a worker tells of itself.
 
 use ringfort_engine::StoreSize;
-use ringfort_types::{GroupId, Monotonic, ShardId};
+use ringfort_types::{Applied, GroupId, Monotonic, ReplicaId, ShardId};
 
 use super::{ShardSummary, Slot, Worker, WorkerStats};
 
@@ -29,17 +29,34 @@ impl<W> Worker<W> {
     pub fn is_ready(&self, now: Monotonic) -> bool {
         self.slots.iter().flatten().all(|slot| match slot {
             Slot::Open(open) => open.replica.can_read_now(now),
-            Slot::Closed { .. } => true,
+            Slot::Closed(_) | Slot::Making { .. } | Slot::Ending { .. } => true,
         })
     }
 
     /// A hash over the state of a shard; `None` if it is closed or another worker's.
     #[must_use]
     pub fn state_hash(&self, shard: ShardId) -> Option<u128> {
-        match self.slots.get(GroupId::of_shard(shard).0 as usize)? {
-            Some(Slot::Open(open)) => open.replica.state_hash(self.engine.as_ref()).ok(),
+        self.applied_state(GroupId::of_shard(shard)).map(|(_, hash)| hash)
+    }
+
+    /// What a group's store has applied, and a hash over all that it holds; `None` if it is closed or another worker's.
+    /// Replicas that give the same index give the same term and hash, or have diverged.
+    #[must_use]
+    pub fn applied_state(&self, group: GroupId) -> Option<(Applied, u128)> {
+        match self.slots.get(group.0 as usize)? {
+            Some(Slot::Open(open)) => open.replica.applied_state(self.engine.as_ref()).ok(),
             _ => None,
         }
+    }
+
+    /// Groups whose replica here is to be replaced under a new id, with that replica and why. The catalog's among them.
+    pub fn quarantined(&self) -> impl Iterator<Item = (GroupId, ReplicaId, &str)> {
+        self.mine.iter().filter_map(|group| match self.slots.get(group.0 as usize)? {
+            Some(Slot::Closed(closed)) if closed.quarantined => {
+                Some((*group, closed.replica, closed.reason.as_str()))
+            }
+            _ => None,
+        })
     }
 
     fn summary(&self, shard: ShardId) -> Option<ShardSummary> {
@@ -50,19 +67,22 @@ impl<W> Worker<W> {
                 replica: open.replica.id(),
                 leads: open.replica.leads(),
                 closed: None,
+                quarantined: None,
                 size: open.replica.size(),
                 stored,
                 status: Some(open.replica.status()),
             },
-            Slot::Closed { replica, reason } => ShardSummary {
+            Slot::Closed(closed) => ShardSummary {
                 shard,
-                replica: *replica,
+                replica: closed.replica,
                 leads: false,
-                closed: Some(reason.clone()),
+                closed: Some(closed.reason.clone()),
+                quarantined: closed.quarantined.then(|| closed.reason.clone()),
                 size: StoreSize::default(),
                 stored,
                 status: None,
             },
+            Slot::Making { .. } | Slot::Ending { .. } => return None,
         })
     }
 }

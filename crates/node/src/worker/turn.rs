@@ -1,13 +1,14 @@
 //! The turn: words of durability and time in; entries, answers and submissions out.
 
 use ringfort_env::{DiskCompletion, DiskRequest};
-use ringfort_log::{Base, GroupWrite, Headroom, Submission, SubmissionId};
+use ringfort_log::{GroupWrite, Headroom, Submission, SubmissionId};
 use ringfort_raft::PersistId;
 use ringfort_replica::command::CommandIdentity;
 use ringfort_replica::{Output, Reading, Ticket};
 use ringfort_types::request::{Done, Operation};
 use ringfort_types::{GroupId, Key, Monotonic};
 
+use super::flush::Record;
 use super::{UnderWay, Worker, WorkerError, open_group, open_group_mut, replied};
 use crate::pending::{Response, response};
 
@@ -21,8 +22,8 @@ impl<W> Worker<W> {
                     self.mark_dirty(group);
                 }
             }
-            if let Some((group, base)) = done.rebase {
-                self.handle_rebased(group, base);
+            if let Some(record) = done.record {
+                self.handle_recorded(record);
             }
         }
     }
@@ -39,7 +40,7 @@ impl<W> Worker<W> {
         self.answer_all(expired);
         self.reads.retain(|ticket, _| self.pending.contains(*ticket));
         self.listings.retain(|(ticket, _)| self.pending.contains(*ticket));
-        self.flush_due = self.checkpoints.is_due(now);
+        self.flush_due = self.checkpoints.is_due(now) || self.install_due(now);
         for position in 0..self.mine.len() {
             let group = self.mine[position];
             let Ok(open) = open_group_mut(&mut self.slots, group) else {
@@ -49,6 +50,10 @@ impl<W> Worker<W> {
             let result = open.replica.handle_tick(self.engine.as_ref(), now);
             self.unapplied_bytes += open.replica.unapplied_bytes() - before;
             let queued = open.replica.has_queued();
+            if open.healing && !open.replica.has_lost() {
+                open.healing = false;
+                self.checkpoints.want([group]);
+            }
             match result {
                 Ok(()) if queued => self.mark_dirty(group),
                 Ok(()) => {}
@@ -115,7 +120,9 @@ impl<W> Worker<W> {
                 self.close(group, &error);
             }
         }
+        self.begin_installs(std::mem::take(&mut out.installs));
         self.poll_flushes(now, &mut out);
+        self.flush_installs(now);
         self.start_flush(now);
         self.submit(&mut out);
         for (group, message) in out.messages.drain(..) {
@@ -154,7 +161,7 @@ impl<W> Worker<W> {
         &mut self,
         writes: Vec<GroupWrite>,
         persists: Vec<(GroupId, PersistId)>,
-        rebase: Option<(GroupId, Base)>,
+        record: Option<Record>,
         operations: u32,
     ) {
         self.last_submission = SubmissionId(self.last_submission.0 + 1);
@@ -165,7 +172,7 @@ impl<W> Worker<W> {
             writes,
             operations,
         });
-        self.under_way.push_back(UnderWay { id, persists, rebase });
+        self.under_way.push_back(UnderWay { id, persists, record });
     }
 
     fn finish_read(&mut self, now: Monotonic, ticket: Ticket) {

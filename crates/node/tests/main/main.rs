@@ -12,3 +12,4 @@ mod malformed;
 mod owner;
 mod power;
 mod support;
+mod trio;

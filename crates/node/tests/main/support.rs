@@ -1,16 +1,18 @@
 //! A node under random load, and the model that says what it may hold.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ringfort_log::LogOptions;
-use ringfort_node::{Formation, GetAnswer, Replied, Response};
+use ringfort_node::host::Settings;
+use ringfort_node::{Formation, GetAnswer, Replied, Response, found_alone};
 use ringfort_sim::{Random, SimDisk, SimNode, SimNodeOptions};
 use ringfort_types::request::{
     Condition, Consistency, Context, Get, Identity, List, Operation, Page, Principal, Write,
 };
-use ringfort_types::{Key, Monotonic, NamespaceId, Refusal, ShardId, shard_of_token};
+use ringfort_types::{Key, Monotonic, NamespaceId, NodeNumber, Refusal, ShardId, shard_of_token};
 
 pub(crate) const SHARDS: u32 = 4;
 
@@ -39,7 +41,14 @@ pub(crate) fn options(formation: Formation) -> SimNodeOptions {
         marker_delay: Duration::from_millis(100),
         ..LogOptions::new(0x5eed)
     };
-    SimNodeOptions { shards: SHARDS, log, formation }
+    SimNodeOptions {
+        node: NodeNumber(0),
+        founding: Arc::new(found_alone(SHARDS)),
+        raft: Settings::default(),
+        shards: SHARDS,
+        log,
+        formation,
+    }
 }
 
 pub(crate) fn key(number: u64) -> Key {

@@ -115,6 +115,14 @@ pub enum MachineError {
     /// The store holds bytes that no version of this code wrote.
     #[error("the store holds a malformed {0}")]
     Malformed(&'static str),
+    /// A snapshot is not what its head says.
+    #[error("a snapshot of entry {index} holds {holds}")]
+    Snapshot {
+        /// The entry that it is said to be of.
+        index: ringfort_types::Index,
+        /// What it holds instead.
+        holds: &'static str,
+    },
 }
 
 /// The state machine of one shard, over the store of its group.
@@ -142,6 +150,19 @@ struct At {
     stamp: ShardTime,
 }
 
+/// The configuration of a group as its store names it: as of what is applied. `None`: it names none.
+///
+/// # Errors
+/// The store cannot be read or is none of ours.
+pub fn stored_configuration(
+    engine: &dyn StorageEngine,
+    group: GroupId,
+) -> Result<Option<Configuration>, MachineError> {
+    let stored = engine.get(group, layout::CONFIGURATION)?;
+    let decoded = stored.map(|bytes| Configuration::decode(&bytes)).transpose();
+    decoded.map_err(|_| MachineError::Malformed("configuration"))
+}
+
 impl Machine {
     /// The machine over an open store. `founding` is the group's configuration where the store names none: before anything
     /// was applied, or in a store of a version that knew only groups of one.
@@ -154,13 +175,9 @@ impl Machine {
         founding: Configuration,
         hash_seed: u64,
     ) -> Result<Self, MachineError> {
-        let stored = engine.get(group, layout::CONFIGURATION)?;
+        let stored = stored_configuration(engine, group)?;
         let configuration_stored = stored.is_some();
-        let configuration = match stored {
-            Some(bytes) => Configuration::decode(&bytes)
-                .map_err(|_| MachineError::Malformed("configuration"))?,
-            None => founding,
-        };
+        let configuration = stored.unwrap_or(founding);
         let meta = match engine.get(group, layout::META)? {
             Some(value) => Meta::decode(&value),
             // Every batch writes it: it is absent where nothing was ever applied.

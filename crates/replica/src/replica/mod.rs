@@ -32,8 +32,8 @@ use crate::layout;
 use crate::machine::{Machine, MachineError};
 use crate::meta::ShardClock;
 use crate::read::{self, ListQuery, Listed, Reading};
-pub use reads::Probed;
 use log_size::LogSize;
+pub use reads::Probed;
 use reads::Reads;
 use snapshots::Snapshots;
 
@@ -179,10 +179,22 @@ impl Replica {
         self.raft.durable()
     }
 
+    /// Whether entries are missing that it may have acknowledged: it votes for nobody, until a leader has brought them.
+    #[must_use]
+    pub fn has_lost(&self) -> bool {
+        self.raft.has_lost()
+    }
+
     /// What is applied.
     #[must_use]
     pub fn applied(&self) -> Index {
         self.raft.applied()
+    }
+
+    /// Where its log begins.
+    #[must_use]
+    pub fn base(&self) -> Base {
+        self.base
     }
 
     /// The shard's revision.

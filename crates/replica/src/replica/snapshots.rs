@@ -196,16 +196,21 @@ impl Replica {
     /// before it is.
     ///
     /// # Errors
-    /// The store cannot be read, or is none of ours: the replica must stop.
+    /// The store cannot be read, is none of ours, or not at the snapshot's position with its configuration: the replica must
+    /// stop, for what it held is gone from memory. A start comes back to it.
     pub fn handle_store_replaced(
         &mut self,
         engine: &dyn StorageEngine,
         snapshot: &SnapshotMeta,
     ) -> Result<(), MachineError> {
+        let differs = |holds| MachineError::Snapshot { index: snapshot.position.index, holds };
+        if snapshot.position != engine.applied(self.group)?.into() {
+            return Err(differs("the state at another entry"));
+        }
         let founding = snapshot.configuration.clone();
         self.machine = Machine::open(engine, self.group, founding, self.seed)?;
         if *self.machine.configuration() != snapshot.configuration {
-            return Err(MachineError::Malformed("configuration"));
+            return Err(differs("another configuration"));
         }
         self.clock.observe(self.machine.time(), self.now);
         Ok(())

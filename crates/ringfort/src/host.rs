@@ -5,9 +5,9 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
-use ringfort_server::{DataDirError, EngineKind, Server, ServerOptions, StartError};
+use ringfort_server::{DataDirError, EngineKind, PeerTlsFiles, Server, ServerOptions, StartError};
 
-use crate::config::settings::Settings;
+use crate::config::settings::{Security, Settings};
 use crate::exit::Exit;
 
 /// A running node.
@@ -101,7 +101,8 @@ fn listen_advice(source: &io::Error) -> &'static str {
 }
 
 fn options(settings: &Settings) -> ServerOptions {
-    let Settings { node, listen, cluster, storage, server, limits, .. } = settings.clone();
+    let Settings { node, listen, cluster, storage, server, limits, raft, security, .. } =
+        settings.clone();
     ServerOptions {
         node_id: node.id,
         zone: node.zone,
@@ -111,6 +112,12 @@ fn options(settings: &Settings) -> ServerOptions {
         health_listen: listen.health,
         advertise_client: listen.advertise_client,
         advertise_peer: listen.advertise_peer,
+        bootstrap_expect: cluster.expected(),
+        seeds: cluster.seeds,
+        peer_tls: peer_tls(security),
+        heartbeat: raft.heartbeat,
+        election_timeout: raft.election_timeout,
+        reads: raft.reads,
         replication_factor: cluster.replication_factor,
         shards: cluster.shards,
         // The other engines are refused before they come here.
@@ -128,6 +135,12 @@ fn options(settings: &Settings) -> ServerOptions {
         stop_timeout: server.stop_timeout,
         ..ServerOptions::new(node.data_dir)
     }
+}
+
+/// The files of TLS between nodes: all three, or none.
+fn peer_tls(security: Security) -> Option<PeerTlsFiles> {
+    let Security { peer_ca, peer_cert, peer_key, .. } = security;
+    Some(PeerTlsFiles { ca: peer_ca?, cert: peer_cert?, key: peer_key? })
 }
 
 /// An error with its causes.

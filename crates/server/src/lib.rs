@@ -39,5 +39,5 @@ mod worker_thread;
 
 pub use data_dir::DataDirError;
 pub use fatal::EXIT_DISK_FAILED;
-pub use options::{EngineKind, ServerOptions};
+pub use options::{EngineKind, PeerTlsFiles, Reads, ServerOptions};
 pub use server::{Server, StartError};

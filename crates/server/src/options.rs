@@ -14,6 +14,27 @@ pub enum EngineKind {
     Memory,
 }
 
+/// How linearizable reads are made safe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reads {
+    /// By a leader's lease: no message per read. Safe while no clock drifts beyond the bound.
+    #[default]
+    Lease,
+    /// By asking a majority, batch by batch: safe where clocks cannot be trusted.
+    ReadIndex,
+}
+
+/// The files of mutual TLS between nodes, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerTlsFiles {
+    /// The certificates that sign the nodes' own.
+    pub ca: PathBuf,
+    /// This node's certificate, followed by those between it and the CA; its SAN names the node id.
+    pub cert: PathBuf,
+    /// The private key of `cert`.
+    pub key: PathBuf,
+}
+
 /// Settings of one node's server.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
@@ -27,7 +48,7 @@ pub struct ServerOptions {
     pub capacity: f64,
     /// Where clients connect. Port 0: any free one.
     pub client_listen: SocketAddr,
-    /// Where nodes connect; shown, and not bound before there are clusters.
+    /// Where nodes connect.
     pub peer_listen: SocketAddr,
     /// Health and metrics without credentials.
     pub health_listen: Option<SocketAddr>,
@@ -35,6 +56,20 @@ pub struct ServerOptions {
     pub advertise_client: Option<String>,
     /// What nodes dial, if it is not the address listened on.
     pub advertise_peer: Option<String>,
+    /// Where the founders are reached, `host:port`, this node's own address included; or, to join, some members. Each is
+    /// different.
+    pub seeds: Vec<String>,
+    /// Nodes that form the cluster, every seed among them: at least as many as there are seeds, at most 64. 0: the node
+    /// joins, or waits for somebody to say who forms the cluster.
+    pub bootstrap_expect: u32,
+    /// Mutual TLS between nodes; `None`: they talk in the clear and take each other's word for who they are.
+    pub peer_tls: Option<PeerTlsFiles>,
+    /// Time between two heartbeats of a leader, at least 10 ms; counts at formation.
+    pub heartbeat: Duration,
+    /// Without a leader's sign for this long another is elected; at least five heartbeats; counts at formation.
+    pub election_timeout: Duration,
+    /// How linearizable reads are made safe; counts at formation.
+    pub reads: Reads,
     /// Replicas of each shard; counts at formation.
     pub replication_factor: u32,
     /// Shards of the cluster; counts at formation.
@@ -79,6 +114,12 @@ impl ServerOptions {
             health_listen: None,
             advertise_client: None,
             advertise_peer: None,
+            seeds: Vec::new(),
+            bootstrap_expect: 1,
+            peer_tls: None,
+            heartbeat: Duration::from_millis(100),
+            election_timeout: Duration::from_secs(1),
+            reads: Reads::default(),
             replication_factor: 3,
             shards: limits::SHARDS_DEFAULT,
             engine: EngineKind::Memory,

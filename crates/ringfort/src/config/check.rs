@@ -3,7 +3,10 @@
 //! A rule speaks only where every setting it looks at was read well: a wrong address is reported once, as wrong, and not
 //! again as an address without TLS.
 
+use std::fs::File;
+use std::io::Read;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use ringfort_types::limits;
 
@@ -46,7 +49,11 @@ static RULES: &[Rule] = &[
         with: &["security.insecure"],
         what: |s| exposed(s, s.listen.client),
     },
-    Rule { key: "listen.peer", with: &["security.insecure"], what: |s| exposed(s, s.listen.peer) },
+    Rule {
+        key: "listen.peer",
+        with: &["security.insecure", "security.peer_ca", "security.peer_cert", "security.peer_key"],
+        what: |s| exposed_to_nodes(s, s.listen.peer),
+    },
     Rule {
         key: "listen.health",
         with: &["security.insecure"],
@@ -78,24 +85,9 @@ static RULES: &[Rule] = &[
         what: |s| taken(s.listen.health?, s.listen.peer, "listen.peer"),
     },
     Rule {
-        key: "cluster.seeds",
-        with: &[],
-        what: |s| later(!s.cluster.seeds.is_empty(), "a cluster of several nodes", "leave it out"),
-    },
-    Rule {
-        key: "cluster.bootstrap_expect",
-        with: &[],
-        what: |s| {
-            later(s.cluster.expected() > 1, "a cluster of several nodes", "1 is what there is")
-        },
-    },
-    Rule {
         key: "cluster.bootstrap_expect",
         with: &["cluster.seeds"],
-        what: |s| {
-            let alone = s.cluster.expected() == 0 && s.cluster.seeds.is_empty();
-            alone.then(|| "0 means to join a cluster, but cluster.seeds names none".into())
-        },
+        what: |s| unfit_expectation(s.cluster.expected(), s.cluster.seeds.len()),
     },
     Rule {
         key: "storage.engine",
@@ -106,26 +98,26 @@ static RULES: &[Rule] = &[
     },
     Rule {
         key: "security.peer_ca",
-        with: &[],
-        what: |s| later(s.security.peer_ca.is_some(), "TLS", "leave it out"),
+        with: &["security.peer_cert", "security.peer_key"],
+        what: |s| unfit_file(s, s.security.peer_ca.as_deref()),
     },
     Rule {
         key: "security.peer_cert",
-        with: &[],
-        what: |s| later(s.security.peer_cert.is_some(), "TLS", "leave it out"),
+        with: &["security.peer_ca", "security.peer_key"],
+        what: |s| unfit_file(s, s.security.peer_cert.as_deref()),
     },
     Rule {
         key: "security.peer_key",
-        with: &[],
-        what: |s| later(s.security.peer_key.is_some(), "TLS", "leave it out"),
+        with: &["security.peer_ca", "security.peer_cert"],
+        what: |s| unfit_file(s, s.security.peer_key.as_deref()),
     },
     Rule {
         key: "raft.election_timeout",
         with: &["raft.heartbeat"],
         what: |s| {
-            let short = s.raft.election_timeout < s.raft.heartbeat * 3;
+            let short = s.raft.election_timeout < s.raft.heartbeat * 5;
             short.then(|| {
-                "must be at least three times raft.heartbeat, or leaders fall for nothing".into()
+                "must be at least five times raft.heartbeat, or leaders fall for nothing".into()
             })
         },
     },
@@ -204,6 +196,60 @@ fn exposed(settings: &Settings, address: SocketAddr) -> Option<String> {
              security.insecure = true allows it"
         )
     })
+}
+
+fn exposed_to_nodes(settings: &Settings, address: SocketAddr) -> Option<String> {
+    let open = !settings.security.insecure && !settings.security.has_peer_tls();
+    (open && !address.ip().is_loopback()).then(|| {
+        format!(
+            "{address} can be reached from outside this machine, and nodes are not told apart from strangers: set \
+             security.peer_ca, peer_cert and peer_key; security.insecure = true allows it without"
+        )
+    })
+}
+
+/// A number of founders that never come together.
+fn unfit_expectation(expected: u32, seeds: usize) -> Option<String> {
+    let expected = usize::try_from(expected).unwrap_or(usize::MAX);
+    match (expected, seeds) {
+        (0, 0) => Some("0 means to join a cluster, but cluster.seeds names none".into()),
+        (2.., 0) => Some(format!(
+            "{expected} nodes find one another by cluster.seeds, which names none: list the peer addresses of all there, \
+             this one's included"
+        )),
+        (1.., _) if expected < seeds => Some(format!(
+            "every one of the {seeds} cluster.seeds is a founder: expect at least {seeds}, or 0 to join only"
+        )),
+        _ => None,
+    }
+}
+
+/// A file of the TLS between nodes that is missing where others are given, or cannot be read.
+fn unfit_file(settings: &Settings, file: Option<&Path>) -> Option<String> {
+    let security = &settings.security;
+    let given = [&security.peer_ca, &security.peer_cert, &security.peer_key];
+    match file {
+        None if given.iter().all(|file| file.is_none()) => None,
+        None => Some(
+            "is missing: TLS between nodes takes security.peer_ca, peer_cert and peer_key together"
+                .into(),
+        ),
+        Some(path) => {
+            unreadable(path).map(|why| format!("{} cannot be read: {why}", path.display()))
+        }
+    }
+}
+
+fn unreadable(path: &Path) -> Option<String> {
+    let read = || -> std::io::Result<bool> {
+        // Asked first: opening a pipe would wait for its writer.
+        Ok(path.metadata()?.is_file() && File::open(path)?.read(&mut [0])? > 0)
+    };
+    match read() {
+        Ok(true) => None,
+        Ok(false) => Some("it is empty or no file".into()),
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 fn unnamed(address: SocketAddr, advertised: Option<&str>, which: &str) -> Option<String> {

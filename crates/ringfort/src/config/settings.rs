@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ringfort_server::Reads;
 use ringfort_types::{NodeId, limits};
 
 use crate::logging::{Filter, Format, Output};
@@ -77,9 +78,9 @@ impl Default for Listen {
 /// Whom it forms a cluster with.
 #[derive(Clone, Debug)]
 pub(crate) struct Cluster {
-    /// Nodes to ask for the cluster.
+    /// Where the founders' peer listeners are reached, `host:port`, this node's included; or, to join, some members'.
     pub(crate) seeds: Vec<String>,
-    /// Nodes that form the cluster. Default: 1 without seeds, 0 (join only) with.
+    /// Nodes that form the cluster, every seed among them, at most 64. Default: 1 without seeds, 0 (join only) with.
     pub(crate) bootstrap_expect: Option<u32>,
     /// Replicas of each shard. Counts at formation.
     pub(crate) replication_factor: u32,
@@ -189,26 +190,17 @@ impl Default for Limits {
     }
 }
 
-/// How linearizable reads are made safe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reads {
-    /// By a leader's lease: no message per read.
-    Lease,
-    /// By asking a majority: safe where clocks cannot be trusted.
-    ReadIndex,
-}
-
-impl Reads {
-    pub(crate) const ALL: [(&'static str, Self); 2] =
-        [("lease", Self::Lease), ("read_index", Self::ReadIndex)];
-}
+/// The names of the ways in which linearizable reads are made safe.
+pub(crate) const READS: [(&str, Reads); 2] =
+    [("lease", Reads::Lease), ("read_index", Reads::ReadIndex)];
 
 /// Timing of consensus. Counts at formation.
 #[derive(Clone, Debug)]
 pub(crate) struct Raft {
     /// Between two heartbeats.
     pub(crate) heartbeat: Duration,
-    /// Without a leader's sign for this long, another is elected.
+    /// Without a leader's sign for this long, another is elected. At least five heartbeats. Shorter: a failure costs less
+    /// time; longer: a slow disk or network costs no leader.
     pub(crate) election_timeout: Duration,
     pub(crate) reads: Reads,
 }
@@ -232,6 +224,13 @@ pub(crate) struct Security {
     pub(crate) peer_ca: Option<PathBuf>,
     pub(crate) peer_cert: Option<PathBuf>,
     pub(crate) peer_key: Option<PathBuf>,
+}
+
+impl Security {
+    /// Whether nodes prove to each other who they are.
+    pub(crate) fn has_peer_tls(&self) -> bool {
+        self.peer_ca.is_some() && self.peer_cert.is_some() && self.peer_key.is_some()
+    }
 }
 
 /// What it says about itself.

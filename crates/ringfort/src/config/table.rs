@@ -6,13 +6,16 @@ use std::time::Duration;
 use ringfort_types::{NodeId, format_duration, limits};
 use serde_json::json;
 
-use super::settings::{Engine, Reads, Settings};
-use super::value::{Value, Wrong, format_size, is_host, is_host_and_port};
+use super::settings::{Engine, READS, Settings};
+use super::value::{Value, Wrong, format_size, is_host_and_port};
 use crate::logging::{Filter, Format, Output};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
+
+/// Most nodes that form a cluster together, and most seeds; more join later.
+const FOUNDERS_MAX: i128 = 64;
 
 /// One setting.
 pub(crate) struct Setting {
@@ -107,7 +110,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "cluster.bootstrap_expect",
-        set: set!(cluster.bootstrap_expect, |value| Some(value.whole(0..=100)?)),
+        set: set!(cluster.bootstrap_expect, |value| Some(value.whole(0..=FOUNDERS_MAX)?)),
         show: |s| json!(s.cluster.expected()),
     },
     Setting {
@@ -198,8 +201,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "raft.reads",
-        set: set!(raft.reads, |value| choice(value, &Reads::ALL)?),
-        show: |s| json!(name_of(s.raft.reads, &Reads::ALL)),
+        set: set!(raft.reads, |value| choice(value, &READS)?),
+        show: |s| json!(name_of(s.raft.reads, &READS)),
     },
     Setting {
         key: "security.insecure",
@@ -267,19 +270,21 @@ fn zone(value: &Value) -> Result<String, Wrong> {
 
 fn seeds(value: &Value) -> Result<Vec<String>, Wrong> {
     let seeds = value.strings()?;
-    let bad = seeds.iter().find(|seed| {
-        let known = match seed.split_once("://") {
-            None => is_host_and_port(seed),
-            Some(("dns+a", name)) => is_host_and_port(name),
-            Some(("dns+srv", name)) => is_host(name),
-            Some(_) => false,
-        };
-        !known
-    });
-    match bad {
-        None => Ok(seeds),
-        Some(seed) => {
-            Err(format!("a seed is host:port, dns+a://name:port or dns+srv://name; got {seed:?}"))
+    if i128::try_from(seeds.len()).is_ok_and(|count| count > FOUNDERS_MAX) {
+        return Err(format!("must be at most {FOUNDERS_MAX} seeds; got {}", seeds.len()));
+    }
+    for (position, seed) in seeds.iter().enumerate() {
+        if seed.starts_with("dns+a://") || seed.starts_with("dns+srv://") {
+            return Err(format!(
+                "finding seeds by DNS comes with a later version: write host:port; got {seed:?}"
+            ));
+        }
+        if !is_host_and_port(seed) {
+            return Err(format!("a seed is host:port; got {seed:?}"));
+        }
+        if seeds.iter().take(position).any(|before| before == seed) {
+            return Err(format!("names {seed:?} twice"));
         }
     }
+    Ok(seeds)
 }

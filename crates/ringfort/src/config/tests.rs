@@ -187,7 +187,15 @@ fn a_variable_or_flag_that_is_wrong_is_named() {
         ),
         (&[], &["workers"], "--set: workers: has no value: write --set section.key=value"),
         (&[], &["node.data_dir="], "--set: node.data_dir: must not be empty"),
-        (&[], &["cluster.seeds=a:1,b"], "--set: cluster.seeds: a seed is host:port"),
+        (&[], &["cluster.seeds=a:1,b"], "--set: cluster.seeds: a seed is host:port; got \"b\""),
+        (&[], &["cluster.seeds=a:0"], "--set: cluster.seeds: a seed is host:port; got \"a:0\""),
+        (&[], &["cluster.seeds=a:1,b:1,a:1"], "--set: cluster.seeds: names \"a:1\" twice"),
+        (
+            &[("RINGFORT_CLUSTER__SEEDS", "a:1,dns+srv://b")],
+            &[],
+            "RINGFORT_CLUSTER__SEEDS: cluster.seeds: finding seeds by DNS comes with a later version: write host:port; got \"dns+srv://b\"",
+        ),
+        (&[], &["cluster.bootstrap_expect=65"], "must be a whole number from 0 to 64; got \"65\""),
     ] {
         let problems = load("", variables, flags).unwrap_err();
         assert_eq!(problems.lines().count(), 1, "{problems}");
@@ -210,19 +218,16 @@ fn settings_must_agree() {
         ),
         (&["listen.peer=[::]:7401", "security.insecure=true"], "set listen.advertise_peer too"),
         (&["listen.client=127.0.0.1:7401"], "listen.peer: is the same address as listen.client"),
+        (&["cluster.bootstrap_expect=3"], "cluster.bootstrap_expect: 3 nodes find one another by"),
         (
-            &["cluster.seeds=a:1,dns+srv://b"],
-            "cluster.seeds: a cluster of several nodes is not available",
+            &["cluster.seeds=a:1,b:1,c:1", "cluster.bootstrap_expect=2"],
+            "cluster.bootstrap_expect: every one of the 3 cluster.seeds is a founder: expect at least 3",
         ),
-        (
-            &["cluster.bootstrap_expect=3"],
-            "cluster.bootstrap_expect: a cluster of several nodes is not",
-        ),
+        (&["listen.peer=192.0.2.1:7401"], "set security.peer_ca, peer_cert and peer_key;"),
         (&["cluster.bootstrap_expect=0"], "cluster.bootstrap_expect: 0 means to join a cluster"),
         (&["storage.engine=lsm"], "storage.engine: this engine is not available"),
         (&["storage.engine=rocksdb"], "storage.engine: this engine is not available"),
-        (&["security.peer_ca=/x"], "security.peer_ca: TLS is not available"),
-        (&["raft.election_timeout=200ms"], "raft.election_timeout: must be at least three times"),
+        (&["raft.election_timeout=499ms"], "raft.election_timeout: must be at least five times"),
         (
             &["limits.max_value_bytes=17MiB"],
             "limits.max_value_bytes: must not be above limits.max_request_bytes",
@@ -254,8 +259,67 @@ fn settings_must_agree() {
         &["listen.client=0.0.0.0:7400", "listen.advertise_client=a:7400", "security.insecure=true"],
         &["limits.max_value_bytes=1000", "limits.max_request_bytes=1 KiB"],
         &["listen.health=off", "cluster.seeds="],
+        &["cluster.seeds=a:1,b:1,c:1"],
+        &["cluster.seeds=a:1,b:1,c:1", "cluster.bootstrap_expect=3"],
+        &["cluster.seeds=a:1", "cluster.bootstrap_expect=64"],
+        &["cluster.seeds=[::1]:7401,db1.example.org:7401", "cluster.bootstrap_expect=0"],
+        &["raft.heartbeat=10ms", "raft.election_timeout=50ms"],
     ] {
         load("", &[], flags).unwrap();
+    }
+}
+
+#[test]
+fn seeds_by_dns_are_refused_with_file_line_and_key() {
+    for seed in ["dns+a://ringfort.example.org:7401", "dns+srv://_peer._tcp.example.org"] {
+        let file = format!("[cluster]\n\nseeds = [\"a:1\", \"{seed}\"]\n");
+        let problems = load(&file, &[], &[]).unwrap_err();
+        let expected = "r.toml:3: cluster.seeds: finding seeds by DNS comes with a later version";
+        assert!(problems.starts_with(expected), "{problems}");
+        assert_eq!(problems.lines().count(), 1, "{problems}");
+    }
+    let seeds: Vec<_> = (1..=65).map(|port| format!("a:{port}")).collect();
+    let problems = load("", &[], &[&format!("cluster.seeds={}", seeds.join(","))]).unwrap_err();
+    assert_eq!(problems, "--set: cluster.seeds: must be at most 64 seeds; got 65");
+}
+
+#[test]
+fn tls_between_nodes_takes_three_files_that_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (whole, empty) = (path("whole.pem"), path("empty.pem"));
+    std::fs::write(&whole, "-----BEGIN").unwrap();
+    std::fs::write(&empty, "").unwrap();
+    let given = |ca: &str, cert: &str, key: &str| {
+        let lines = [("peer_ca", ca), ("peer_cert", cert), ("peer_key", key)];
+        let lines = lines.iter().filter(|(_, path)| !path.is_empty());
+        let lines: String = lines.map(|(name, path)| format!("{name} = {path:?}\n")).collect();
+        load(&format!("[listen]\npeer = \"192.0.2.1:7401\"\n[security]\n{lines}"), &[], &[])
+    };
+    given(&whole, &whole, &whole).unwrap();
+    for (files, expected) in [
+        (
+            [&whole, &whole, &*path("none.pem")],
+            format!("r.toml:6: security.peer_key: {}", path("none.pem")),
+        ),
+        (
+            [&empty, &whole, &whole],
+            format!("r.toml:4: security.peer_ca: {empty} cannot be read: it is empty"),
+        ),
+        ([&whole, dir.path().to_str().unwrap(), &whole], "r.toml:5: security.peer_cert: ".into()),
+    ] {
+        let problems = given(files[0], files[1], files[2]).unwrap_err();
+        assert_eq!(problems.lines().count(), 1, "{problems}");
+        assert!(problems.contains(&expected), "{expected}: {problems}");
+    }
+    let problems = given(&whole, "", "").unwrap_err();
+    assert_eq!(problems.lines().count(), 3, "{problems}");
+    assert!(
+        problems.contains("r.toml:2: listen.peer: 192.0.2.1:7401 can be reached"),
+        "{problems}"
+    );
+    for key in ["peer_cert", "peer_key"] {
+        assert!(problems.contains(&format!("r.toml:4: security.{key}: is missing")), "{problems}");
     }
 }
 

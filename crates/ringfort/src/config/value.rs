@@ -173,7 +173,7 @@ pub(crate) fn is_host_and_port(text: &str) -> bool {
 }
 
 /// Whether a text can be a host name or an IPv4 address.
-pub(crate) fn is_host(text: &str) -> bool {
+fn is_host(text: &str) -> bool {
     let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
     (1..=253).contains(&text.len()) && text.bytes().all(known)
 }

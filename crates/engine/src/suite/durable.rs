@@ -20,6 +20,7 @@ pub(super) const CASES: &[Case] = &[
     ("left-overs go, live generations stay", leftovers),
     ("a dropped store can be made anew and comes back empty", dropped_stores),
     ("a store dropped during its flush leaves nothing", dropped_during_flush),
+    ("a generation goes though its store is not open", closed_stores),
 ];
 
 /// A flush to its end.
@@ -213,8 +214,8 @@ fn dropped_stores(harness: &mut Harness) {
 }
 
 fn dropped_during_flush(harness: &mut Harness) {
-    // The flush is dropped after each number of operations that it takes.
-    for steps in 0..10 {
+    // The flush is dropped after each number of operations that it takes, its end taken note of or not.
+    for (steps, polls) in (0..10).flat_map(|steps| [(steps, true), (steps, false)]) {
         let mut engine = harness.start();
         engine.create(GROUP).unwrap();
         engine.write(GROUP, &puts(1, &[("a", "1")])).unwrap();
@@ -230,7 +231,7 @@ fn dropped_during_flush(harness: &mut Harness) {
             let result = harness.disk.execute(&request.operation);
             under_way = Some(ringfort_env::DiskCompletion { id: request.id, result });
         }
-        let told = engine.poll_flushed().is_some();
+        let told = polls && engine.poll_flushed().is_some();
         engine.drop_store(GROUP);
         engine.create(GROUP).unwrap();
         engine.write(GROUP, &puts(2, &[("b", "2")])).unwrap();
@@ -239,7 +240,10 @@ fn dropped_during_flush(harness: &mut Harness) {
             engine.handle_disk(completion).unwrap();
         }
         let ended = harness.settle(&mut *engine);
-        assert!(matches!(ended[..], [Ok(_)]), "after {steps} steps, told {told}: {ended:?}");
+        let [Ok(flushed)] = ended[..] else {
+            panic!("after {steps} steps, told {told}: {ended:?}");
+        };
+        assert_eq!(flushed.applied, applied(2), "after {steps} steps, told {told}");
         drop(engine);
         let mut engine = harness.start();
         let at = engine.open(&mut *harness.disk, GROUP, Generation(1)).unwrap();
@@ -248,4 +252,18 @@ fn dropped_during_flush(harness: &mut Harness) {
         assert_eq!(engine.remove_leftovers(&mut *harness.disk, &live).unwrap(), 0);
         engine.remove_leftovers(&mut *harness.disk, &[]).unwrap();
     }
+}
+
+fn closed_stores(harness: &mut Harness) {
+    let mut engine = harness.start();
+    engine.create(GROUP).unwrap();
+    engine.write(GROUP, &puts(1, &[("a", "1")])).unwrap();
+    flush(harness, &mut *engine, GROUP, 1);
+    drop(engine);
+    let mut engine = harness.start();
+    engine.remove_generation(GROUP, Generation(0));
+    engine.remove_generation(GROUP, Generation(1));
+    engine.create(GROUP).unwrap();
+    harness.settle(&mut *engine);
+    assert!(harness.disk.list().unwrap().is_empty());
 }

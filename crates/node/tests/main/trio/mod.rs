@@ -13,7 +13,7 @@ use ringfort_node::host::Settings;
 use ringfort_node::{Formation, Founding, FoundingGroup, ShardSummary};
 use ringfort_proto::peer::{Frame, consensus::Body};
 use ringfort_raft::Configuration;
-use ringfort_sim::{SimDisk, SimNode, SimNodeOptions};
+use ringfort_sim::{PowerLoss, SimDisk, SimNode, SimNodeOptions};
 use ringfort_types::request::{Condition, Identity, Operation, Write};
 use ringfort_types::{GroupId, Key, Monotonic, NodeNumber, ReplicaId, ShardId};
 
@@ -110,6 +110,13 @@ impl Trio {
     fn kill(&mut self, node: u16) -> &mut SimDisk {
         let mut disk = self.nodes[usize::from(node)].take().unwrap().into_disk();
         disk.process_crash();
+        self.disks[usize::from(node)].insert(disk)
+    }
+
+    /// The power of a node fails.
+    fn lose_power(&mut self, node: u16, pattern: PowerLoss) -> &mut SimDisk {
+        let mut disk = self.nodes[usize::from(node)].take().unwrap().into_disk();
+        disk.power_loss(pattern);
         self.disks[usize::from(node)].insert(disk)
     }
 

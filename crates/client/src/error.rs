@@ -91,28 +91,6 @@ impl Error {
     }
 }
 
-impl Failure {
-    /// Whether the server can have seen any of the request.
-    #[must_use]
-    pub fn was_sent(&self) -> bool {
-        match self {
-            Self::Invalid(_) | Self::NotSent(_) => false,
-            Self::TimedOut { sent, .. } => *sent,
-            Self::Lost(_) | Self::Malformed(_) | Self::Refused(_) => true,
-        }
-    }
-
-    /// What became of a write in this attempt.
-    #[must_use]
-    pub fn outcome_of_write(&self) -> Outcome {
-        match self {
-            Self::Refused(rejection) => rejection.refusal.outcome.unwrap_or(Outcome::Unknown),
-            failure if failure.was_sent() => Outcome::Unknown,
-            _ => Outcome::NotApplied,
-        }
-    }
-}
-
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -335,16 +335,16 @@ mod tests {
             after_doubt: false,
             endpoint: 0,
         };
-        let failure = refused(&answer(502, "<html>"), Safety::Once);
-        assert_eq!(failure.outcome_of_write(), Outcome::Unknown);
-        assert_eq!(failure.to_string(), "internal: HTTP status 502 (Bad Gateway)");
-        let failure = refused(&answer(404, ""), Safety::Once);
-        assert_eq!(failure.outcome_of_write(), Outcome::NotApplied);
-        let body = r#"{"code":"precondition_failed","detail":"no","outcome":"not_applied","current_version":3}"#;
-        let Failure::Refused(rejection) = refused(&answer(412, body), Safety::Once) else {
-            panic!("a refusal");
+        let refusal = |status, body| match refused(&answer(status, body), Safety::Once) {
+            Failure::Refused(rejection) => rejection.refusal,
+            other => panic!("{other}"),
         };
-        assert_eq!(rejection.refusal.current_version, Some(Version(3)));
+        let other = refusal(502, "<html>");
+        assert_eq!(other.outcome, Some(Outcome::Unknown));
+        assert_eq!(other.to_string(), "internal: HTTP status 502 (Bad Gateway)");
+        assert_eq!(refusal(404, "").outcome, Some(Outcome::NotApplied));
+        let body = r#"{"code":"precondition_failed","detail":"no","outcome":"not_applied","current_version":3}"#;
+        assert_eq!(refusal(412, body).current_version, Some(Version(3)));
     }
 
     #[test]

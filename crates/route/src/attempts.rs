@@ -122,22 +122,17 @@ impl Attempts {
         self.doubt |= executed && self.safety.is_write();
     }
 
-    /// Whether another attempt after this failure is safe and of use.
-    #[must_use]
-    pub fn may_repeat(&self, failure: &Failure<'_>) -> bool {
-        // A write without identity that is in doubt was given up; should it come here again, it stays so.
-        let repeatable = self.safety != Safety::Once;
-        let safe = repeatable || !self.doubt;
-        match failure {
-            Failure::NotSent | Failure::NotLeader { .. } => safe,
-            Failure::Lost => repeatable,
+    /// Whether another attempt after this failure, which was handled, is safe and of use.
+    pub(crate) fn may_repeat(&self, failure: &Failure<'_>) -> bool {
+        let safe = self.safety != Safety::Once || !self.doubt;
+        let of_use = match failure {
+            Failure::NotSent | Failure::NotLeader { .. } | Failure::Lost => true,
             Failure::Malformed | Failure::Invalid => false,
             Failure::Refused(refusal) => {
-                let passing = matches!(refusal.code, Code::Overloaded | Code::Unavailable)
-                    || (refusal.code == Code::Internal && repeatable);
-                passing && safe && (repeatable || refusal.outcome == Some(Outcome::NotApplied))
+                matches!(refusal.code, Code::Overloaded | Code::Unavailable | Code::Internal)
             }
-        }
+        };
+        safe && of_use
     }
 
     /// The answer that a refused request gets after all its attempts: what the last one said, with the outcome of all.

@@ -22,14 +22,13 @@
 //! [`Attempts`] is one request's memory: whether an attempt may have been executed. [`Retrier`] decides, by this table:
 //!
 //! ```text
-//!   what failed                      read    write with identity    write without
-//!   nothing was sent                 again   again                  again
-//!   the replica does not lead        again   again                  again
-//!   sent, no answer                  again   again                  stop: unknown
-//!   refused, `not_applied`, 429/503  –       again                  again
-//!   refused, `unknown`, 500/503      –       again                  stop: unknown
-//!   refused read, 429/500/503        again   –                      –
-//!   anything else                    stop    stop                   stop
+//!   what failed                           read    write with identity    write without
+//!   nothing was sent                      again   again                  again
+//!   the replica does not lead             again   again                  again
+//!   sent, no answer                       again   again                  stop: unknown
+//!   refused 429/500/503, `not_applied`    –       again                  again
+//!   refused 429/500/503, otherwise        again   again                  stop: unknown
+//!   anything else                         stop    stop                   stop
 //! ```
 //!
 //! # Invariants

@@ -80,7 +80,7 @@ impl<W> Forwarder<W> {
     ) {
         match self.retrier.handle_failure(now, &mut request.attempts, failure) {
             Next::Retry { after } => {
-                let id = self.insert(Request { listed: None, ..request });
+                let id = self.insert(request);
                 if after.is_zero() {
                     self.queue(id);
                 } else {

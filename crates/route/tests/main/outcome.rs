@@ -116,6 +116,10 @@ fn a_refusal_at_the_end_keeps_its_words_and_takes_the_outcome_of_all() {
     );
     let condition = attempts.settle(Refusal::precondition(Version(3)));
     assert_eq!(condition, Refusal::precondition(Version(3)), "remembered from the first attempt");
+    let mut once = Attempts::new(Safety::Once, at(100));
+    once.handle_failure(&Failure::Lost);
+    let outcome = once.settle(Refusal::precondition(Version(3))).outcome;
+    assert_eq!(outcome, Some(Outcome::Unknown), "nothing is remembered without identity");
     let session = attempts.settle(Refusal::not_applied(Code::SessionExpired, ""));
     assert_eq!(session.outcome, Some(Outcome::Unknown), "the first attempt may have been in time");
 }

@@ -178,6 +178,47 @@ fn a_leader_found_by_asking_gets_all_that_wait() {
 }
 
 #[test]
+fn a_newer_leader_named_by_an_answer_gets_all_that_wait() {
+    let mut forwarder = forwarder(&[&[1, 2, 3]]);
+    for waiter in 0..10 {
+        forwarder.begin(at(0), request(write(Identity::None), at(DEADLINE)), || waiter).unwrap();
+    }
+    let probe = sent(&mut forwarder, at(0));
+    assert_eq!((probe.len(), probe[0].0), (1, 1));
+    forwarder.handle_answer(at(1), NodeNumber(1), probe[0].1, not_leader(Some(on(3)), 4));
+    let all = sent(&mut forwarder, at(1));
+    assert_eq!(all.iter().filter(|(node, _)| *node == 3).count(), 10);
+}
+
+#[test]
+fn a_node_that_lets_requests_pass_is_avoided() {
+    let mut forwarder = led();
+    for _ in 0..ringfort_route::TIMEOUTS_MAX {
+        forwarder.begin(at(0), request(write(Identity::None), at(100)), || 1).unwrap();
+        assert_eq!(sent(&mut forwarder, at(0))[0].0, 1);
+    }
+    forwarder.handle_tick(at(100));
+    assert_eq!(std::iter::from_fn(|| forwarder.poll_response()).count(), 3);
+    forwarder.begin(at(100), request(write(Identity::None), at(DEADLINE)), || 1).unwrap();
+    assert_ne!(sent(&mut forwarder, at(100))[0].0, 1);
+}
+
+#[test]
+fn a_late_answer_is_not_taken_for_that_of_a_request_in_the_same_place() {
+    let mut forwarder = led();
+    let answer = || ForwardAnswer::Answered(written());
+    let first = send(&mut forwarder, write(Identity::None));
+    forwarder.handle_answer(at(0), NodeNumber(1), first, answer());
+    for _ in 0..1000 {
+        let next = send(&mut forwarder, write(Identity::None));
+        let late = forwarder.stats().late_answers;
+        forwarder.handle_answer(at(0), NodeNumber(1), first, answer());
+        assert_eq!((forwarder.stats().late_answers, forwarder.len()), (late + 1, 1));
+        forwarder.handle_answer(at(0), NodeNumber(1), next, answer());
+    }
+}
+
+#[test]
 fn what_this_node_leads_comes_back_with_its_doubt() {
     let mut forwarder = led();
     send(&mut forwarder, write(identified()));
@@ -278,6 +319,17 @@ fn a_part_of_a_batch_has_an_answer_for_each_operation() {
     forwarder.handle_answer(at(1), NodeNumber(1), id, ForwardAnswer::All(all.clone()));
     assert_eq!(each(forwarder.poll_response().unwrap().1), all);
 
+    // What an earlier attempt may have done counts for each write.
+    send(&mut forwarder, part(identified()));
+    forwarder.handle_node_down(at(1), NodeNumber(1));
+    forwarder.handle_leader(S, on(2), Term(2));
+    let id = sent(&mut forwarder, at(1))[0].1;
+    forwarder.handle_answer(at(2), NodeNumber(2), id, ForwardAnswer::All(all.clone()));
+    let refusal = each(forwarder.poll_response().unwrap().1).pop().unwrap().unwrap_err();
+    assert_eq!(refusal.outcome, Some(Outcome::Unknown));
+    forwarder.handle_leader(S, on(1), Term(3));
+    forwarder.handle_node_up(NodeNumber(1));
+
     // A refusal of the whole is one of each; only a write has an outcome.
     send(&mut forwarder, part(Identity::None));
     forwarder.handle_node_down(at(1), NodeNumber(1));
@@ -374,6 +426,21 @@ fn a_listing_begins_anew_where_one_of_its_shards_moved() {
     let id = send(&mut forwarder, list(&[1]));
     forwarder.handle_answer(at(3), NodeNumber(1), id, page(&["b"], false, &[1]));
     assert!(matches!(forwarder.poll_response(), Some((1, Ok(Replied::Page(_))))));
+}
+
+#[test]
+fn a_listing_that_is_sent_again_keeps_nothing_of_its_first_attempt() {
+    let mut forwarder = three();
+    let id = send(&mut forwarder, list(&[0, 1]));
+    forwarder.handle_answer(at(1), NodeNumber(1), id, page(&["old"], false, &[1]));
+    let refused = ForwardAnswer::Refused(Refusal::new(Code::Unavailable, ""));
+    forwarder.handle_answer(at(2), NodeNumber(1), id, refused);
+    forwarder.handle_tick(at(100));
+    let id = sent(&mut forwarder, at(100))[0].1;
+    forwarder.handle_answer(at(101), NodeNumber(1), id, page(&["new"], false, &[0, 1]));
+    let Some((1, Ok(Replied::Page(page)))) = forwarder.poll_response() else { panic!("a page") };
+    assert_eq!(page.items.len(), 1);
+    assert_eq!(page.items[0].key.as_bytes(), b"new");
 }
 
 #[test]

@@ -33,6 +33,7 @@ mod listen;
 mod log_thread;
 mod metrics;
 mod options;
+pub mod peers;
 mod server;
 mod view;
 mod worker_thread;

@@ -1,0 +1,247 @@
+//! One connection to one node for one channel, kept up.
+//!
+//! ```text
+//!            first frame            accepted
+//!               │                      │
+//!               ▼                      ▼
+//!            Dialling ─────────────▶  Up
+//!               │ fails                │ breaks
+//!               ▼                      ▼
+//!            Unreachable ◀─────────────┘      dials again and again, until accepted: Up
+//! ```
+//!
+//! Frames are taken while dialling for the first time and while up. What is not written when the link goes down is dropped.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+
+use ringfort_proto::peer::Frame;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::backoff::Backoff;
+use super::connection::Connection;
+use super::dial::{Dial, DialError};
+use super::directory::Peer;
+use super::links::{Loss, Shared, Unsent, WhyUnsent};
+use super::queue::{Bounds, Overflow, Queue};
+use super::stats::{LinkKey, LinkStats};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Dialling,
+    Up,
+    Unreachable,
+}
+
+pub(super) struct Link {
+    pub(super) key: LinkKey,
+    pub(super) peer: Peer,
+    state: Cell<State>,
+    queue: RefCell<Queue>,
+    /// Whether anything was written since the link was last down.
+    has_written: Cell<bool>,
+    stats: Cell<LinkStats>,
+    wake: Notify,
+    nudge: Notify,
+    task: RefCell<Option<AbortHandle>>,
+}
+
+impl Link {
+    /// Starts dialling.
+    pub(super) fn start(key: LinkKey, peer: Peer, bounds: Bounds, shared: &Rc<Shared>) -> Rc<Self> {
+        let link = Rc::new(Self {
+            key,
+            peer,
+            state: Cell::new(State::Dialling),
+            queue: RefCell::new(Queue::new(bounds)),
+            has_written: Cell::new(false),
+            stats: Cell::default(),
+            wake: Notify::new(),
+            nudge: Notify::new(),
+            task: RefCell::default(),
+        });
+        let run = run(Rc::clone(&link), Rc::clone(shared));
+        let task = tokio::task::spawn_local(run);
+        *link.task.borrow_mut() = Some(task.abort_handle());
+        link
+    }
+
+    pub(super) fn send(&self, frame: Frame) -> Result<(), Unsent> {
+        let taken = match self.state.get() {
+            State::Unreachable => Err(WhyUnsent::Unreachable),
+            State::Dialling | State::Up => {
+                self.queue.borrow_mut().push(&frame).map_err(|overflow| match overflow {
+                    Overflow::Full => WhyUnsent::Full,
+                    Overflow::TooLarge => WhyUnsent::TooLarge,
+                })
+            }
+        };
+        match taken {
+            Ok(()) => {
+                // The writer runs once the turn that sends has ended, and takes all that the turn sent.
+                self.wake.notify_one();
+                Ok(())
+            }
+            Err(why) => {
+                self.count(|stats| stats.unsent += 1);
+                Err(Unsent { frame: Box::new(frame), why })
+            }
+        }
+    }
+
+    /// Dials now, if it waits to dial again.
+    pub(super) fn nudge(&self) {
+        self.nudge.notify_waiters();
+    }
+
+    /// Ends the link for good.
+    pub(super) fn close(&self, shared: &Shared) {
+        self.abort();
+        self.go_down(shared);
+    }
+
+    pub(super) fn stats(&self) -> LinkStats {
+        let queue = self.queue.borrow();
+        LinkStats {
+            is_up: self.state.get() == State::Up,
+            queue_frames: queue.frames(),
+            queue_bytes: queue.bytes(),
+            ..self.stats.get()
+        }
+    }
+
+    /// Ends the link without a word to the host.
+    pub(super) fn abort(&self) {
+        if let Some(task) = self.task.borrow_mut().take() {
+            task.abort();
+        }
+    }
+
+    fn count(&self, change: impl FnOnce(&mut LinkStats)) {
+        let mut stats = self.stats.get();
+        change(&mut stats);
+        self.stats.set(stats);
+    }
+
+    fn go_up(&self, shared: &Shared) {
+        self.state.set(State::Up);
+        self.count(|stats| stats.connects += 1);
+        if shared.changes.is_over(self.key.0) {
+            tracing::info!(node = %self.peer.node_id, address = self.peer.address, "another node is reached again");
+        }
+        let (node, channel) = self.key;
+        shared.host.handle_up(node, channel);
+    }
+
+    /// Drops what was not written, and tells the host if it has to know.
+    fn go_down(&self, shared: &Shared) {
+        let before = self.state.replace(State::Unreachable);
+        let dropped = self.queue.borrow_mut().clear();
+        self.count(|stats| stats.lost += dropped as u64);
+        let loss = if self.has_written.take() { Loss::InDoubt } else { Loss::NotSent };
+        if before == State::Up || dropped > 0 {
+            let (node, channel) = self.key;
+            shared.host.handle_down(node, channel, loss);
+        }
+    }
+
+    async fn dial(&self, shared: &Shared) -> Result<Connection, DialError> {
+        let (node, channel) = self.key;
+        let hello = shared.hello(channel, node);
+        let dial = Dial {
+            address: &self.peer.address,
+            tls: shared.tls.as_deref(),
+            hello: &hello,
+            expected: Some(&self.peer.node_id),
+            timeout: shared.options.dial_timeout,
+        };
+        let (connection, answer) = dial.run().await?;
+        shared.directory().recognize(&answer, node).map_err(DialError::Unexpected)?;
+        Ok(connection)
+    }
+
+    /// Writes what is queued, until the connection ends. Gives the reason.
+    async fn pump(&self, mut connection: Connection) -> io::Error {
+        let mut unexpected = [0];
+        loop {
+            let read = tokio::select! {
+                biased;
+                () = self.wake.notified() => None,
+                read = connection.read(&mut unexpected) => Some(read),
+            };
+            match read {
+                None => {}
+                Some(Ok(0)) => return io::Error::other("the other side closed it"),
+                Some(Ok(_)) => return io::Error::other("it carried bytes in the wrong direction"),
+                Some(Err(error)) => return error,
+            }
+            if let Err(error) = self.write(&mut connection).await {
+                return error;
+            }
+        }
+    }
+
+    async fn write(&self, connection: &mut Connection) -> io::Result<()> {
+        loop {
+            let Some(batch) = self.queue.borrow_mut().take() else {
+                return Ok(());
+            };
+            self.has_written.set(true);
+            connection.write_all(&batch.bytes).await?;
+            connection.flush().await?;
+            self.count(|stats| {
+                stats.frames += batch.frames as u64;
+                stats.bytes += batch.bytes.len() as u64;
+                stats.writes += 1;
+            });
+            self.queue.borrow_mut().written(batch);
+        }
+    }
+
+    fn report(&self, shared: &Shared, error: &DialError) {
+        let Peer { node_id, address, .. } = &self.peer;
+        let text = format!("{node_id} cannot be reached at {address}: {error}");
+        if shared.changes.is_new(self.key.0, &text) {
+            tracing::warn!("{text}");
+        }
+    }
+}
+
+/// Keeps a link up for as long as it is wanted.
+async fn run(link: Rc<Link>, shared: Rc<Shared>) {
+    let mut backoff = Backoff::new();
+    loop {
+        match link.dial(&shared).await {
+            Ok(connection) => {
+                let since = Instant::now();
+                link.go_up(&shared);
+                let end = link.pump(connection).await;
+                let (node_id, channel) = (&link.peer.node_id, link.key.1.as_str());
+                tracing::info!(node = %node_id, channel, "a connection to another node ended: {end}");
+                // One that breaks as soon as it is made is as good as none.
+                if since.elapsed() >= Backoff::MAX {
+                    backoff = Backoff::new();
+                }
+            }
+            Err(error) => {
+                let refused = matches!(error, DialError::Refused(_));
+                link.count(|stats| {
+                    stats.dials_failed += 1;
+                    stats.refusals += u64::from(refused);
+                });
+                link.report(&shared, &error);
+            }
+        }
+        link.go_down(&shared);
+        // Without random bytes the waits are not spread, and nothing else is lost.
+        let wait = backoff.next(getrandom::u64().unwrap_or(0));
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = link.nudge.notified() => {}
+        }
+    }
+}

@@ -3,8 +3,9 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use prost::Message;
 use ringfort_proto::FRAME_BYTES_MAX;
 use ringfort_proto::peer::{self as wire, Frame, HelloAnswer, Refused, hello_answer::Answer};
@@ -24,8 +25,11 @@ use super::dial::{check_certificate, explain};
 use super::hello::{Channel, Hello, RefusalCode};
 use super::links::{Received, Room, Shared};
 
-/// Room made in the buffer before a read.
+/// A buffer's size, and the room in it below which a read gets a new one.
 const READ_BYTES: usize = 64 << 10;
+const READ_BYTES_MIN: usize = 16 << 10;
+/// Behind a frame longer than this the buffer is given up, so that a connection that is silent holds no more.
+const KEPT_BYTES_MAX: usize = 1 << 20;
 
 /// Why a connection ended before its first frame.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +75,7 @@ pub(super) async fn serve_one(
 
 fn reject(shared: &Shared, remote: &str, why: &str) {
     shared.count_accepted(|stats| stats.handshakes_failed += 1);
-    if let Some(suppressed) = shared.strangers.permit() {
+    if let Some(suppressed) = shared.options.notes.strangers(Instant::now()) {
         tracing::warn!(remote, suppressed, "a connection to listen.peer was closed: {why}");
     }
 }
@@ -104,7 +108,7 @@ fn understand(
     let hello = wire::Hello::decode(message).map_err(malformed)?;
     let hello = Hello::from_wire(&hello).map_err(|refused| ("a stranger".to_owned(), refused))?;
     check_certificate(connection, &hello.node_id)
-        .and_then(|()| shared.host.admit(&hello))
+        .and_then(|()| shared.tell(|host| host.admit(&hello)))
         .map_err(|refused| (hello.node_id.to_string(), refused))?;
     Ok(hello)
 }
@@ -160,7 +164,7 @@ async fn secure(shared: &Shared, mut stream: TcpStream) -> Result<Connection, Re
 async fn answer(shared: &Shared, mut connection: Connection, hello: &Hello) {
     let exchange = async {
         let question = read_message(&mut connection, FORMATION_BYTES_MAX).await?;
-        if let Some(answer) = shared.host.answer(hello, question).await {
+        if let Some(answer) = shared.tell(|host| host.answer(hello, question)).await {
             write_message(&mut connection, &answer).await?;
         }
         close(connection).await;
@@ -182,7 +186,7 @@ async fn serve_frames(shared: &Shared, connection: Connection, hello: &Hello) {
     directories.mark_changed();
     let admitted = async {
         while directories.changed().await.is_ok() {
-            if let Err(refused) = shared.host.admit(hello) {
+            if let Err(refused) = shared.tell(|host| host.admit(hello)) {
                 return refused;
             }
         }
@@ -194,7 +198,7 @@ async fn serve_frames(shared: &Shared, connection: Connection, hello: &Hello) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 shared.count_accepted(|stats| stats.malformed += 1);
-                if let Some(suppressed) = shared.strangers.permit() {
+                if let Some(suppressed) = shared.options.notes.strangers(Instant::now()) {
                     tracing::warn!(node = %hello.node_id, channel, suppressed, "a connection was closed: {error}");
                 }
             }
@@ -222,8 +226,10 @@ async fn read_frames(shared: &Shared, mut connection: Connection, hello: &Hello)
     let window = Arc::new(Semaphore::new(window_bytes as usize));
     let mut buffer = BytesMut::new();
     loop {
+        let mut longest = 0;
         while let Some(body) = codec.decode(&mut buffer)? {
             let bytes = body.len();
+            longest = longest.max(bytes);
             let share = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, window_bytes);
             let permit = Arc::clone(&window).acquire_many_owned(share).await;
             let room = Room::new(permit.map_err(io::Error::other)?);
@@ -235,13 +241,20 @@ async fn read_frames(shared: &Shared, mut connection: Connection, hello: &Hello)
                 stats.bytes += bytes as u64 + 4;
             });
             let (from, channel) = (hello.number, hello.channel);
-            shared.host.handle_frame(Received { from, channel, frame, room });
+            shared.tell(|host| host.handle_frame(Received { from, channel, frame, room }));
         }
-        buffer.reserve(READ_BYTES);
+        if longest > KEPT_BYTES_MAX && buffer.is_empty() {
+            buffer = BytesMut::new();
+        }
+        if buffer.capacity() - buffer.len() < READ_BYTES_MIN {
+            buffer.reserve(READ_BYTES);
+        }
         if connection.read_buf(&mut buffer).await? == 0 {
-            return match buffer.has_remaining() {
-                false => Ok(()),
-                true => Err(io::ErrorKind::UnexpectedEof.into()),
+            let ends_between_frames = buffer.is_empty();
+            return if ends_between_frames {
+                Ok(())
+            } else {
+                Err(io::ErrorKind::UnexpectedEof.into())
             };
         }
     }

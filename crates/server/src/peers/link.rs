@@ -130,11 +130,11 @@ impl Link {
     fn go_up(&self, shared: &Shared) {
         self.state.set(State::Up);
         self.count(|stats| stats.connects += 1);
-        if shared.changes.is_over(self.key.0) {
+        if shared.options.notes.is_over(self.key.0) {
             tracing::info!(node = %self.peer.node_id, address = self.peer.address, "another node is reached again");
         }
         let (node, channel) = self.key;
-        shared.host.handle_up(node, channel);
+        shared.tell(|host| host.handle_up(node, channel));
     }
 
     /// Drops what was not written, and tells the host if it has to know.
@@ -145,7 +145,7 @@ impl Link {
         let loss = if self.has_written.take() { Loss::InDoubt } else { Loss::NotSent };
         if before == State::Up || dropped > 0 {
             let (node, channel) = self.key;
-            shared.host.handle_down(node, channel, loss);
+            shared.tell(|host| host.handle_down(node, channel, loss));
         }
     }
 
@@ -205,7 +205,7 @@ impl Link {
     fn report(&self, shared: &Shared, error: &DialError) {
         let Peer { node_id, address, .. } = &self.peer;
         let text = format!("{node_id} cannot be reached at {address}: {error}");
-        if shared.changes.is_new(self.key.0, &text) {
+        if shared.options.notes.is_new(self.key.0, &text) {
             tracing::warn!("{text}");
         }
     }

@@ -21,10 +21,11 @@ use super::dial::{Dial, DialError};
 use super::directory::Directory;
 use super::hello::{Channel, Hello};
 use super::link::Link;
-use super::notes::{Changes, Seldom};
+use super::notes::PeerNotes;
 use super::queue::Bounds;
 use super::stats::{AcceptStats, LinkKey, LinkStats};
 use super::tls::PeerTls;
+use crate::fatal;
 use crate::listen::{self, nobody};
 
 /// What stands behind the links of a thread. Called on that thread; may call [`PeerLinks`] in turn.
@@ -67,7 +68,8 @@ pub struct Received {
     pub from: NodeNumber,
     /// The channel on which it came.
     pub channel: Channel,
-    /// What it said.
+    /// What it said. Its keys, values and payloads are slices of what was read, 64 KiB or more: whoever keeps one for long
+    /// takes a copy.
     pub frame: Frame,
     /// To be kept for as long as the frame is held.
     pub room: Room,
@@ -131,6 +133,8 @@ pub struct PeerOptions {
     pub queue_frames_max: usize,
     /// Bytes in a link's queue; a longer frame is taken into an empty one.
     pub queue_bytes_max: usize,
+    /// What has been logged. Threads with clones of the same options share it.
+    pub notes: PeerNotes,
 }
 
 impl Default for PeerOptions {
@@ -143,6 +147,7 @@ impl Default for PeerOptions {
             window_bytes: 8 << 20,
             queue_frames_max: 4096,
             queue_bytes_max: 16 << 20,
+            notes: PeerNotes::default(),
         }
     }
 }
@@ -157,11 +162,9 @@ impl PeerOptions {
 pub(super) struct Shared {
     pub(super) directory: watch::Sender<Arc<Directory>>,
     pub(super) tls: Option<Arc<PeerTls>>,
-    pub(super) host: Rc<dyn PeerHost>,
+    host: Rc<dyn PeerHost>,
     pub(super) options: PeerOptions,
     pub(super) accepted: Cell<AcceptStats>,
-    pub(super) changes: Changes,
-    pub(super) strangers: Seldom,
     links: RefCell<BTreeMap<LinkKey, Rc<Link>>>,
 }
 
@@ -183,6 +186,11 @@ impl Shared {
             to,
             version: own.version.clone(),
         }
+    }
+
+    /// Tells the host something. The runtime would keep a panic to itself.
+    pub(super) fn tell<T>(&self, told: impl FnOnce(&dyn PeerHost) -> T) -> T {
+        fatal::guard(|| told(&*self.host))
     }
 
     /// The node is there: whoever waits to dial it again need not wait.
@@ -220,8 +228,6 @@ impl PeerLinks {
             host,
             options,
             accepted: Cell::default(),
-            changes: Changes::default(),
-            strangers: Seldom::default(),
             links: RefCell::default(),
         };
         Self { shared: Rc::new(shared) }

@@ -55,5 +55,6 @@ pub use hello::{Channel, Hello, RefusalCode};
 pub use links::{
     Answered, Loss, PeerHost, PeerLinks, PeerOptions, Received, Room, Unsent, WhyUnsent,
 };
+pub use notes::PeerNotes;
 pub use stats::{AcceptStats, LinkStats};
 pub use tls::{PeerCertificate, PeerTls, PeerTlsFiles, TlsError};

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use prost::Message;
-use ringfort_proto::FRAME_BYTES_MAX;
-use ringfort_proto::peer::{self as wire, Frame, HelloAnswer, Refused, hello_answer::Answer};
+use ringfort_proto::peer::{self as wire, HelloAnswer, Refused, hello_answer::Answer};
+use ringfort_proto::{FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, decode_frame};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
@@ -18,8 +18,7 @@ use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 use tokio_util::either::Either;
 
 use super::connection::{
-    Connection, FORMATION_BYTES_MAX, HELLO_BYTES_MAX, TLS_FIRST_BYTE, close, prepare, read_message,
-    write_message,
+    Connection, HELLO_BYTES_MAX, TLS_FIRST_BYTE, close, prepare, read_message, write_message,
 };
 use super::dial::{check_certificate, explain};
 use super::hello::{Channel, Hello, RefusalCode};
@@ -163,7 +162,7 @@ async fn secure(shared: &Shared, mut stream: TcpStream) -> Result<Connection, Re
 /// One question, one answer.
 async fn answer(shared: &Shared, mut connection: Connection, hello: &Hello) {
     let exchange = async {
-        let question = read_message(&mut connection, FORMATION_BYTES_MAX).await?;
+        let question = read_message(&mut connection, MESSAGE_BYTES_MAX).await?;
         if let Some(answer) = shared.tell(|host| host.answer(hello, question)).await {
             write_message(&mut connection, &answer).await?;
         }
@@ -234,7 +233,7 @@ async fn read_frames(shared: &Shared, mut connection: Connection, hello: &Hello)
             let permit = Arc::clone(&window).acquire_many_owned(share).await;
             let room = Room::new(permit.map_err(io::Error::other)?);
             // Values stay where they are, in the bytes that were read.
-            let frame = Frame::decode(body.freeze())
+            let frame = decode_frame(body.freeze())
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
             shared.count_accepted(|stats| {
                 stats.frames += 1;

@@ -17,8 +17,6 @@ pub(super) type Connection = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// Longest message of a handshake.
 pub(super) const HELLO_BYTES_MAX: usize = 4 << 10;
-/// Longest message of formation.
-pub(super) const FORMATION_BYTES_MAX: usize = 1 << 20;
 /// First byte of whoever begins with TLS: a handshake record. No hello is long enough to begin with it.
 pub(super) const TLS_FIRST_BYTE: u8 = 0x16;
 

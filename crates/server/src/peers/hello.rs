@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use bytes::Bytes;
-use ringfort_proto::PROTOCOL;
 use ringfort_proto::peer::{self as wire, Refused};
-use ringfort_types::{BootId, ClusterId, Incarnation, NODE_NUMBER_MAX, NodeId, NodeNumber};
+use ringfort_proto::{DecodeError, PROTOCOL, id_of_wire, id_to_wire, number_of_wire};
+use ringfort_types::{BootId, ClusterId, Incarnation, NodeId, NodeNumber};
 
 /// What a connection is for. Each has a connection of its own, so that none waits behind another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -122,13 +121,12 @@ pub struct Hello {
 
 impl Hello {
     pub(super) fn to_wire(&self) -> wire::Hello {
-        let id = |id: u128| Bytes::copy_from_slice(&id.to_be_bytes());
         wire::Hello {
             protocol: PROTOCOL,
-            cluster_id: self.cluster.map(|cluster| id(cluster.0)).unwrap_or_default(),
+            cluster_id: self.cluster.map(|cluster| id_to_wire(cluster.0)).unwrap_or_default(),
             node_id: self.node_id.as_str().to_owned(),
-            incarnation: id(self.incarnation.0),
-            boot_id: id(self.boot_id.0),
+            incarnation: id_to_wire(self.incarnation.0),
+            boot_id: id_to_wire(self.boot_id.0),
             number: u32::from(self.number.0),
             channel: self.channel.to_wire().into(),
             to: u32::from(self.to.0),
@@ -149,27 +147,20 @@ impl Hello {
                 )));
             }
         }
-        let id = |name: &str, bytes: &Bytes| {
-            let bytes: Result<[u8; 16], _> = bytes.as_ref().try_into();
-            let wrong = |_| malformed(format!("the hello's {name} is not 16 bytes"));
-            bytes.map(u128::from_be_bytes).map_err(wrong)
-        };
-        let cluster = (!hello.cluster_id.is_empty()).then(|| id("cluster id", &hello.cluster_id));
-        let node_number = |number: u32| {
-            let number = u16::try_from(number).ok().filter(|number| *number <= NODE_NUMBER_MAX);
-            let wrong =
-                || malformed(format!("the hello holds a node number above {NODE_NUMBER_MAX}"));
-            number.map(NodeNumber).ok_or_else(wrong)
-        };
+        let field = |error: DecodeError| malformed(format!("the hello's {error}"));
+        let cluster = &hello.cluster_id;
+        let cluster = (!cluster.is_empty()).then(|| id_of_wire("cluster_id", cluster));
+        let incarnation = id_of_wire("incarnation", &hello.incarnation).map_err(field)?;
+        let boot_id = id_of_wire("boot_id", &hello.boot_id).map_err(field)?;
         Ok(Self {
-            cluster: cluster.transpose()?.map(ClusterId),
+            cluster: cluster.transpose().map_err(field)?.map(ClusterId),
             node_id: NodeId::parse(&hello.node_id).map_err(|error| malformed(error.to_string()))?,
-            incarnation: Incarnation(id("incarnation", &hello.incarnation)?),
-            boot_id: BootId(id("boot id", &hello.boot_id)?),
-            number: node_number(hello.number)?,
+            incarnation: Incarnation(incarnation),
+            boot_id: BootId(boot_id),
+            number: number_of_wire("number", hello.number).map_err(field)?,
             channel: Channel::from_wire(hello.channel())
                 .ok_or_else(|| malformed(format!("there is no channel {}", hello.channel)))?,
-            to: node_number(hello.to)?,
+            to: number_of_wire("to", hello.to).map_err(field)?,
             version: clean(&hello.version),
         })
     }

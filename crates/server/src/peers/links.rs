@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ringfort_proto::MESSAGE_BYTES_MAX;
 use ringfort_proto::peer::{Frame, Refused};
 use ringfort_types::NodeNumber;
 use tokio::io::AsyncWriteExt;
@@ -16,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::accept;
-use super::connection::{FORMATION_BYTES_MAX, read_message, write_message};
+use super::connection::{read_message, write_message};
 use super::dial::{Dial, DialError};
 use super::directory::Directory;
 use super::hello::{Channel, Hello};
@@ -291,7 +292,7 @@ impl PeerLinks {
         let deadline = Instant::now() + options.answer_timeout;
         let exchange = async {
             write_message(&mut connection, question).await?;
-            let message = read_message(&mut connection, FORMATION_BYTES_MAX).await?;
+            let message = read_message(&mut connection, MESSAGE_BYTES_MAX).await?;
             // The answer is here: how the connection ends does not matter.
             drop(connection.shutdown().await);
             Ok(message)

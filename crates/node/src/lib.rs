@@ -23,6 +23,7 @@
 
 mod checkpoint;
 mod forward;
+pub mod control;
 mod listing;
 mod open;
 mod outbox;

@@ -7,6 +7,7 @@
 mod behaviour;
 mod flips;
 mod forward;
+mod formation;
 mod listing;
 mod malformed;
 mod owner;

@@ -64,6 +64,18 @@ pub struct ShardRecord {
     /// Index of the group's configuration that `replicas` is a copy of.
     #[prost(uint64, tag = "3")]
     pub configuration_index: u64,
+    /// A learner that is to be added, written before the group is asked.
+    #[prost(message, optional, tag = "4")]
+    pub intent: ::core::option::Option<Intent>,
+}
+/// A replica that has its id, and may or may not be in its group yet.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Intent {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// The voter whose place it is to take; 0: none.
+    #[prost(uint64, tag = "2")]
+    pub replaces: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CounterRecord {
@@ -82,6 +94,16 @@ pub struct Record {
     #[prost(bytes = "bytes", tag = "3")]
     pub value: ::prost::bytes::Bytes,
 }
+/// What a node keeps of the catalog between two starts.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CatalogFile {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub cluster_id: ::prost::bytes::Bytes,
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    #[prost(message, repeated, tag = "3")]
+    pub records: ::prost::alloc::vec::Vec<Record>,
+}
 /// What a cluster begins with.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FormationRecord {
@@ -92,73 +114,74 @@ pub struct FormationRecord {
     /// By number.
     #[prost(message, repeated, tag = "3")]
     pub founders: ::prost::alloc::vec::Vec<NodeRecord>,
+    /// It was one node of a version without catalog: shard s has replica s + 1.
+    #[prost(bool, tag = "4")]
+    pub from_single_node: bool,
 }
 /// Whom a node has granted the formation of its cluster; durable before it is said.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Grant {
-    #[prost(string, tag = "1")]
+    /// The cluster that is to be.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub cluster_id: ::prost::bytes::Bytes,
+    #[prost(string, tag = "2")]
     pub proposer: ::prost::alloc::string::String,
-    #[prost(bytes = "bytes", tag = "2")]
+    #[prost(bytes = "bytes", tag = "3")]
     pub proposer_incarnation: ::prost::bytes::Bytes,
+    /// Where the proposer is.
+    #[prost(string, tag = "4")]
+    pub peer_address: ::prost::alloc::string::String,
 }
-/// Who a node is that has no cluster, and whom it looks for.
+/// Who speaks in a formation, and how far it is.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Introduction {
-    /// Number, state and what else is not known yet are left out.
+    /// Number and state are left out.
     #[prost(message, optional, tag = "1")]
     pub node: ::core::option::Option<NodeRecord>,
-    #[prost(bytes = "bytes", tag = "2")]
-    pub boot_id: ::prost::bytes::Bytes,
-    #[prost(string, repeated, tag = "3")]
-    pub seeds: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// `bootstrap_expect`
-    #[prost(uint32, tag = "4")]
-    pub expect: u32,
-    #[prost(message, optional, tag = "5")]
+    #[prost(message, optional, tag = "2")]
     pub grant: ::core::option::Option<Grant>,
+    /// The cluster that it belongs to; empty: none.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub cluster_id: ::prost::bytes::Bytes,
 }
-/// Asks a founder for its grant.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Proposal {
-    #[prost(message, optional, tag = "1")]
-    pub proposer: ::core::option::Option<Grant>,
-    /// Rises with each revision of the record.
-    #[prost(uint64, tag = "2")]
-    pub revision: u64,
-    #[prost(message, optional, tag = "3")]
-    pub record: ::core::option::Option<FormationRecord>,
-}
-/// Answers a proposal.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GrantAnswer {
-    #[prost(bool, tag = "1")]
-    pub granted: bool,
-    #[prost(uint64, tag = "2")]
-    pub revision: u64,
-    /// What the answerer has granted; of another proposer, the reason of a refusal.
-    #[prost(message, optional, tag = "3")]
-    pub grant: ::core::option::Option<Grant>,
-}
-/// A message of formation: on its channel, these stand where others have frames.
+/// A message of formation: on its channel, these stand where others have frames. One question, then its answer.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FormationMessage {
-    #[prost(oneof = "formation_message::Message", tags = "1, 2, 3, 4")]
-    pub message: ::core::option::Option<formation_message::Message>,
+    #[prost(message, optional, tag = "1")]
+    pub from: ::core::option::Option<Introduction>,
+    #[prost(oneof = "formation_message::What", tags = "2, 3, 4, 5, 6, 7, 8")]
+    pub what: ::core::option::Option<formation_message::What>,
 }
 /// Nested message and enum types in `FormationMessage`.
 pub mod formation_message {
     #[derive(Clone, PartialEq, ::prost::Oneof)]
-    pub enum Message {
-        #[prost(message, tag = "1")]
-        Introduction(super::Introduction),
+    pub enum What {
+        /// Questions: who are you; do you grant this; this was decided.
         #[prost(message, tag = "2")]
-        Proposal(super::Proposal),
+        Hello(super::Nothing),
         #[prost(message, tag = "3")]
-        Answer(super::GrantAnswer),
-        /// The cluster is formed, and this is how.
+        Propose(super::FormationRecord),
         #[prost(message, tag = "4")]
-        Formed(super::FormationRecord),
+        Decided(super::FormationRecord),
+        /// Answers: nothing but who answers; the cluster whose formation is granted; the answerer's cluster; no.
+        #[prost(message, tag = "5")]
+        AnswerHello(super::Nothing),
+        #[prost(bytes, tag = "6")]
+        AnswerGranted(::prost::bytes::Bytes),
+        #[prost(message, tag = "7")]
+        AnswerFormed(super::FormationRecord),
+        #[prost(message, tag = "8")]
+        AnswerRefused(super::FormationRefusal),
     }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Nothing {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FormationRefusal {
+    #[prost(enumeration = "FormationRefusalCode", tag = "1")]
+    pub code: i32,
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// How linearizable reads are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -250,6 +273,50 @@ impl ReplicaRole {
             "REPLICA_ROLE_UNSPECIFIED" => Some(Self::Unspecified),
             "REPLICA_ROLE_VOTER" => Some(Self::Voter),
             "REPLICA_ROLE_LEARNER" => Some(Self::Learner),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FormationRefusalCode {
+    Unspecified = 0,
+    Busy = 1,
+    Granted = 2,
+    OtherIncarnation = 3,
+    DuplicateNode = 4,
+    WrongCluster = 5,
+    Formed = 6,
+    Malformed = 7,
+}
+impl FormationRefusalCode {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FORMATION_REFUSAL_CODE_UNSPECIFIED",
+            Self::Busy => "FORMATION_REFUSAL_CODE_BUSY",
+            Self::Granted => "FORMATION_REFUSAL_CODE_GRANTED",
+            Self::OtherIncarnation => "FORMATION_REFUSAL_CODE_OTHER_INCARNATION",
+            Self::DuplicateNode => "FORMATION_REFUSAL_CODE_DUPLICATE_NODE",
+            Self::WrongCluster => "FORMATION_REFUSAL_CODE_WRONG_CLUSTER",
+            Self::Formed => "FORMATION_REFUSAL_CODE_FORMED",
+            Self::Malformed => "FORMATION_REFUSAL_CODE_MALFORMED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FORMATION_REFUSAL_CODE_UNSPECIFIED" => Some(Self::Unspecified),
+            "FORMATION_REFUSAL_CODE_BUSY" => Some(Self::Busy),
+            "FORMATION_REFUSAL_CODE_GRANTED" => Some(Self::Granted),
+            "FORMATION_REFUSAL_CODE_OTHER_INCARNATION" => Some(Self::OtherIncarnation),
+            "FORMATION_REFUSAL_CODE_DUPLICATE_NODE" => Some(Self::DuplicateNode),
+            "FORMATION_REFUSAL_CODE_WRONG_CLUSTER" => Some(Self::WrongCluster),
+            "FORMATION_REFUSAL_CODE_FORMED" => Some(Self::Formed),
+            "FORMATION_REFUSAL_CODE_MALFORMED" => Some(Self::Malformed),
             _ => None,
         }
     }

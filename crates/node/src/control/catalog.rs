@@ -244,7 +244,8 @@ impl CatalogCopy {
         epoch: Epoch,
         records: Vec<Record>,
     ) -> Result<Self, DeltaError> {
-        let records = records.into_iter().map(|record| (record.key, (record.version, record.value)));
+        let records =
+            records.into_iter().map(|record| (record.key, (record.version, record.value)));
         let copy = Self { cluster_id, epoch, records: records.collect() };
         copy.map()?;
         Ok(copy)
@@ -350,8 +351,7 @@ impl CatalogCopy {
             let placement = shards.get(&shard).and_then(|record| record.placement(id));
             placement.ok_or(DeltaError::Missing(RecordKey::Shard(shard)))
         };
-        let placed =
-            (0..settings.shards).map(ShardId).map(place).collect::<Result<Vec<_>, _>>()?;
+        let placed = (0..settings.shards).map(ShardId).map(place).collect::<Result<Vec<_>, _>>()?;
         let (found, expected) = (shards.len(), settings.shards);
         if placed.len() != found {
             return Err(MapError::Shards { found, expected }.into());

@@ -4,9 +4,7 @@
 //! first start follows from it alone: which groups it founds, under which replica ids, with which voters. So founders need
 //! no further word from each other, and the catalog begins with what all of them know already.
 
-use ringfort_placement::{
-    Capacity, Member, MemberState, Members, Placement, ShardPlacement, Zone,
-};
+use ringfort_placement::{Capacity, Member, MemberState, Members, Placement, ShardPlacement, Zone};
 use ringfort_raft::Configuration;
 use ringfort_types::{
     ClusterId, GroupId, Incarnation, NODE_NUMBER_MAX, NodeId, NodeNumber, ReplicaId, ShardId,
@@ -79,7 +77,9 @@ pub enum RecordError {
     #[error("a cluster that was a single node has one founder; got {0}")]
     NotSingle(usize),
     /// An address or zone.
-    #[error("an address or the zone of founder {0} is missing or longer than {TEXT_BYTES_MAX} bytes")]
+    #[error(
+        "an address or the zone of founder {0} is missing or longer than {TEXT_BYTES_MAX} bytes"
+    )]
     Text(NodeId),
 }
 
@@ -123,8 +123,7 @@ impl FormationRecord {
         if self.from_single_node && count != 1 {
             return Err(RecordError::NotSingle(count));
         }
-        if let Some(pair) =
-            self.founders.windows(2).find(|pair| pair[0].name.id >= pair[1].name.id)
+        if let Some(pair) = self.founders.windows(2).find(|pair| pair[0].name.id >= pair[1].name.id)
         {
             return Err(RecordError::Order(pair[1].name.id.clone()));
         }

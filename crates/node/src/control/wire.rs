@@ -7,15 +7,15 @@ use prost::Message as _;
 use ringfort_placement::{Capacity, MemberState, ReplicationFactor, Role, Zone};
 use ringfort_proto::cluster as pb;
 use ringfort_proto::peer;
-use ringfort_types::{ClusterId, Epoch, Incarnation, Index, NodeId, NodeNumber, ReplicaId, Version};
+use ringfort_types::{
+    ClusterId, Epoch, Incarnation, Index, NodeId, NodeNumber, ReplicaId, Version,
+};
 
 use super::catalog::{
     CatalogDelta, Intent, NodeRecord, RawRecord, Record, RecordKey, RecordValue, ReplicaRecord,
     ShardRecord,
 };
-use super::formation::{
-    Answer, Ask, Grant, Introduction, Question, Refused, RefusedCode, Reply,
-};
+use super::formation::{Answer, Ask, Grant, Introduction, Question, Refused, RefusedCode, Reply};
 use super::record::{FormationRecord, NodeInfo, NodeName};
 use super::settings::{ClusterSettings, ReadsBy};
 
@@ -158,7 +158,8 @@ impl From<&Introduction> for pb::Introduction {
             peer_address: grant.peer.clone(),
         });
         let cluster_id = introduction.cluster_id.map(|id| put_id(id.0)).unwrap_or_default();
-        Self { node: Some(put_node(&introduction.node)), grant, cluster_id }
+        let known = introduction.known.clone();
+        Self { node: Some(put_node(&introduction.node)), grant, cluster_id, known }
     }
 }
 
@@ -174,11 +175,13 @@ impl TryFrom<pb::Introduction> for Introduction {
             })
         };
         let cluster = introduction.cluster_id;
-        let cluster_id = (!cluster.is_empty()).then(|| get_id(&cluster, "cluster_id").map(ClusterId));
+        let cluster_id =
+            (!cluster.is_empty()).then(|| get_id(&cluster, "cluster_id").map(ClusterId));
         Ok(Self {
             node: get_node(introduction.node.ok_or(wrong("node"))?)?,
             grant: introduction.grant.map(grant).transpose()?,
             cluster_id: cluster_id.transpose()?,
+            known: introduction.known,
         })
     }
 }

@@ -143,6 +143,9 @@ pub struct Introduction {
     /// The cluster that it belongs to; empty: none.
     #[prost(bytes = "bytes", tag = "3")]
     pub cluster_id: ::prost::bytes::Bytes,
+    /// Where it has met other nodes without a cluster; at most 64.
+    #[prost(string, repeated, tag = "4")]
+    pub known: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// A message of formation: on its channel, these stand where others have frames. One question, then its answer.
 #[derive(Clone, PartialEq, ::prost::Message)]

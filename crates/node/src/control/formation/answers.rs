@@ -55,7 +55,7 @@ impl Formation {
             self.say(finding.clone());
             return Some(refused(RefusedCode::DuplicateNode, finding));
         }
-        if !asker.node.texts_fit() {
+        if !asker.fits() {
             return Some(refused(RefusedCode::Malformed, "an address or the zone is too long"));
         }
         if let Some(record) = self.state.formed.clone() {
@@ -173,7 +173,7 @@ impl Formation {
             self.say(self.is_twice(address));
             return;
         }
-        if !answerer.node.texts_fit() {
+        if !answerer.fits() {
             return;
         }
         self.contacts.name(address, name);

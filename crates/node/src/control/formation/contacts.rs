@@ -6,7 +6,7 @@ use std::time::Duration;
 use ringfort_types::{Incarnation, Monotonic};
 
 use super::super::record::NodeName;
-use super::message::Introduction;
+use super::message::{Introduction, KNOWN_MAX};
 
 /// Who was heard of within this time is there.
 pub(super) const FRESH: Duration = Duration::from_secs(5);
@@ -43,6 +43,8 @@ pub(super) struct Contact {
     pub(super) is_seed: bool,
     /// Who answered there last.
     pub(super) name: Option<NodeName>,
+    /// A question has been answered, or not.
+    pub(super) tried: bool,
     /// The question under way.
     pub(super) open: Option<AskId>,
     pub(super) next_at: Monotonic,
@@ -93,6 +95,7 @@ impl Contacts {
         let contact = Contact {
             is_seed: false,
             name: None,
+            tried: false,
             open: None,
             next_at: now,
             failures: 0,
@@ -158,6 +161,7 @@ impl Contacts {
         let mut contacts = self.by_address.iter_mut();
         let (address, contact) = contacts.find(|(_, contact)| contact.open == Some(id))?;
         contact.open = None;
+        contact.tried = true;
         contact.failures = if went == Went::Unreachable { contact.failures + 1 } else { 0 };
         if went != Went::Unreachable {
             contact.silent_since = now;
@@ -218,6 +222,22 @@ impl Contacts {
 
     pub(super) fn met(&self) -> impl Iterator<Item = &Met> {
         self.met.values()
+    }
+
+    /// Where nodes without a cluster were met lately.
+    pub(super) fn known(&self, now: Monotonic) -> Vec<String> {
+        let free = |met: &&Met| met.is_fresh(now) && met.introduction.cluster_id.is_none();
+        let known = self.met().filter(free).map(|met| met.introduction.node.peer.clone());
+        known.take(KNOWN_MAX).collect()
+    }
+
+    /// Asks whomever others have met, too.
+    pub(super) fn add_known(&mut self, now: Monotonic) {
+        let fresh = self.met.values().filter(|met| met.is_fresh(now));
+        let known: Vec<_> = fresh.flat_map(|met| met.introduction.known.clone()).collect();
+        for address in known {
+            self.add(&address, now);
+        }
     }
 
     pub(super) fn met_as(&self, name: &NodeName) -> Option<&Met> {

@@ -2,7 +2,10 @@
 
 use ringfort_types::ClusterId;
 
-use super::super::record::{FormationRecord, NodeInfo, NodeName};
+use super::super::record::{FormationRecord, NodeInfo, NodeName, TEXT_BYTES_MAX};
+
+/// Addresses that an introduction passes on.
+pub const KNOWN_MAX: usize = 64;
 
 /// A promise to one formation. Durable before it is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +27,19 @@ pub struct Introduction {
     pub grant: Option<Grant>,
     /// The cluster it belongs to.
     pub cluster_id: Option<ClusterId>,
+    /// Where it has met other nodes without a cluster: at most [`KNOWN_MAX`].
+    pub known: Vec<String>,
+}
+
+impl Introduction {
+    /// Whether its texts and lists are of a length that may be kept.
+    pub(super) fn fits(&self) -> bool {
+        let fits = |text: &String| !text.is_empty() && text.len() <= TEXT_BYTES_MAX;
+        self.node.texts_fit()
+            && self.known.len() <= KNOWN_MAX
+            && self.known.iter().all(fits)
+            && self.grant.as_ref().is_none_or(|grant| fits(&grant.peer))
+    }
 }
 
 /// A question of one node to another.

@@ -51,7 +51,9 @@ use super::settings::ClusterSettings;
 use contacts::{Contacts, Went};
 
 pub use contacts::AskId;
-pub use message::{Answer, Ask, Grant, Introduction, Question, Refused, RefusedCode, Reply};
+pub use message::{
+    Answer, Ask, Grant, Introduction, KNOWN_MAX, Question, Refused, RefusedCode, Reply,
+};
 
 /// A state that lasts this long is worth a word to people.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -323,6 +325,7 @@ impl Formation {
             node: self.config.me.clone(),
             grant: self.state.grant.clone(),
             cluster_id: self.state.formed.as_ref().map(|formed| formed.cluster_id),
+            known: self.contacts.known(self.now),
         }
     }
 

@@ -28,6 +28,9 @@ impl Formation {
             }
             return;
         }
+        if self.is_to_propose() {
+            self.contacts.add_known(self.now);
+        }
         match &self.state.grant {
             None if self.is_to_propose() && self.may_begin() => self.begin(),
             Some(grant) if self.is_mine(grant) => self.propose(),
@@ -116,10 +119,11 @@ impl Formation {
         self.config.bootstrap_expect > 0 && (alone || self.lowest_seed() == Some(self.me()))
     }
 
-    /// Whether every seed has answered, enough nodes are there, and no seed is bound otherwise.
+    /// Whether every seed has answered and everybody was asked, enough nodes are there, and no seed is bound otherwise.
     fn may_begin(&self) -> bool {
         let candidates = self.candidates();
         self.contacts.seeds().all(|(_, seed)| seed.name.is_some())
+            && self.contacts.all().all(|(_, contact)| contact.tried)
             && candidates.twice.is_none()
             && candidates.founders.len() >= self.expected()
             && self.seeds_but_me().all(|name| {

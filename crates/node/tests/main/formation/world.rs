@@ -58,7 +58,8 @@ impl Plan {
         let same = random.chance(75);
         let pick = |random: &mut Random| {
             let count = 1 + random.below(nodes as u64);
-            let mut seeds: Vec<_> = (0..count).map(|_| random.below(nodes as u64) as usize).collect();
+            let mut seeds: Vec<_> =
+                (0..count).map(|_| random.below(nodes as u64) as usize).collect();
             seeds.sort_unstable();
             seeds.dedup();
             seeds
@@ -66,9 +67,8 @@ impl Plan {
         let shared = pick(&mut random);
         let mut expects = |_| random.below(nodes as u64 + 1) as u32;
         let expect = (0..nodes).map(&mut expects).collect();
-        let seeds = (0..nodes)
-            .map(|_| if same { shared.clone() } else { pick(&mut random) })
-            .collect();
+        let seeds =
+            (0..nodes).map(|_| if same { shared.clone() } else { pick(&mut random) }).collect();
         Self {
             seed,
             seeds,
@@ -243,8 +243,7 @@ impl World {
         let millis = |at: Monotonic| at.0.div_ceil(1_000_000);
         let tick = |node: &Node| node.up.as_ref().and_then(Formation::next_tick);
         let ticks = self.nodes.iter().map(|node| tick(node).map_or(u64::MAX, millis));
-        let (node, tick) =
-            ticks.enumerate().min_by_key(|(_, at)| *at).expect("there are nodes");
+        let (node, tick) = ticks.enumerate().min_by_key(|(_, at)| *at).expect("there are nodes");
         let event = self.events.first_key_value().map_or(u64::MAX, |(key, _)| key.0);
         let next = tick.min(event).min(self.now + 100);
         self.now = self.now.max(next);
@@ -274,8 +273,7 @@ impl World {
     fn may_wipe(&self, node: usize) -> bool {
         let mut seeds = self.plan.seeds.iter().flatten();
         !seeds.all(|seed| *seed == node || self.wiped.contains(seed))
-            && !(self.plan.seeds[0].iter())
-                .all(|seed| *seed == node || self.wiped.contains(seed))
+            && !(self.plan.seeds[0].iter()).all(|seed| *seed == node || self.wiped.contains(seed))
     }
 
     pub(super) fn wipe(&mut self, node: usize) {
@@ -298,7 +296,9 @@ impl World {
         // What was being written may have reached the disk.
         let run = self.nodes[node].run;
         let key = self.events.iter().find_map(|(key, event)| match event {
-            Event::Durable { node: of, run: in_run, .. } if (*of, *in_run) == (node, run) => Some(*key),
+            Event::Durable { node: of, run: in_run, .. } if (*of, *in_run) == (node, run) => {
+                Some(*key)
+            }
             _ => None,
         });
         if let Some(Event::Durable { state, .. }) = key.and_then(|key| self.events.remove(&key))
@@ -318,8 +318,8 @@ impl World {
     }
 
     fn config(&mut self, node: usize) -> FormationConfig {
-        let seed = u128::from(self.random.below(u64::MAX)) << 64
-            | u128::from(self.random.below(u64::MAX));
+        let seed =
+            u128::from(self.random.below(u64::MAX)) << 64 | u128::from(self.random.below(u64::MAX));
         FormationConfig {
             me: NodeInfo {
                 name: self.nodes[node].name.clone(),
@@ -434,16 +434,19 @@ impl World {
 
     fn made_durable(&mut self, node: usize, state: FormationState) {
         let this = &self.nodes[node];
-        let mine = |state: &FormationState| {
-            state.grant.as_ref().map(|grant| grant.proposer == this.name)
-        };
+        let mine =
+            |state: &FormationState| state.grant.as_ref().map(|grant| grant.proposer == this.name);
         match (mine(&this.durable), mine(&state)) {
             (Some(true), Some(false)) => self.counts.gave_way += 1,
             (Some(false), None) => self.counts.grants_taken_back += 1,
             _ => {}
         }
         if let Some(record) = &state.formed {
-            assert!(record.number_of(&this.name).is_some(), "{} is not in its record", this.name.id);
+            assert!(
+                record.number_of(&this.name).is_some(),
+                "{} is not in its record",
+                this.name.id
+            );
             self.check_record(node, record);
         }
         self.nodes[node].durable = state;
@@ -458,7 +461,8 @@ impl World {
             return;
         }
         for other in self.records.values() {
-            let shared = record.founders.iter().find(|founder| other.number_of(&founder.name).is_some());
+            let shared =
+                record.founders.iter().find(|founder| other.number_of(&founder.name).is_some());
             assert!(shared.is_none(), "seed {seed}: two clusters share {shared:?}");
             assert!(!self.plan.same_seeds(), "seed {seed}: two clusters from one set of seeds");
             self.counts.runs_with_two += 1;

@@ -3,6 +3,7 @@
 mod cache;
 mod catalog;
 pub mod formation;
+mod identity;
 mod map;
 mod random;
 mod record;
@@ -13,6 +14,9 @@ pub use cache::{CATALOG_FILE, CacheError};
 pub use catalog::{
     CatalogCopy, CatalogDelta, DeltaError, FORMATION_EPOCH, Intent, NodeRecord, RawRecord, Record,
     RecordKey, RecordValue, ReplicaRecord, ShardRecord, founding_records,
+};
+pub use identity::{
+    Founded, IDENTITY_FORMAT, Identity, IdentityContent, IdentityError, SingleNode,
 };
 pub use map::{ClusterMap, MapError, MapMember};
 pub use record::{

@@ -62,7 +62,7 @@ pub enum SettingsError {
     ReplicationFactor(#[from] ReplicationFactorError),
     /// Heartbeat and election timeout.
     #[error(
-        "a heartbeat is at least 1 ms and an election timeout at least three heartbeats and at most ten minutes; got {heartbeat_ms} ms and {election_timeout_ms} ms"
+        "heartbeat and election timeout are whole milliseconds, a heartbeat at least one, an election timeout three heartbeats to ten minutes; got {heartbeat_ms} ms and {election_timeout_ms} ms"
     )]
     Timing {
         /// The heartbeat.
@@ -90,7 +90,9 @@ impl ClusterSettings {
             (millis(self.heartbeat), millis(self.election_timeout));
         let least = heartbeat_ms.saturating_mul(u64::from(HEARTBEATS_PER_ELECTION_MIN));
         let timing = least..=TIMING_MS_MAX;
-        if heartbeat_ms == 0 || !timing.contains(&election_timeout_ms) {
+        let is_whole = |duration: Duration| duration == Duration::from_millis(millis(duration));
+        let whole = is_whole(self.heartbeat) && is_whole(self.election_timeout);
+        if heartbeat_ms == 0 || !whole || !timing.contains(&election_timeout_ms) {
             return Err(SettingsError::Timing { heartbeat_ms, election_timeout_ms });
         }
         if self.feature_level == 0 || self.feature_level > FEATURE_LEVEL {
@@ -161,6 +163,7 @@ mod tests {
         assert!(timing(refused(|s| s.heartbeat = Duration::ZERO)));
         assert!(timing(refused(|s| s.heartbeat = Duration::from_millis(334))));
         assert!(timing(refused(|s| s.heartbeat = Duration::MAX)));
+        assert!(timing(refused(|s| s.heartbeat = Duration::from_micros(1500))));
         assert_eq!(refused(|s| s.feature_level = 2), SettingsError::FeatureLevel(2));
     }
 

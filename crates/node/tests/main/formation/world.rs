@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ringfort_node::control::formation::{
-    Answer, AskId, Formation, FormationConfig, FormationEffect, FormationState, Question,
+    Answer, AskId, Formation, FormationConfig, FormationEffect, FormationState, Grant, Question,
     QuestionId, Reply,
 };
 use ringfort_node::control::{ClusterSettings, FormationRecord, NodeInfo, NodeName, ReadsBy};
@@ -438,7 +438,10 @@ impl World {
             |state: &FormationState| state.grant.as_ref().map(|grant| grant.proposer == this.name);
         match (mine(&this.durable), mine(&state)) {
             (Some(true), Some(false)) => self.counts.gave_way += 1,
-            (Some(false), None) => self.counts.grants_taken_back += 1,
+            (Some(false), None) => {
+                self.counts.grants_taken_back += 1;
+                self.check_given_up(this.durable.grant.as_ref().expect("it had one"));
+            }
             _ => {}
         }
         if let Some(record) = &state.formed {
@@ -450,6 +453,14 @@ impl World {
             self.check_record(node, record);
         }
         self.nodes[node].durable = state;
+    }
+
+    /// Whoever may still decide a formation keeps the grants for it.
+    fn check_given_up(&self, grant: &Grant) {
+        let proposer = self.nodes.iter().find(|node| node.name == grant.proposer);
+        let held = proposer.and_then(|node| node.durable.grant.as_ref());
+        let holds = held.is_some_and(|held| held.cluster_id == grant.cluster_id);
+        assert!(!holds, "seed {}: a grant was taken back that counts", self.plan.seed);
     }
 
     /// Never two clusters with one founder, and never two from one set of seeds.

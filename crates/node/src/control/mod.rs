@@ -1,20 +1,42 @@
 //! What a node knows and does as a member of its cluster.
+//!
+//! ```text
+//!   identity.json ──▶ Formation ── decided ──▶ FormationRecord ──▶ groups to found
+//!                       │   ▲                        │
+//!                 questions answers                  ▼
+//!                       ▼   │          gossip ──▶ Control ──▶ ClusterMap, Directory
+//!                    other nodes       deltas ──▶    │   ◀── records that the catalog's replica applied
+//!                                                    ▼
+//!                          of the catalog's leader: proposals to the catalog, instructions to leaders of shards
+//! ```
+//!
+//! All cores: no clock, file, thread or randomness but the bits handed in. [`formation::Formation`] serves from a node's first
+//! start, also behind the decision, for founders that have not heard of it. [`Control`] begins with the decided record.
+//!
+//! Left out on purpose: nodes that join or leave, and who is alive.
 
 mod cache;
 mod catalog;
+mod core;
+mod directory;
+mod duties;
 pub mod formation;
 mod identity;
 mod map;
 mod random;
 mod record;
+mod report;
 mod settings;
 mod wire;
 
+pub use self::core::{Control, ControlEffect};
 pub use cache::{CATALOG_FILE, CacheError};
 pub use catalog::{
     CatalogCopy, CatalogDelta, DeltaError, FORMATION_EPOCH, Intent, NodeRecord, RawRecord, Record,
     RecordKey, RecordValue, ReplicaRecord, ShardRecord, founding_records,
 };
+pub use directory::Directory;
+pub use duties::{MOVES_MAX, ProposalId, Proposed, Update};
 pub use identity::{
     Founded, IDENTITY_FORMAT, Identity, IdentityContent, IdentityError, SingleNode,
 };
@@ -22,5 +44,6 @@ pub use map::{ClusterMap, MapError, MapMember};
 pub use record::{
     FOUNDERS_MAX, FormationRecord, FoundedGroup, NodeInfo, NodeName, RecordError, TEXT_BYTES_MAX,
 };
+pub use report::{Instruction, Leading, ShardReport};
 pub use settings::{ClusterSettings, FEATURE_LEVEL, ReadsBy, SettingsError};
 pub use wire::{FormationMessage, WireError};

@@ -27,7 +27,7 @@ pub struct WireError {
     pub field: &'static str,
 }
 
-fn wrong(field: &'static str) -> WireError {
+pub(super) fn wrong(field: &'static str) -> WireError {
     WireError { field }
 }
 

@@ -5,6 +5,8 @@
 #![expect(clippy::disallowed_methods, reason = "tests take their size from the environment")]
 
 mod behaviour;
+mod catalog;
+mod control;
 mod flips;
 mod forward;
 mod formation;

@@ -186,6 +186,46 @@ pub struct FormationRefusal {
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
 }
+/// What a node says of a shard that it leads, or of its own damaged replica of it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShardReport {
+    #[prost(uint32, tag = "1")]
+    pub shard: u32,
+    /// By the leader: its term, and the committed configuration with its index; term 0: the reporter does not lead.
+    #[prost(uint64, tag = "2")]
+    pub term: u64,
+    #[prost(uint64, tag = "3")]
+    pub configuration_index: u64,
+    /// In the format of docs/formats/configuration.md.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub configuration: ::prost::bytes::Bytes,
+    /// Replicas that neither vote nor acknowledge.
+    #[prost(uint64, repeated, tag = "5")]
+    pub quarantined: ::prost::alloc::vec::Vec<u64>,
+}
+/// A step that the catalog's leader has the leader of a shard take.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Instruction {
+    #[prost(uint32, tag = "1")]
+    pub shard: u32,
+    /// It holds for this configuration only.
+    #[prost(uint64, tag = "2")]
+    pub configuration_index: u64,
+    #[prost(oneof = "instruction::Change", tags = "3, 4, 5")]
+    pub change: ::core::option::Option<instruction::Change>,
+}
+/// Nested message and enum types in `Instruction`.
+pub mod instruction {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Change {
+        #[prost(message, tag = "3")]
+        AddLearner(super::Intent),
+        #[prost(uint64, tag = "4")]
+        Promote(u64),
+        #[prost(uint64, tag = "5")]
+        Remove(u64),
+    }
+}
 /// How linearizable reads are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -70,6 +70,10 @@ pub struct Frame {
     pub gossip: ::core::option::Option<Gossip>,
     #[prost(message, optional, tag = "5")]
     pub delta: ::core::option::Option<CatalogDelta>,
+    #[prost(message, repeated, tag = "8")]
+    pub reports: ::prost::alloc::vec::Vec<super::super::cluster::v1::ShardReport>,
+    #[prost(message, repeated, tag = "9")]
+    pub instructions: ::prost::alloc::vec::Vec<super::super::cluster::v1::Instruction>,
     #[prost(message, optional, tag = "6")]
     pub heartbeat: ::core::option::Option<PairHeartbeat>,
     #[prost(message, repeated, tag = "7")]

@@ -232,7 +232,7 @@ impl Formation {
             self.say(finding);
         }
         let holds = answerer.grant.as_ref().map(|held| held.cluster_id) == Some(grant.cluster_id);
-        let gave_up = *name == grant.proposer && !holds && answerer.cluster_id.is_none();
+        let gave_up = *name == grant.proposer && !holds;
         if gave_up && id > self.asked_before_grant && self.persisting.is_none() {
             self.persist(FormationState::default(), None);
         }

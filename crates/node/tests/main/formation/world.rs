@@ -202,6 +202,10 @@ impl World {
         }
     }
 
+    pub(super) fn set_seeds(&mut self, node: usize, seeds: Vec<usize>) {
+        self.plan.seeds[node] = seeds;
+    }
+
     /// Chaos, then peace: everything is up and the network works.
     pub(super) fn run(&mut self) {
         for node in 0..self.nodes.len() {

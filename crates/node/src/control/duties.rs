@@ -1,0 +1,344 @@
+//! What the catalog's leader does: it writes the first records, keeps each shard's record true to its group, and has damaged
+//! replicas replaced.
+//!
+//! ```text
+//!   report of a group ──▶ record is true? ── no ──▶ propose: replicas as reported
+//!                              │ yes
+//!                              ▼
+//!                         next_step: settled │ waits
+//!                              │ add a learner          │ promote        │ remove
+//!                              ▼                        ▼                ▼
+//!                        intent? ── no ──▶ propose     instruct the shard's leader
+//!                              │ yes                    ▲
+//!                              └────────────────────────┘
+//! ```
+//!
+//! Nothing is remembered but what records and reports say, so a new leader of the catalog goes on where another ended, and
+//! whatever is asked twice is done once: proposals are on condition of the versions they were made from, instructions of the
+//! configuration's index.
+//!
+//! The truth about a group is its own committed configuration. An id for a new replica is taken from `counter` and noted in the
+//! shard's record, in one command, before the group is asked: so it is never given twice, whoever leads.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use ringfort_placement::{Members, Outlook, Role, ShardPlacement, Step, next_step};
+use ringfort_raft::{Change, Configuration, Learner};
+use ringfort_types::{Monotonic, NodeId, NodeNumber, ReplicaId, ShardId, Version};
+
+use super::catalog::{
+    CatalogCopy, Intent, RecordKey, RecordValue, ReplicaRecord, ShardRecord, founding_records,
+};
+use super::core::{ControlEffect, counter};
+use super::map::ClusterMap;
+use super::record::FormationRecord;
+use super::report::{Instruction, Leading, ShardReport};
+
+/// Shards that get a new replica at the same time.
+pub const MOVES_MAX: usize = 4;
+/// Proposals under way at the same time.
+const PROPOSALS_MAX: usize = 64;
+/// An instruction that had no effect goes again after this time.
+const INSTRUCT_AGAIN: Duration = Duration::from_millis(500);
+/// After a proposal whose outcome is unknown or that was refused, nothing is proposed for this long.
+const REST_AFTER_FAILURE: Duration = Duration::from_millis(200);
+
+/// Names a proposal; never given again in one run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProposalId(pub u64);
+
+/// One record of a proposal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Update {
+    /// Which.
+    pub key: RecordKey,
+    /// The version it must have; 0: it is absent.
+    pub version: Version,
+    /// What it holds then.
+    pub value: RecordValue,
+}
+
+/// How a proposal went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proposed {
+    /// It was applied; the records come, or came, by [`super::Control::handle_catalog_records`].
+    Applied,
+    /// A version was another. Nothing has changed.
+    Conflict,
+    /// It may have been applied, or not, or may be yet.
+    Unknown,
+}
+
+/// What the leader of the catalog has under way. Empty on other nodes, but for reports.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Duties {
+    leads: bool,
+    /// The catalog has its first records.
+    pub(super) is_written: bool,
+    /// By shard, the newest report of a leader, and who that was.
+    leaders: BTreeMap<ShardId, (NodeNumber, Leading)>,
+    quarantined: BTreeMap<ShardId, BTreeSet<ReplicaId>>,
+    open: BTreeMap<ProposalId, Vec<RecordKey>>,
+    last: ProposalId,
+    rests_until: Monotonic,
+    instructed: BTreeMap<ShardId, (Instruction, Monotonic)>,
+}
+
+impl Duties {
+    pub(super) fn lead(&mut self, leads: bool) {
+        if self.leads != leads {
+            self.leads = leads;
+            self.open.clear();
+            self.instructed.clear();
+        }
+    }
+
+    pub(super) fn close(&mut self, now: Monotonic, id: ProposalId, how: Proposed) {
+        if self.open.remove(&id).is_some() && how != Proposed::Applied {
+            self.rests_until = now + REST_AFTER_FAILURE;
+        }
+    }
+
+    /// Notes a report. Leaders of older terms, and older configurations of the same, say nothing new.
+    pub(super) fn hear(&mut self, from: NodeNumber, report: ShardReport) {
+        let ShardReport { shard, leading, quarantined } = report;
+        let leads = leading.is_some();
+        if let Some(leading) = leading {
+            let newer =
+                |known: &Leading| (known.term, known.index) <= (leading.term, leading.index);
+            if self.leaders.get(&shard).is_none_or(|(_, known)| newer(known)) {
+                self.leaders.insert(shard, (from, leading));
+            }
+        }
+        let named = quarantined.into_iter().filter(|id| leads || id.node() == from);
+        self.quarantined.entry(shard).or_default().extend(named);
+    }
+
+    /// Proposes and instructs whatever is to be done now.
+    pub(super) fn run(
+        &mut self,
+        now: Monotonic,
+        copy: &CatalogCopy,
+        map: &ClusterMap,
+        formation: &FormationRecord,
+        effects: &mut VecDeque<ControlEffect>,
+    ) {
+        if !self.leads {
+            return;
+        }
+        let mut out = Out { now, effects };
+        if !self.is_written {
+            self.write_first_records(formation, &mut out);
+            return;
+        }
+        let members = map.placement_members();
+        let mut moving = (0..map.settings().shards)
+            .filter(|shard| {
+                copy.shard(ShardId(*shard)).is_some_and(|(_, record)| is_moving(record))
+            })
+            .count();
+        let shards: BTreeSet<_> =
+            self.leaders.keys().chain(self.quarantined.keys()).copied().collect();
+        for shard in shards {
+            let Some((version, record)) = copy.shard(shard) else { continue };
+            let true_record = self.true_record(shard, record);
+            let stands = |replica: &ReplicaRecord| map.member(replica.id.node()).is_some();
+            if !true_record.replicas.iter().all(stands) {
+                // A record that names an unknown node makes no map: the group has to lose that replica first.
+                continue;
+            }
+            self.forget_replaced(shard, &true_record);
+            if true_record != *record {
+                self.update(vec![shard_update(shard, version, true_record)], &mut out);
+            } else if let Some(placement) = map.shard(shard) {
+                let view = View { shard, version, record, placement, members: &members, map, copy };
+                self.step(&view, &mut moving, &mut out);
+            }
+        }
+    }
+
+    /// All or nothing, and only where there is nothing yet.
+    fn write_first_records(&mut self, formation: &FormationRecord, out: &mut Out<'_>) {
+        let updates = founding_records(formation).into_iter();
+        let updates = updates.map(|(key, value)| Update { key, version: Version::ABSENT, value });
+        self.update(updates.collect(), out);
+    }
+
+    fn forget_replaced(&mut self, shard: ShardId, record: &ShardRecord) {
+        if let Some(quarantined) = self.quarantined.get_mut(&shard) {
+            quarantined.retain(|id| record.replicas.iter().any(|replica| replica.id == *id));
+        }
+    }
+
+    /// The record as the group's leader and reports of damage have it.
+    fn true_record(&self, shard: ShardId, record: &ShardRecord) -> ShardRecord {
+        let mut next = record.clone();
+        if let Some((_, leading)) = self.leaders.get(&shard)
+            && leading.index >= record.configuration_index
+            && !leading.configuration.is_joint()
+        {
+            next.replicas = replicas_of(&leading.configuration, &record.replicas);
+            next.configuration_index = leading.index;
+            // An id that the group has, or has passed, is no intent any more.
+            next.intent =
+                record.intent.filter(|intent| intent.id > leading.configuration.highest());
+        }
+        if let Some(quarantined) = self.quarantined.get(&shard) {
+            for replica in &mut next.replicas {
+                replica.quarantined |= quarantined.contains(&replica.id);
+            }
+        }
+        next
+    }
+
+    fn step(&mut self, view: &View<'_>, moving: &mut usize, out: &mut Out<'_>) {
+        let record = view.record;
+        let step = match next_step(view.placement, view.members) {
+            Outlook::Next(step) => Some(step),
+            Outlook::Settled | Outlook::Waits(_) => None,
+        };
+        let wanted = match &step {
+            Some(Step::AddLearner { node, replaces }) => {
+                view.number(node).map(|node| (node, *replaces))
+            }
+            _ => None,
+        };
+        if let Some(intent) = record.intent
+            && wanted != Some((intent.id.node(), intent.replaces))
+        {
+            // Its id is lost. If the group was asked already, and adds it, the learner goes as one of no use.
+            let next = ShardRecord { intent: None, ..record.clone() };
+            self.update(vec![shard_update(view.shard, view.version, next)], out);
+            return;
+        }
+        match (step, wanted) {
+            (Some(Step::Promote { learner }), _) => {
+                self.instruct(view, Change::Promote(learner), out);
+            }
+            (Some(Step::Remove { replica }), _) => {
+                self.instruct(view, Change::Remove(replica), out);
+            }
+            (_, Some((node, replaces))) => match record.intent {
+                Some(Intent { id, replaces }) => {
+                    self.instruct(view, Change::AddLearner(Learner { id, replaces }), out);
+                }
+                None if *moving < MOVES_MAX => {
+                    *moving += usize::from(self.intend(view, node, replaces, out));
+                }
+                None => {}
+            },
+            _ => {}
+        }
+    }
+
+    /// Takes an id from the counter and notes it in the shard's record, both or neither.
+    fn intend(
+        &mut self,
+        view: &View<'_>,
+        node: NodeNumber,
+        replaces: Option<ReplicaId>,
+        out: &mut Out<'_>,
+    ) -> bool {
+        let Some((version, next)) = counter(view.copy) else { return false };
+        let intent = Some(Intent { id: ReplicaId::new(next, node), replaces });
+        let record = ShardRecord { intent, ..view.record.clone() };
+        let value = RecordValue::Counter(next.saturating_add(1));
+        let counter = Update { key: RecordKey::Counter, version, value };
+        self.update(vec![counter, shard_update(view.shard, view.version, record)], out)
+    }
+
+    /// Proposes, unless one of the records is being changed already; gives whether it did.
+    fn update(&mut self, updates: Vec<Update>, out: &mut Out<'_>) -> bool {
+        let keys: Vec<_> = updates.iter().map(|update| update.key).collect();
+        let busy = self.open.values().flatten().any(|key| keys.contains(key));
+        if busy || self.open.len() >= PROPOSALS_MAX || out.now < self.rests_until {
+            return false;
+        }
+        self.last.0 += 1;
+        self.open.insert(self.last, keys);
+        out.effects.push_back(ControlEffect::Propose { id: self.last, updates });
+        true
+    }
+
+    fn instruct(&mut self, view: &View<'_>, change: Change, out: &mut Out<'_>) {
+        let Some((leader, leading)) = self.leaders.get(&view.shard) else { return };
+        if leading.index != view.record.configuration_index || leading.configuration.is_joint() {
+            return;
+        }
+        let instruction = Instruction { shard: view.shard, index: leading.index, change };
+        let lately = |(before, at): &(Instruction, Monotonic)| {
+            *before == instruction && out.now.since(*at) < INSTRUCT_AGAIN
+        };
+        if !self.instructed.get(&view.shard).is_some_and(lately) {
+            self.instructed.insert(view.shard, (instruction, out.now));
+            out.effects.push_back(ControlEffect::Instruct { to: *leader, instruction });
+        }
+    }
+}
+
+struct Out<'a> {
+    now: Monotonic,
+    effects: &'a mut VecDeque<ControlEffect>,
+}
+
+struct View<'a> {
+    shard: ShardId,
+    version: Version,
+    record: &'a ShardRecord,
+    placement: &'a ShardPlacement,
+    members: &'a Members,
+    map: &'a ClusterMap,
+    copy: &'a CatalogCopy,
+}
+
+impl View<'_> {
+    fn number(&self, node: &NodeId) -> Option<NodeNumber> {
+        self.map.member_by_id(node).map(|member| member.number)
+    }
+}
+
+/// Whether the catalog's leader has to hear of it: the record is not true, or the shard is on its way.
+pub(super) fn is_news(record: &ShardRecord, report: &ShardReport) -> bool {
+    let known = |id: &ReplicaId| {
+        record.replicas.iter().any(|replica| replica.id == *id && replica.quarantined)
+    };
+    let in_group = |id: &&ReplicaId| record.replicas.iter().any(|replica| replica.id == **id);
+    let damage = report.quarantined.iter().filter(in_group).any(|id| !known(id));
+    let changed = report.leading.as_ref().is_some_and(|leading| {
+        let replicas = replicas_of(&leading.configuration, &record.replicas);
+        leading.index > record.configuration_index || replicas != record.replicas
+    });
+    let moves = report.leading.is_some()
+        && (is_moving(record) || record.replicas.iter().any(|replica| replica.quarantined));
+    damage || changed || moves
+}
+
+/// Whether the shard gets a new replica.
+fn is_moving(record: &ShardRecord) -> bool {
+    record.intent.is_some()
+        || record.replicas.iter().any(|replica| matches!(replica.role, Role::Learner { .. }))
+}
+
+fn shard_update(shard: ShardId, version: Version, record: ShardRecord) -> Update {
+    Update { key: RecordKey::Shard(shard), version, value: RecordValue::Shard(record) }
+}
+
+/// The replicas of a configuration: those that are known in their order, then those that came.
+fn replicas_of(configuration: &Configuration, known: &[ReplicaRecord]) -> Vec<ReplicaRecord> {
+    let order = |id: ReplicaId| known.iter().position(|replica| replica.id == id);
+    let voters = configuration.voters().iter().map(|id| (*id, Role::Voter));
+    let learners = configuration
+        .learners()
+        .iter()
+        .map(|learner| (learner.id, Role::Learner { replaces: learner.replaces }));
+    let mut replicas: Vec<_> = voters
+        .chain(learners)
+        .map(|(id, role)| {
+            let quarantined = known.iter().any(|known| known.id == id && known.quarantined);
+            ReplicaRecord { id, role, quarantined }
+        })
+        .collect();
+    replicas.sort_by_key(|replica| (order(replica.id).unwrap_or(usize::MAX), replica.id));
+    replicas
+}

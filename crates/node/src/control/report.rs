@@ -1,0 +1,107 @@
+//! What leaders of shards tell the catalog's leader, and what it has them do.
+
+use ringfort_proto::cluster as pb;
+use ringfort_raft::{Change, Configuration, Learner, MEMBERS_MAX};
+use ringfort_types::{Index, ReplicaId, ShardId, Term};
+
+use super::wire::{WireError, wrong};
+
+/// What a node says of a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardReport {
+    /// The shard.
+    pub shard: ShardId,
+    /// Where the reporter leads it.
+    pub leading: Option<Leading>,
+    /// Replicas that neither vote nor acknowledge: any, by the leader; the reporter's own, by others.
+    pub quarantined: Vec<ReplicaId>,
+}
+
+/// What a shard's leader knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leading {
+    /// The term it leads in.
+    pub term: Term,
+    /// The newest committed configuration.
+    pub configuration: Configuration,
+    /// Its index; 0 for the founding one.
+    pub index: Index,
+}
+
+/// A step that a shard's leader is to take. It does nothing if the group's configuration has another index by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instruction {
+    /// The shard.
+    pub shard: ShardId,
+    /// The configuration that the step was made from.
+    pub index: Index,
+    /// The step.
+    pub change: Change,
+}
+
+impl From<&ShardReport> for pb::ShardReport {
+    fn from(report: &ShardReport) -> Self {
+        let leading = report.leading.as_ref();
+        Self {
+            shard: report.shard.0,
+            term: leading.map_or(0, |leading| leading.term.0),
+            configuration_index: leading.map_or(0, |leading| leading.index.0),
+            configuration: leading
+                .map(|leading| leading.configuration.encode())
+                .unwrap_or_default(),
+            quarantined: report.quarantined.iter().map(|id| id.0).collect(),
+        }
+    }
+}
+
+impl TryFrom<pb::ShardReport> for ShardReport {
+    type Error = WireError;
+
+    fn try_from(report: pb::ShardReport) -> Result<Self, WireError> {
+        let leading = (report.term > 0).then(|| {
+            let configuration = Configuration::decode(&report.configuration)
+                .map_err(|_| wrong("report.configuration"))?;
+            let (term, index) = (Term(report.term), Index(report.configuration_index));
+            Ok(Leading { term, configuration, index })
+        });
+        if report.quarantined.len() > MEMBERS_MAX {
+            return Err(wrong("report.quarantined"));
+        }
+        let quarantined = report.quarantined.into_iter().map(ReplicaId).collect();
+        Ok(Self { shard: ShardId(report.shard), leading: leading.transpose()?, quarantined })
+    }
+}
+
+impl From<&Instruction> for pb::Instruction {
+    fn from(instruction: &Instruction) -> Self {
+        use pb::instruction::Change as Step;
+        let change = match instruction.change {
+            Change::AddLearner(Learner { id, replaces }) => {
+                Step::AddLearner(pb::Intent { id: id.0, replaces: replaces.unwrap_or_default().0 })
+            }
+            Change::Promote(id) => Step::Promote(id.0),
+            Change::Remove(id) => Step::Remove(id.0),
+        };
+        let (shard, configuration_index) = (instruction.shard.0, instruction.index.0);
+        Self { shard, configuration_index, change: Some(change) }
+    }
+}
+
+impl TryFrom<pb::Instruction> for Instruction {
+    type Error = WireError;
+
+    fn try_from(instruction: pb::Instruction) -> Result<Self, WireError> {
+        use pb::instruction::Change as Step;
+        let named = |id: u64| Some(ReplicaId(id)).filter(|id| *id != ReplicaId(0));
+        let change = match instruction.change.ok_or(wrong("instruction.change"))? {
+            Step::AddLearner(pb::Intent { id, replaces }) => {
+                let id = named(id).ok_or(wrong("instruction.add_learner"))?;
+                Change::AddLearner(Learner { id, replaces: named(replaces) })
+            }
+            Step::Promote(id) => Change::Promote(ReplicaId(id)),
+            Step::Remove(id) => Change::Remove(ReplicaId(id)),
+        };
+        let (shard, index) = (ShardId(instruction.shard), Index(instruction.configuration_index));
+        Ok(Self { shard, index, change })
+    }
+}

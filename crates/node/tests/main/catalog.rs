@@ -1,0 +1,181 @@
+//! The copy of the catalog: deltas, the cache file, and whom the directory admits.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ringfort_node::control::{
+    CacheError, CatalogCopy, CatalogDelta, Control, ControlEffect, DeltaError, Directory,
+    FormationRecord, Record, RecordKey, RecordValue,
+};
+use ringfort_proto::peer::Hello;
+use ringfort_types::{BootId, Epoch, Monotonic, NodeNumber, ShardId, Version};
+
+use super::control::formation;
+
+fn copy() -> CatalogCopy {
+    CatalogCopy::founding(&formation(3))
+}
+
+/// A newer record of a shard.
+fn newer(copy: &CatalogCopy, shard: u32, version: u64) -> Record {
+    let mut record = copy.shard(ShardId(shard)).unwrap().1.clone();
+    record.configuration_index.0 = version;
+    let (key, value) = (RecordKey::Shard(ShardId(shard)), RecordValue::Shard(record));
+    Record { key, version: Version(version), value }
+}
+
+fn delta(since: u64, epoch: u64, records: Vec<Record>) -> CatalogDelta {
+    CatalogDelta { since: Epoch(since), epoch: Epoch(epoch), records }
+}
+
+#[test]
+fn the_copy_of_a_founder_follows_from_the_formation_record_alone() {
+    let map = copy().map().unwrap();
+    assert_eq!((map.epoch(), map.members().count(), map.shards().len()), (Epoch(1), 3, 12));
+    let number = NodeNumber(2);
+    let member = map.member(number).unwrap();
+    assert_eq!(map.member_by_id(&member.info.name.id), Some(member));
+    // Founders found exactly the groups that the map says they hold, and the catalog.
+    for founder in 0..3 {
+        let groups = formation(3).groups_of(NodeNumber(founder));
+        let on_node = |shard: &&ringfort_placement::ShardPlacement| {
+            shard.replicas().iter().any(|replica| replica.id.node() == NodeNumber(founder))
+        };
+        assert_eq!(groups.len(), 1 + map.shards().iter().filter(on_node).count());
+    }
+}
+
+#[test]
+fn the_catalog_has_1_3_or_5_voters() {
+    for (founders, voters) in [(1, 1), (2, 1), (3, 3), (4, 3), (5, 5), (6, 5), (9, 5)] {
+        assert_eq!(formation(founders).catalog_voters().len(), voters, "{founders} founders");
+    }
+}
+
+#[test]
+fn a_delta_brings_what_is_newer_and_never_what_is_older() {
+    let mut copy = copy();
+    let (fresh, old) = (newer(&copy, 3, 9), newer(&copy, 3, 5));
+    assert!(copy.apply_delta(delta(1, 9, vec![fresh.clone()])).unwrap());
+    assert_eq!(copy.epoch(), Epoch(9));
+    assert!(!copy.apply_delta(delta(1, 5, vec![old])).unwrap(), "nothing is news");
+    assert_eq!(copy.shard(ShardId(3)).unwrap().0, Version(9));
+    assert_eq!(copy.epoch(), Epoch(9), "an epoch never falls");
+    assert_eq!(copy.delta_since(Epoch(8)).records, vec![fresh]);
+    assert_eq!(copy.delta_since(Epoch(9)).records, vec![]);
+    assert_eq!(copy.delta_since(Epoch(0)).records.len(), 17, "everything");
+}
+
+#[test]
+fn a_delta_that_begins_beyond_what_is_held_is_refused_and_asked_for_again() {
+    let mut held = copy();
+    let late = delta(4, 9, vec![newer(&held, 3, 9)]);
+    let before = held.clone();
+    let error = held.apply_delta(late.clone()).unwrap_err();
+    assert_eq!(error, DeltaError::Gap { since: Epoch(4), held: Epoch(1) });
+    assert_eq!(held, before);
+    let mut control = Control::new(NodeNumber(0), formation(3), None).unwrap();
+    while control.poll_effect().is_some() {}
+    control.handle_delta(Monotonic(1), NodeNumber(1), late);
+    let asks = ControlEffect::Gossip { to: NodeNumber(1), epoch: Epoch(1) };
+    assert_eq!(control.poll_effect(), Some(asks));
+}
+
+#[test]
+fn records_that_make_no_map_change_nothing() {
+    let mut copy = copy();
+    let before = copy.clone();
+    let mut wrong_node = newer(&copy, 3, 9);
+    if let RecordValue::Shard(record) = &mut wrong_node.value {
+        record.wish = vec![NodeNumber(77)];
+    }
+    let wrong_kind = Record { value: RecordValue::Counter(1), ..newer(&copy, 3, 9) };
+    let too_many = Record { key: RecordKey::Shard(ShardId(12)), ..newer(&copy, 3, 9) };
+    for record in [wrong_node, wrong_kind, too_many] {
+        assert!(copy.apply_delta(delta(1, 9, vec![record])).is_err());
+        assert_eq!(copy, before);
+    }
+}
+
+#[test]
+fn whoever_lags_gets_a_delta_once_and_again_only_after_a_while() {
+    let mut control = Control::new(NodeNumber(0), formation(3), None).unwrap();
+    let record = newer(control.catalog(), 3, 9);
+    control.handle_delta(Monotonic(1), NodeNumber(1), delta(1, 9, vec![record]));
+    while control.poll_effect().is_some() {}
+    let mut deltas = |now: u64| {
+        control.handle_gossip(Monotonic(now), NodeNumber(2), Epoch(1), BootId(5));
+        std::iter::from_fn(|| control.poll_effect()).count()
+    };
+    assert_eq!(deltas(1_000_000), 1);
+    assert_eq!(deltas(500_000_000), 0);
+    assert_eq!(deltas(2_000_000_000), 1);
+}
+
+#[test]
+fn the_cache_file_is_taken_whole_or_not_at_all() {
+    let mut copy = copy();
+    copy.apply_delta(delta(1, 9, vec![newer(&copy, 3, 9)])).unwrap();
+    let bytes = copy.encode();
+    assert_eq!(CatalogCopy::decode(&bytes).unwrap(), copy);
+    for position in 0..bytes.len() {
+        let mut flipped = bytes.to_vec();
+        flipped[position] ^= 1 << (position % 8);
+        assert_eq!(CatalogCopy::decode(&flipped).unwrap_err(), CacheError::Damaged);
+        assert_eq!(CatalogCopy::decode(&bytes[..position]).unwrap_err(), CacheError::Damaged);
+    }
+}
+
+/// What an earlier build wrote.
+#[test]
+fn the_cache_file_is_frozen() {
+    let fixture: &[u8] = include_bytes!("../../fixtures/catalog-v1.bin");
+    assert_eq!(CatalogCopy::decode(fixture).unwrap(), copy());
+}
+
+#[test]
+fn a_cache_of_another_cluster_does_not_count() {
+    let other = FormationRecord { cluster_id: ringfort_types::ClusterId(99), ..formation(4) };
+    let cached = CatalogCopy::founding(&other);
+    let control = Control::new(NodeNumber(0), formation(3), Some(cached)).unwrap();
+    assert_eq!(control.catalog(), &copy());
+}
+
+#[test]
+fn the_directory_admits_members_as_they_are_known_and_says_why_not() {
+    let directory = Directory::new(NodeNumber(0), Arc::new(copy().map().unwrap()));
+    let hello = || Hello {
+        protocol: 1,
+        cluster_id: Bytes::copy_from_slice(&7u128.to_be_bytes()),
+        node_id: "n2".into(),
+        incarnation: Bytes::copy_from_slice(&3u128.to_be_bytes()),
+        number: 2,
+        to: 0,
+        ..Hello::default()
+    };
+    assert_eq!(directory.admit(&hello()).unwrap(), NodeNumber(2));
+    let refused = |change: fn(&mut Hello)| {
+        let mut hello = hello();
+        change(&mut hello);
+        directory.admit(&hello).unwrap_err().code
+    };
+    assert_eq!(refused(|hello| hello.protocol = 2), "newer_protocol");
+    assert_eq!(refused(|hello| hello.cluster_id = Bytes::new()), "wrong_cluster");
+    assert_eq!(
+        refused(|hello| hello.cluster_id = Bytes::copy_from_slice(&8u128.to_be_bytes())),
+        "wrong_cluster"
+    );
+    assert_eq!(refused(|hello| hello.to = 1), "wrong_node");
+    assert_eq!(refused(|hello| hello.number = 1), "unknown_node");
+    assert_eq!(refused(|hello| hello.number = u32::MAX), "unknown_node");
+    assert_eq!(refused(|hello| hello.node_id = "x".into()), "unknown_node");
+    assert_eq!(refused(|hello| hello.incarnation = Bytes::new()), "other_incarnation");
+    let other =
+        |hello: &mut Hello| hello.incarnation = Bytes::copy_from_slice(&4u128.to_be_bytes());
+    assert_eq!(refused(other), "other_incarnation");
+}
+
+#[test]
+fn zz_write_fixture() {
+    std::fs::write("fixtures/catalog-v1.bin", copy().encode()).unwrap();
+}

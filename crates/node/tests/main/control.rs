@@ -1,0 +1,413 @@
+//! Members of a cluster: copies of the catalog come to agree, and damaged replicas are replaced, whoever leads and whatever
+//! gets lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use ringfort_node::control::{
+    CatalogCopy, CatalogDelta, ClusterSettings, Control, ControlEffect, FormationRecord,
+    Instruction, Leading, MOVES_MAX, NodeInfo, NodeName, ProposalId, Proposed, RawRecord, ReadsBy,
+    Record, ShardReport, Update,
+};
+use ringfort_placement::{Capacity, ReplicationFactor, Zone};
+use ringfort_raft::{Change, Configuration, Guards};
+use ringfort_types::{
+    BootId, ClusterId, Epoch, Incarnation, Index, Monotonic, NodeId, NodeNumber, ReplicaId,
+    ShardId, Term, Version,
+};
+
+const SHARDS: u32 = 12;
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+pub(super) fn formation(nodes: u16) -> FormationRecord {
+    let founder = |number: u16| NodeInfo {
+        name: NodeName {
+            id: NodeId::parse(&format!("n{number}")).unwrap(),
+            incarnation: Incarnation(u128::from(number) + 1),
+        },
+        peer: format!("n{number}:7401"),
+        client: format!("n{number}:7400"),
+        zone: Zone::default(),
+        capacity: Capacity::ONE,
+    };
+    let settings = ClusterSettings {
+        shards: SHARDS,
+        replication_factor: ReplicationFactor::new(3).unwrap(),
+        heartbeat: Duration::from_millis(100),
+        election_timeout: Duration::from_secs(1),
+        reads: ReadsBy::Lease,
+        feature_level: 1,
+    };
+    FormationRecord::new(ClusterId(7), settings, (0..nodes).map(founder).collect()).unwrap()
+}
+
+/// A shard's group, as far as it matters here.
+struct Group {
+    configuration: Configuration,
+    index: Index,
+    term: Term,
+    leader: ReplicaId,
+    damaged: BTreeSet<ReplicaId>,
+}
+
+struct Node {
+    control: Control,
+    boot: BootId,
+    /// How much of the catalog its replica has applied; none where it has no replica.
+    applied: Option<usize>,
+}
+
+enum Message {
+    Gossip(Epoch, BootId),
+    Delta(CatalogDelta),
+    Report(ShardReport),
+    Instruct(Instruction),
+    Proposed(ProposalId, Proposed),
+}
+
+struct World {
+    seed: u64,
+    random: Random,
+    now: Monotonic,
+    formation: FormationRecord,
+    nodes: Vec<Node>,
+    groups: Vec<Group>,
+    /// The catalog: what each applied command changed, and where it stands.
+    history: Vec<Vec<RawRecord>>,
+    catalog: BTreeMap<Bytes, Version>,
+    revision: u64,
+    catalog_leader: usize,
+    messages: Vec<(usize, usize, Message)>,
+    loss: u64,
+    ids: BTreeSet<ReplicaId>,
+    replaced: u64,
+    conflicts: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = Random(seed);
+        let formation = formation(3 + random.below(4) as u16);
+        let voters = formation.catalog_voters();
+        let node = |number: usize| Node {
+            control: Control::new(NodeNumber(number as u16), formation.clone(), None).unwrap(),
+            boot: BootId(number as u128),
+            applied: voters.iter().any(|voter| usize::from(voter.node().0) == number).then_some(0),
+        };
+        let nodes = (0..formation.founders.len()).map(node).collect();
+        let placement = formation.placement();
+        let group = |shard: &ringfort_placement::ShardPlacement| {
+            let configuration = Configuration::founding(shard.voters().map(|voter| voter.id));
+            let leader = configuration.voters()[0];
+            let (index, term) = (Index(0), Term(1));
+            Group { configuration, index, term, leader, damaged: BTreeSet::new() }
+        };
+        let groups = placement.shards().iter().map(group).collect();
+        Self {
+            seed,
+            random,
+            now: Monotonic(1),
+            formation,
+            nodes,
+            groups,
+            history: Vec::new(),
+            catalog: BTreeMap::new(),
+            revision: 0,
+            catalog_leader: 0,
+            messages: Vec::new(),
+            loss: 20,
+            ids: BTreeSet::new(),
+            replaced: 0,
+            conflicts: 0,
+        }
+    }
+
+    fn run(&mut self) {
+        self.elect_catalog(0);
+        for _ in 0..600 {
+            self.step();
+            if self.random.chance(30) {
+                self.harm();
+            }
+        }
+        self.loss = 0;
+        for _ in 0..1500 {
+            self.step();
+        }
+        self.check_end();
+    }
+
+    fn step(&mut self) {
+        self.now = self.now + Duration::from_millis(20);
+        for node in 0..self.nodes.len() {
+            if self.random.chance(50) {
+                self.apply_some(node);
+            }
+            self.report(node);
+            let now = self.now;
+            self.nodes[node].control.handle_tick(now);
+            self.drain(node);
+        }
+        for _ in 0..self.messages.len() {
+            let next = self.random.below(self.messages.len() as u64) as usize;
+            let (from, to, message) = self.messages.swap_remove(next);
+            let own = matches!(message, Message::Proposed(..));
+            if own || !self.random.chance(self.loss) {
+                self.deliver(from, to, message);
+            }
+        }
+        let moving = self.groups.iter().filter(|group| !group.configuration.learners().is_empty());
+        assert!(moving.count() <= MOVES_MAX, "seed {}", self.seed);
+    }
+
+    fn harm(&mut self) {
+        let shard = self.random.below(u64::from(SHARDS)) as usize;
+        match self.random.below(10) {
+            0..4 => self.damage(shard),
+            4..7 => self.elect(shard),
+            7 => {
+                let voters = self.formation.catalog_voters();
+                let leader = self.random.below(voters.len() as u64) as usize;
+                self.elect_catalog(leader);
+            }
+            _ => {
+                let node = self.random.below(self.nodes.len() as u64) as usize;
+                self.restart(node);
+            }
+        }
+    }
+
+    fn sound(group: &Group) -> Vec<ReplicaId> {
+        let voters = group.configuration.voters().iter().copied();
+        voters.filter(|voter| !group.damaged.contains(voter)).collect()
+    }
+
+    /// A minority of voters loses its disk.
+    fn damage(&mut self, shard: usize) {
+        let pick = self.random.below(9) as usize;
+        let group = &mut self.groups[shard];
+        let sound = Self::sound(group);
+        if 2 * (sound.len() - 1) > group.configuration.voters().len() {
+            let lost = sound[pick % sound.len()];
+            group.damaged.insert(lost);
+            if group.leader == lost {
+                self.elect(shard);
+            }
+        }
+    }
+
+    fn elect(&mut self, shard: usize) {
+        let pick = self.random.below(9) as usize;
+        let group = &mut self.groups[shard];
+        let sound = Self::sound(group);
+        group.leader = sound[pick % sound.len()];
+        group.term.0 += 1;
+    }
+
+    fn elect_catalog(&mut self, leader: usize) {
+        let now = self.now;
+        self.nodes[self.catalog_leader].control.handle_catalog_role(now, false);
+        self.catalog_leader = leader;
+        while self.apply_some(leader) {}
+        self.nodes[leader].control.handle_catalog_role(now, true);
+        self.drain(leader);
+    }
+
+    /// A node starts anew, with its cache or without.
+    fn restart(&mut self, node: usize) {
+        let this = &mut self.nodes[node];
+        let bytes = this.control.catalog().encode();
+        let cached = self.random.chance(50).then(|| CatalogCopy::decode(&bytes).unwrap());
+        let number = NodeNumber(node as u16);
+        this.control = Control::new(number, self.formation.clone(), cached).unwrap();
+        this.boot.0 += 1 << 64;
+        if let Some(applied) = this.applied.as_mut() {
+            *applied = 0;
+        }
+        if self.catalog_leader == node {
+            let voters = self.formation.catalog_voters().len() as u64;
+            let leader = self.random.below(voters) as usize;
+            self.elect_catalog(leader);
+        }
+    }
+
+    fn apply_some(&mut self, node: usize) -> bool {
+        let this = &mut self.nodes[node];
+        let Some(applied) = this.applied.as_mut().filter(|applied| **applied < self.history.len())
+        else {
+            return false;
+        };
+        let records = self.history[*applied].iter().cloned();
+        let records = records.map(|raw| Record::try_from(raw).unwrap()).collect();
+        *applied += 1;
+        this.control.handle_catalog_records(self.now, records).unwrap();
+        true
+    }
+
+    fn report(&mut self, node: usize) {
+        for (shard, group) in (0..).map(ShardId).zip(&self.groups) {
+            let leading = (usize::from(group.leader.node().0) == node).then(|| Leading {
+                term: group.term,
+                configuration: group.configuration.clone(),
+                index: group.index,
+            });
+            let mine = |id: &&ReplicaId| usize::from(id.node().0) == node;
+            let quarantined: Vec<_> = group.damaged.iter().filter(mine).copied().collect();
+            let report = (leading.is_some() || !quarantined.is_empty()).then_some(ShardReport {
+                shard,
+                leading,
+                quarantined,
+            });
+            self.nodes[node].control.handle_local(self.now, shard, report);
+        }
+    }
+
+    fn drain(&mut self, from: usize) {
+        while let Some(effect) = self.nodes[from].control.poll_effect() {
+            let (to, message) = match effect {
+                ControlEffect::Gossip { to, epoch } => {
+                    (to, Message::Gossip(epoch, self.nodes[from].boot))
+                }
+                ControlEffect::Delta { to, delta } => {
+                    let sent = ringfort_proto::peer::CatalogDelta::from(&delta);
+                    (to, Message::Delta(sent.try_into().unwrap()))
+                }
+                ControlEffect::Report { to, report } => {
+                    let sent = ringfort_proto::cluster::ShardReport::from(&report);
+                    (to, Message::Report(sent.try_into().unwrap()))
+                }
+                ControlEffect::Instruct { to, instruction } => {
+                    let sent = ringfort_proto::cluster::Instruction::from(&instruction);
+                    (to, Message::Instruct(sent.try_into().unwrap()))
+                }
+                ControlEffect::Propose { id, updates } => {
+                    let how = self.propose(from, &updates);
+                    (NodeNumber(from as u16), Message::Proposed(id, how))
+                }
+                ControlEffect::Finding(finding) => panic!("seed {}: {finding}", self.seed),
+                ControlEffect::Map(map) => {
+                    assert!(map.epoch() <= self.nodes[from].control.map().epoch());
+                    continue;
+                }
+                ControlEffect::SaveCatalog | ControlEffect::Restarted(_) => continue,
+            };
+            self.messages.push((from, usize::from(to.0), message));
+        }
+    }
+
+    fn propose(&mut self, from: usize, updates: &[Update]) -> Proposed {
+        if from != self.catalog_leader || self.random.chance(10) {
+            return Proposed::Unknown;
+        }
+        let stands = |update: &Update| {
+            let key = Bytes::from(update.key.to_string());
+            self.catalog.get(&key).copied().unwrap_or_default() == update.version
+        };
+        if !updates.iter().all(stands) {
+            self.conflicts += 1;
+            return Proposed::Conflict;
+        }
+        let mut changed = Vec::new();
+        for update in updates {
+            self.revision += 1;
+            let (key, version) = (Bytes::from(update.key.to_string()), Version(self.revision));
+            self.catalog.insert(key.clone(), version);
+            changed.push(RawRecord { key, version, value: update.value.encode() });
+        }
+        self.history.push(changed);
+        if self.random.chance(10) { Proposed::Unknown } else { Proposed::Applied }
+    }
+
+    fn deliver(&mut self, from: usize, to: usize, message: Message) {
+        let (now, sender) = (self.now, NodeNumber(from as u16));
+        let control = &mut self.nodes[to].control;
+        match message {
+            Message::Gossip(epoch, boot) => control.handle_gossip(now, sender, epoch, boot),
+            Message::Delta(delta) => control.handle_delta(now, sender, delta),
+            Message::Report(report) => control.handle_report(now, sender, report),
+            Message::Proposed(id, how) => control.handle_proposed(now, id, how),
+            Message::Instruct(instruction) => self.instruct(to, instruction),
+        }
+        self.drain(to);
+    }
+
+    fn instruct(&mut self, to: usize, instruction: Instruction) {
+        let group = &mut self.groups[instruction.shard.0 as usize];
+        let leads = usize::from(group.leader.node().0) == to;
+        if !leads || group.index != instruction.index {
+            return;
+        }
+        if matches!(instruction.change, Change::Promote(_)) && self.random.chance(70) {
+            return; // It has not caught up.
+        }
+        let Ok(joint) = group.configuration.begin(&[instruction.change], Guards::default()) else {
+            return;
+        };
+        match instruction.change {
+            Change::AddLearner(learner) => {
+                assert!(self.ids.insert(learner.id), "seed {}: an id was given twice", self.seed);
+            }
+            Change::Promote(_) => self.replaced += 1,
+            Change::Remove(_) => {}
+        }
+        group.configuration = joint.leave();
+        group.index.0 += 2;
+        assert!(group.configuration.voters().len() <= 3, "seed {}: it widened", self.seed);
+        let members = group.configuration.members();
+        group.damaged.retain(|id| members.contains(id));
+        if !members.contains(&group.leader) {
+            self.elect(instruction.shard.0 as usize);
+        }
+    }
+
+    fn check_end(&self) {
+        let seed = self.seed;
+        let newest = self.nodes[self.catalog_leader].control.catalog();
+        for node in &self.nodes {
+            assert_eq!(node.control.catalog(), newest, "seed {seed}: copies differ");
+        }
+        for (shard, group) in (0..).map(ShardId).zip(&self.groups) {
+            assert!(group.damaged.is_empty(), "seed {seed}: shard {shard} is still damaged");
+            let record = newest.shard(shard).unwrap().1;
+            let ids: BTreeSet<_> = record.replicas.iter().map(|replica| replica.id).collect();
+            let members: BTreeSet<_> = group.configuration.members().into_iter().collect();
+            assert_eq!(ids, members, "seed {seed}: the record of shard {shard} is not true");
+            assert_eq!((record.intent, record.configuration_index), (None, group.index));
+            assert!(record.replicas.iter().all(|replica| !replica.quarantined));
+        }
+    }
+}
+
+/// `RINGFORT_SEEDS` says how many, `RINGFORT_SEED` replays one.
+#[test]
+fn damaged_replicas_are_replaced_and_copies_agree_whoever_leads() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seeds = match number("RINGFORT_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("RINGFORT_SEEDS").unwrap_or(10),
+    };
+    let (mut replaced, mut conflicts) = (0, 0);
+    for seed in seeds.clone() {
+        let mut world = World::new(seed);
+        world.run();
+        replaced += world.replaced;
+        conflicts += world.conflicts;
+    }
+    println!("{} seeds: {replaced} replaced, {conflicts} conflicts", seeds.end - seeds.start);
+    assert!(seeds.end - seeds.start < 10 || (replaced > 0 && conflicts > 0));
+}

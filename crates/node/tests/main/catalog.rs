@@ -174,8 +174,3 @@ fn the_directory_admits_members_as_they_are_known_and_says_why_not() {
         |hello: &mut Hello| hello.incarnation = Bytes::copy_from_slice(&4u128.to_be_bytes());
     assert_eq!(refused(other), "other_incarnation");
 }
-
-#[test]
-fn zz_write_fixture() {
-    std::fs::write("fixtures/catalog-v1.bin", copy().encode()).unwrap();
-}

@@ -11,7 +11,7 @@ fn random_interleavings_form_at_most_one_cluster_and_one_in_the_end() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds = match number("RINGFORT_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("RINGFORT_SEEDS").unwrap_or(1500),
+        None => 0..number("RINGFORT_SEEDS").unwrap_or(300),
     };
     let mut counts = Counts::default();
     for seed in seeds.clone() {

@@ -60,8 +60,6 @@ pub(super) struct Dial<'a> {
     pub(super) address: &'a str,
     pub(super) tls: Option<&'a PeerTls>,
     pub(super) hello: &'a Hello,
-    /// Who has to answer, where that is known.
-    pub(super) expected: Option<&'a NodeId>,
     /// For all of it.
     pub(super) timeout: Duration,
 }
@@ -96,11 +94,7 @@ impl Dial<'_> {
             ServerName::try_from("ringfort").map_err(|error| DialError::Tls(error.to_string()))?;
         let connected = TlsConnector::from(tls.configs().client).connect(name, stream).await;
         let connection = connected.map_err(|error| DialError::Tls(explain(&error)))?;
-        let connection = Either::Right(Box::new(TlsStream::from(connection)));
-        if let Some(expected) = self.expected {
-            check_certificate(&connection, expected).map_err(DialError::Unexpected)?;
-        }
-        Ok(connection)
+        Ok(Either::Right(Box::new(TlsStream::from(connection))))
     }
 
     async fn greet(&self, connection: &mut Connection) -> Result<Hello, DialError> {

@@ -156,7 +156,6 @@ impl Link {
             address: &self.peer.address,
             tls: shared.tls.as_deref(),
             hello: &hello,
-            expected: Some(&self.peer.node_id),
             timeout: shared.options.dial_timeout,
         };
         let (connection, answer) = dial.run().await?;

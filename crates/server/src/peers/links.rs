@@ -285,7 +285,6 @@ impl PeerLinks {
             address,
             tls: self.shared.tls.as_deref(),
             hello: &hello,
-            expected: None,
             timeout: options.dial_timeout,
         };
         let (mut connection, from) = dial.run().await?;

@@ -46,5 +46,13 @@ fn a_node_that_takes_the_connection_and_says_nothing_is_given_up() {
         let address = mute.local_addr().unwrap().to_string();
         let error = one.links.ask(&address, b"?").await.unwrap_err();
         assert!(matches!(error, DialError::TimedOut(_)), "{error}");
+        let two = own(2);
+        let peer = Peer { address, node_id: two.node_id, incarnation: two.incarnation };
+        one.meet(&[(2, peer)]);
+        one.links.send(TWO, Channel::Consensus, frame(1, 1)).unwrap();
+        let down = Event::Down(TWO, Channel::Consensus, Loss::NotSent);
+        // Long before the dial of default options would end.
+        let told = one.host.until_event(down);
+        tokio::time::timeout(std::time::Duration::from_secs(4), told).await.unwrap();
     });
 }

@@ -60,20 +60,27 @@ async fn is_well(two: &Node) {
 #[test]
 fn garbage_instead_of_a_hello_ends_the_connection() {
     run(async {
-        let (_one, two) = pair();
+        // Nothing ends because of the time.
+        let patient =
+            PeerOptions { handshake_timeout: Duration::from_secs(3600), ..PeerOptions::default() };
+        let two = Node::start_with(own(2), None, patient);
+        two.meet(&[(1, own_peer())]);
         assert!(say(&two, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.is_empty());
         assert!(say(&two, &[0xff; 100]).await.is_empty());
         // 4,097 bytes are announced, one more than a hello may have.
         assert!(say(&two, &[0, 0, 0x10, 1]).await.is_empty());
         let answer = say(&two, &[0, 0, 0, 3, 0xff, 0xff, 0xff]).await;
-        let answer = HelloAnswer::decode(Bytes::from(answer).slice(4..)).unwrap().answer;
-        match answer {
+        let answer = Bytes::from(answer).slice(4..);
+        match HelloAnswer::decode(answer.clone()).unwrap().answer {
             Some(Answer::Refused(refused)) => assert_eq!(refused.code, "malformed"),
             other => panic!("{other:?}"),
         }
+        // Who has said more by then still gets the reason.
+        let more = [&[0, 0, 0, 3, 0xff, 0xff, 0xff][..], &[0; 20_000]].concat();
+        assert_eq!(say(&two, &more).await[4..], answer);
         // No hello at all: every field is missing.
         assert!(!say(&two, &[0, 0, 0, 0]).await.is_empty());
-        until(|| two.links.accept_stats().handshakes_failed == 5).await;
+        until(|| two.links.accept_stats().handshakes_failed == 6).await;
         is_well(&two).await;
     });
 }

@@ -1,5 +1,9 @@
 //! Nodes that do not belong together.
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
 use ringfort_proto::peer as wire;
 use ringfort_types::{ClusterId, Incarnation, NodeId, NodeNumber};
 
@@ -23,7 +27,6 @@ async fn dialled(two: &Node, as_own: Own, to: u16) -> DialError {
         address: &two.address.to_string(),
         tls: None,
         hello: &hello,
-        expected: None,
         timeout: std::time::Duration::from_secs(10),
     };
     dial.run().await.map(|_| ()).expect_err("it is refused")
@@ -103,6 +106,32 @@ fn a_node_that_is_removed_loses_its_connections() {
         two.host.until(|host| host.numbers(Channel::Requests) == [1]).await;
         two.meet(&[]);
         one.host.until_event(Event::Down(TWO, Channel::Requests, Loss::InDoubt)).await;
+    });
+}
+
+#[test]
+fn a_node_that_is_removed_while_it_is_greeted_loses_its_connection() {
+    run(async {
+        let (one, two) = pair();
+        let links = Rc::clone(&two.links);
+        let without = Arc::new(Directory { own: own(2), peers: BTreeMap::new() });
+        *two.host.after_admission.borrow_mut() = Some((links, without));
+        one.links.send(TWO, Channel::Requests, frame(1, 10)).unwrap();
+        one.host.until(|host| host.events.borrow().len() == 2).await;
+        assert!(matches!(one.host.events.borrow()[1], Event::Down(TWO, Channel::Requests, _)));
+    });
+}
+
+#[test]
+fn a_node_that_takes_on_another_number_closes_its_links() {
+    run(async {
+        let (mut one, two) = pair();
+        one.links.send(TWO, Channel::Requests, frame(1, 10)).unwrap();
+        one.host.until_event(Event::Up(TWO, Channel::Requests)).await;
+        one.own = Own { cluster: Some(ClusterId(78)), ..own(1) };
+        one.meet(&[(2, two.as_peer())]);
+        assert!(matches!(one.host.events.borrow()[1], Event::Down(TWO, Channel::Requests, _)));
+        assert!(one.links.link_stats().is_empty());
     });
 }
 

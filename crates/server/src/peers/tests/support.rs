@@ -62,6 +62,8 @@ pub(super) struct TestHost {
     /// Whether to keep the rooms of frames, as a host that is behind does.
     pub(super) is_behind: Cell<bool>,
     pub(super) rooms: RefCell<Vec<Room>>,
+    /// Taken over by these links as soon as a node has been admitted.
+    pub(super) after_admission: RefCell<Option<(Rc<PeerLinks>, Arc<Directory>)>>,
     changed: Notify,
 }
 
@@ -89,7 +91,12 @@ impl TestHost {
 
 impl PeerHost for TestHost {
     fn admit(&self, hello: &Hello) -> Result<(), Refused> {
-        self.directory.borrow().as_ref().unwrap().admit(hello)
+        self.directory.borrow().as_ref().unwrap().admit(hello)?;
+        if let Some((links, directory)) = self.after_admission.take() {
+            *self.directory.borrow_mut() = Some(Arc::clone(&directory));
+            links.set_directory(&directory);
+        }
+        Ok(())
     }
 
     fn handle_frame(&self, received: Received) {
@@ -126,7 +133,7 @@ impl PeerHost for TestHost {
 pub(super) struct Node {
     pub(super) own: Own,
     pub(super) host: Rc<TestHost>,
-    pub(super) links: PeerLinks,
+    pub(super) links: Rc<PeerLinks>,
     pub(super) address: SocketAddr,
     serving: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
@@ -161,6 +168,7 @@ impl Node {
         *host.directory.borrow_mut() = Some(Arc::clone(&directory));
         let links = PeerLinks::new(directory, tls, Rc::clone(&host) as Rc<dyn PeerHost>, options);
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let links = Rc::new(links);
         let mut node = Self { own, host, links, address: any, serving: None };
         node.listen();
         node

@@ -22,9 +22,10 @@
 //! - A closed shard answers `unavailable` and nothing else; the others serve.
 
 mod checkpoint;
-mod forward;
 pub mod control;
+mod forward;
 mod listing;
+mod member;
 mod open;
 mod outbox;
 mod pairs;
@@ -36,9 +37,10 @@ pub use forward::{
     Ask, ForwardAnswer, ForwardConfig, ForwardRequest, ForwardStats, Forwarded, Forwarder, Returned,
 };
 pub use listing::merge_pages;
+pub use member::{Member, MemberEffect};
 pub use open::{
-    FOUNDING_SOURCE, Formation, Founding, FoundingGroup, OpenError, OpenOptions, Opened, Part,
-    divide, found_alone, founding, open,
+    FOUNDING_SOURCE, Founding, FoundingGroup, OpenError, OpenOptions, Opened, Part, divide,
+    found_alone, founding, founding_of, open,
 };
 pub use pending::{Replied, Response};
 pub use space::Space;
@@ -53,5 +55,9 @@ pub mod host {
         FileLog, GroupWrite, Headroom, LogError, LogEvent, LogOptions, LogStats, LogStore,
         SourceId, Submission, SubmissionId, recover,
     };
-    pub use ringfort_raft::{Guards, Reads, Settings};
+    pub use ringfort_placement::{
+        Capacity, MemberState, Replica, ReplicationFactor, Role as ReplicaRole, ShardPlacement,
+        Zone,
+    };
+    pub use ringfort_raft::{Guards, Reads, Role, Settings};
 }

@@ -15,19 +15,10 @@ use ringfort_log::{
 };
 use ringfort_raft::{Configuration, Guards, Lost, Settings};
 use ringfort_replica::{MachineError, stored_configuration};
-use ringfort_types::{Entry, GroupId, Monotonic, ReplicaId, ShardId};
+use ringfort_types::{Entry, GroupId, Monotonic, NodeNumber, ReplicaId, ShardId};
 
+use crate::control::{FormationRecord, Founded, FoundedGroup};
 use crate::worker::{ClosedGroup, Making, Restoring, Worker, WorkerConfig, has_others, name_of};
-
-/// Whether the node's groups were founded in an earlier start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Formation {
-    /// This is the first start, or the first was interrupted before it was complete: groups the log does not know are
-    /// founded now.
-    New,
-    /// Every group was founded: one the log does not know is lost.
-    Complete,
-}
 
 /// A group that this node founds with others: once, at the cluster's formation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +32,15 @@ pub struct FoundingGroup {
 /// The groups that a node founds.
 pub type Founding = BTreeMap<GroupId, FoundingGroup>;
 
+/// What one founder of a cluster founds.
+#[must_use]
+pub fn founding_of(record: &FormationRecord, number: NodeNumber) -> Founding {
+    let group = |FoundedGroup { group, replica, configuration }| {
+        (group, FoundingGroup { replica, configuration })
+    };
+    record.groups_of(number).into_iter().map(group).collect()
+}
+
 /// Settings of a start.
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
@@ -48,8 +48,8 @@ pub struct OpenOptions {
     pub shards: u32,
     /// Workers, at least one. Shard `s` belongs to worker `s % workers`.
     pub workers: u16,
-    /// Whether groups are founded.
-    pub formation: Formation,
+    /// Which groups were founded in an earlier start.
+    pub founded: Founded,
     /// The groups that this node founds, or founded.
     pub founding: Arc<Founding>,
     /// Settings of each worker; the source is set here.
@@ -159,7 +159,11 @@ pub fn open<W>(
     engine: Box<dyn StorageEngine>,
 ) -> Result<Opened<W>, OpenError> {
     let Part { number, groups, live, absent_is_new } = part;
-    let may_found = options.formation == Formation::New && absent_is_new;
+    let may_found = |group| match options.founded {
+        Founded::Nothing => absent_is_new,
+        Founded::Shards => absent_is_new && group == GroupId::default(),
+        Founded::Everything => false,
+    };
     let source = SourceId(number);
     let (shards, workers) = (options.shards, options.workers);
     let config = WorkerConfig { source, shards, workers, ..options.worker };
@@ -179,7 +183,7 @@ pub fn open<W>(
             continue;
         }
         let replica = founding.replica;
-        if may_found {
+        if may_found(*group) {
             opened.founded.push(GroupWrite::Create { group: *group, replica });
             opened.worker.engine_mut().create(*group)?;
             let founding = founding.configuration.clone();

@@ -9,7 +9,17 @@ impl Frame {
     /// Whether it says nothing: such a frame is not sent.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let Self { consensus, requests, answers, gossip, delta, heartbeat, heartbeat_acks } = self;
+        let Self {
+            consensus,
+            requests,
+            answers,
+            gossip,
+            delta,
+            heartbeat,
+            heartbeat_acks,
+            reports,
+            instructions,
+        } = self;
         consensus.is_empty()
             && requests.is_empty()
             && answers.is_empty()
@@ -17,6 +27,8 @@ impl Frame {
             && delta.is_none()
             && heartbeat.is_none()
             && heartbeat_acks.is_empty()
+            && reports.is_empty()
+            && instructions.is_empty()
     }
 
     /// Gives each worker what is for it, in the order in which it stands; workers that it is nothing for get none. Raft
@@ -35,7 +47,17 @@ impl Frame {
             }
             return;
         }
-        let Self { consensus, requests, answers, gossip, delta, heartbeat, heartbeat_acks } = self;
+        let Self {
+            consensus,
+            requests,
+            answers,
+            gossip,
+            delta,
+            heartbeat,
+            heartbeat_acks,
+            reports,
+            instructions,
+        } = self;
         let mut parts = vec![Self::default(); workers.into()];
         for message in consensus {
             let worker = owner(GroupId(message.group), workers);
@@ -60,6 +82,7 @@ impl Frame {
             part.heartbeat.clone_from(&heartbeat);
         }
         (parts[0].gossip, parts[0].delta) = (gossip, delta);
+        (parts[0].reports, parts[0].instructions) = (reports, instructions);
         for (worker, part) in (0..workers).zip(parts) {
             if !part.is_empty() {
                 give(worker, part);

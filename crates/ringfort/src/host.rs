@@ -18,25 +18,9 @@ pub(crate) type Node = Server;
 /// # Errors
 /// What keeps it from serving, and what to do about it.
 pub(crate) fn start(settings: &Settings) -> Result<Node, NotStarted> {
-    refuse_several_nodes(settings)?;
     let node = Server::start(&options(settings)).map_err(|error| NotStarted::of(&error))?;
     crate::allocator::give_back();
     Ok(node)
-}
-
-/// Nodes do not talk to each other yet: one that is told of others must not form a cluster of its own.
-fn refuse_several_nodes(settings: &Settings) -> Result<(), NotStarted> {
-    let own = settings.listen.peer.to_string();
-    let own = settings.listen.advertise_peer.as_ref().unwrap_or(&own);
-    let alone = settings.cluster.expected() == 1 && settings.cluster.seeds.iter().all(|s| s == own);
-    if alone {
-        return Ok(());
-    }
-    Err(NotStarted {
-        exit: Exit::Usage,
-        setting: Some("cluster.seeds"),
-        what: "a cluster of several nodes is not available in this version".into(),
-    })
 }
 
 /// Why a node does not serve.

@@ -13,6 +13,7 @@ use crate::server::StartError;
 pub(crate) struct Entrances {
     client: Listener,
     health: Option<Listener>,
+    peer: Listener,
 }
 
 /// One of the sockets, for one thread.
@@ -39,7 +40,8 @@ impl Entrances {
         };
         let client = bind("listen.client", options.client_listen)?;
         let health = options.health_listen.map(|address| bind("listen.health", address));
-        Ok(Self { client, health: health.transpose()? })
+        let peer = bind("listen.peer", options.peer_listen)?;
+        Ok(Self { client, health: health.transpose()?, peer })
     }
 
     /// Where clients connect.
@@ -52,7 +54,20 @@ impl Entrances {
         self.health.as_ref().map(|health| health.address)
     }
 
-    /// How many there are.
+    /// Where other nodes connect.
+    pub(crate) fn peer_address(&self) -> SocketAddr {
+        self.peer.address
+    }
+
+    /// The socket that other nodes connect to.
+    ///
+    /// # Errors
+    /// The operating system refused it.
+    pub(crate) fn peer_socket(&self) -> std::io::Result<std::net::TcpListener> {
+        self.peer.another()
+    }
+
+    /// How many there are for clients.
     pub(crate) fn count(&self) -> usize {
         1 + usize::from(self.health.is_some())
     }

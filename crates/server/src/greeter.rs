@@ -27,10 +27,11 @@ use ringfort_types::{
     ClusterId, Code, Key, Monotonic, NamespaceId, Refusal, ShardId, shard_of_token,
 };
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::entrance::{Entrance, Entrances};
+use crate::formation::Init;
 use crate::listen::{self, Handed, nobody};
 use crate::options::ServerOptions;
 use crate::server::{Phase, reached};
@@ -45,6 +46,7 @@ pub(crate) fn start(
     entrances: &Entrances,
     options: &ServerOptions,
     phases: watch::Receiver<Phase>,
+    formation: mpsc::Sender<Init>,
 ) -> std::io::Result<(JoinHandle<()>, Vec<Handed>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let entrances = entrances.open(options, &mut std::iter::empty())?;
@@ -56,7 +58,8 @@ pub(crate) fn start(
         value_bytes_max: options.max_value_bytes,
         request_bytes_max: options.max_request_bytes,
     };
-    let backend = Starting { limits, shards: options.shards, phases: phases.clone() };
+    let phases_of = phases.clone();
+    let backend = Starting { limits, shards: options.shards, phases: phases_of, formation };
     let greeter = Greeter { entrances, hand_over, backend, connections_max, phases };
     let greet = move || {
         fatal::guard(|| tokio::task::LocalSet::new().block_on(&runtime, greeter.run()));
@@ -140,6 +143,8 @@ struct Starting {
     limits: Limits,
     shards: u32,
     phases: watch::Receiver<Phase>,
+    /// Where a wish for a cluster goes, before there is one.
+    formation: mpsc::Sender<Init>,
 }
 
 impl Starting {
@@ -194,17 +199,34 @@ impl Backend for Starting {
         Err(Self::not_applied())
     }
 
-    async fn init_cluster(&self, _: &Context) -> Result<ClusterId, Refusal> {
-        Err(Self::not_applied())
+    async fn init_cluster(&self, context: &Context) -> Result<ClusterId, Refusal> {
+        let (init, formed) = oneshot::channel();
+        if self.formation.try_send(init).is_err() {
+            return Err(Self::not_applied());
+        }
+        let left = context.deadline.since(clock::now());
+        match tokio::time::timeout(left, formed).await {
+            Ok(Ok(Ok(cluster))) => Ok(cluster),
+            Ok(Ok(Err(refused))) => {
+                Err(Refusal::not_applied(Code::Unavailable, refused.to_string()))
+            }
+            Ok(Err(_)) => Err(Self::not_applied()),
+            // It is wanted still, and forms when every seed has answered.
+            Err(_) => Err(Refusal::unknown(
+                Code::Timeout,
+                "the cluster is not formed yet: not every node of cluster.seeds has answered",
+            )),
+        }
     }
 
     async fn readiness(&self) -> Vec<ReadyCheck> {
-        let replayed = match *self.phases.borrow() {
-            Phase::Opening => "the log and the stores are being read",
-            _ => "the log is being replayed",
-        };
         let waits = "waits for the replay";
-        let checks = [("replayed", replayed), ("joined", waits), ("routes", waits)];
+        let (replayed, joined) = match *self.phases.borrow() {
+            Phase::Forming => ("waits for the cluster", "the cluster is not formed yet"),
+            Phase::Opening => ("the log and the stores are being read", waits),
+            _ => ("the log is being replayed", waits),
+        };
+        let checks = [("replayed", replayed), ("joined", joined), ("routes", waits)];
         let check =
             |(name, detail): (_, &str)| ReadyCheck { name, ok: false, detail: detail.into() };
         checks.map(check).into()

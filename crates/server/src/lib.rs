@@ -20,11 +20,13 @@
 
 mod backend;
 mod background;
+mod claim;
 mod clock;
 mod data_dir;
 mod disk;
 mod entrance;
 mod fatal;
+mod formation;
 mod greeter;
 mod identity;
 mod inbox;
@@ -33,6 +35,7 @@ mod listen;
 mod log_thread;
 mod metrics;
 mod options;
+mod peer_host;
 pub mod peers;
 mod server;
 mod view;
@@ -40,5 +43,6 @@ mod worker_thread;
 
 pub use data_dir::DataDirError;
 pub use fatal::EXIT_DISK_FAILED;
-pub use options::{EngineKind, PeerTlsFiles, Reads, ServerOptions};
+pub use options::{EngineKind, Reads, ServerOptions};
+pub use peers::PeerTlsFiles;
 pub use server::{Server, StartError};

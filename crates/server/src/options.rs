@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ringfort_types::{NodeId, limits};
 
+use crate::peers::PeerTlsFiles;
+
 /// The engines to choose from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EngineKind {
@@ -22,17 +24,6 @@ pub enum Reads {
     Lease,
     /// By asking a majority, batch by batch: safe where clocks cannot be trusted.
     ReadIndex,
-}
-
-/// The files of mutual TLS between nodes, in PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerTlsFiles {
-    /// The certificates that sign the nodes' own.
-    pub ca: PathBuf,
-    /// This node's certificate, followed by those between it and the CA; its SAN names the node id.
-    pub cert: PathBuf,
-    /// The private key of `cert`.
-    pub key: PathBuf,
 }
 
 /// Settings of one node's server.

@@ -2,37 +2,48 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ringfort_env::Disk;
+use ringfort_node::control::{
+    CATALOG_FILE, CatalogCopy, ClusterMap, ClusterSettings, Control, Founded, ReadsBy,
+};
 use ringfort_node::host::{FileLog, GroupWrite, Headroom, LogError, LogOptions, SourceId, recover};
-use ringfort_node::host::{Guards, MemoryEngine, MemoryOptions, Settings, StorageEngine};
+use ringfort_node::host::{
+    Guards, MemoryEngine, MemoryOptions, Reads as RaftReads, Settings, StorageEngine,
+};
 use ringfort_node::{
-    Formation, OpenError, OpenOptions, Opened, Part, WorkerConfig, divide, found_alone, founding,
-    open,
+    OpenError, OpenOptions, Opened, Part, WorkerConfig, divide, founding, founding_of, open,
 };
 use ringfort_types::request::Limits;
-use ringfort_types::{BootId, ClusterId, NodeId, NodeNumber};
-use tokio::sync::watch;
+use ringfort_types::{ClusterId, NodeId, NodeNumber};
+use tokio::sync::{mpsc, watch};
 
 use crate::background;
+use crate::claim::{self, Addresses, Claimed};
 use crate::clock;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::disk::FileDisk;
 use crate::entrance::Entrances;
 use crate::greeter;
-use crate::identity::{Identity, IdentityError};
+use crate::identity::{self, IdentityError};
 use crate::inbox::Inbox;
 use crate::limits;
 use crate::log_thread::{LogInput, LogThread};
 use crate::options::{EngineKind, ServerOptions};
+use crate::peer_host;
+use crate::peers::{PeerOptions, TlsError};
 use crate::worker_thread::{OpenedPart, Shared, ToWorkers, Waiter, WorkerStart};
 
 /// An idle log marks its last batch durable after this time.
 const MARKER_DELAY: Duration = Duration::from_millis(100);
+/// A group of a cluster of several with nothing to do for this long sleeps.
+const SLEEP_AFTER: Duration = Duration::from_secs(3);
+/// Longest copy of a catalog that is read: 4,096 shards of some replicas are well below.
+const CATALOG_BYTES_MAX: usize = 64 << 20;
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +60,20 @@ pub enum StartError {
     /// The node cannot be opened.
     #[error("the node cannot be opened: {0}")]
     Open(#[from] OpenError),
+    /// A setting is out of range.
+    #[error("{setting}: {reason}")]
+    Setting {
+        /// The setting.
+        setting: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The files of TLS between nodes cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The node was told to stop before it had a cluster.
+    #[error("stopped before the cluster was formed")]
+    Stopped,
     /// An address cannot be bound.
     #[error("{setting} {address} cannot be bound: {source}")]
     Listen {
@@ -74,7 +99,8 @@ impl StartError {
     #[must_use]
     pub fn setting(&self) -> Option<&'static str> {
         match self {
-            Self::Listen { setting, .. } => Some(setting),
+            Self::Listen { setting, .. } | Self::Setting { setting, .. } => Some(setting),
+            Self::Tls(_) => Some("security.peer_cert"),
             Self::Log(LogError::Option { setting: "log_bytes_target", .. }) => {
                 Some("storage.log_bytes")
             }
@@ -89,12 +115,8 @@ impl StartError {
 /// What a node knows of itself.
 pub(crate) struct NodeInfo {
     pub(crate) node_id: NodeId,
+    pub(crate) number: NodeNumber,
     pub(crate) cluster_id: ClusterId,
-    pub(crate) replication_factor: u32,
-    pub(crate) client: String,
-    pub(crate) peer: String,
-    pub(crate) zone: String,
-    pub(crate) capacity: f64,
     pub(crate) data_dir: PathBuf,
     pub(crate) segment_bytes: u64,
     pub(crate) warnings: Vec<String>,
@@ -103,6 +125,8 @@ pub(crate) struct NodeInfo {
 /// How far a server is. Workers follow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
+    /// The node finds out which cluster it belongs to.
+    Forming,
     /// The log is read, and workers open their stores. From here on clients are told that the node starts.
     Opening,
     /// Groups elect their leaders and replay their logs.
@@ -147,11 +171,20 @@ impl Server {
         // Addresses first: a start that cannot listen should not have touched the log.
         let entrances = Entrances::bind(options)?;
         // A start that fails drops this, and whatever follows the phase ends.
-        let (phase, phases) = watch::channel(Phase::Opening);
-        let (greeter, handed) =
-            greeter::start(&entrances, options, phases.clone()).map_err(system("a thread"))?;
-        let Prepared { mut disk, mut identity, log, parts, opening, info, limits } =
-            prepare(options, entrances.client_address())?;
+        let (phase, phases) = watch::channel(Phase::Forming);
+        // One operator at a time.
+        let (to_formation, inits) = mpsc::channel(1);
+        let (greeter, handed) = greeter::start(&entrances, options, phases.clone(), to_formation)
+            .map_err(system("a thread"))?;
+        let mut disk = FileDisk::new(&options.data_dir).map_err(system("the data directory"))?;
+        let addresses =
+            Addresses { client: entrances.client_address(), peer: entrances.peer_address() };
+        let socket = entrances.peer_socket().map_err(system("a socket"))?;
+        let claimed = claim::claim(&mut disk, options, &addresses, socket, inits, phases.clone())?;
+        let mut claimed = claimed.ok_or(StartError::Stopped)?;
+        phase.send_replace(Phase::Opening);
+        let Prepared { log, parts, opening, info, limits, control } =
+            prepare(options, &mut disk, &claimed)?;
         let (to_log, log_inbox) = channel();
         let (to_background, background) =
             background::start(disk.clone()).map_err(system("a thread"))?;
@@ -159,16 +192,20 @@ impl Server {
             workers: parts.iter().map(|_| Inbox::new()).collect(),
             log: to_log.clone(),
             limits,
-            shards: identity.shards,
+            shards: claimed.record.settings.shards,
             inflight_bytes: options.inflight_bytes,
             info,
+            map: RwLock::new(Arc::clone(control.map())),
         });
+        let mut control = Some((control, claimed.clone()));
         let (opened, openings) = channel();
         let (ready, readies) = channel();
         // Each worker accepts from each entrance.
         let acceptors = parts.len() * entrances.count();
         let connections_max = limits::connections_max(options.connections, acceptors);
         let mut handed = handed.into_iter();
+        // What was logged of a node is logged by one thread.
+        let peer_options = PeerOptions::default();
         let mut workers = Vec::new();
         for (number, part) in parts.into_iter().enumerate() {
             let start = WorkerStart {
@@ -183,6 +220,12 @@ impl Server {
                 // The first worker takes over all that came during the start.
                 entrances: entrances.open(options, &mut handed).map_err(system("a socket"))?,
                 connections_max,
+                // The first worker speaks for the node.
+                member: control.take(),
+                peers: entrances.peer_socket().map_err(system("a socket"))?,
+                own: peer_host::own(&claimed, claimed.boot),
+                tls: claimed.tls.clone(),
+                peer_options: peer_options.clone(),
                 stop_timeout: options.stop_timeout,
                 phases: phases.clone(),
             };
@@ -210,9 +253,9 @@ impl Server {
             // The log thread ends the process if it fails, so the word comes.
             receive(&founding_durable)?;
         }
-        if !identity.formed {
-            identity.formed = true;
-            identity.write(&mut disk)?;
+        if claimed.identity.founded != Founded::Everything {
+            claimed.identity.founded = Founded::Everything;
+            identity::write(&mut disk, &claimed.identity)?;
         }
         phase.send_replace(Phase::Electing);
         for _ in &workers {
@@ -270,8 +313,7 @@ impl Server {
 
 /// What is there before the first thread runs.
 struct Prepared {
-    disk: FileDisk,
-    identity: Identity,
+    control: Control,
     log: FileLog,
     parts: Vec<Part>,
     opening: Opening,
@@ -326,62 +368,95 @@ impl Sizes {
     }
 }
 
-/// Reads or makes the identity, and recovers the log.
-fn prepare(options: &ServerOptions, client: SocketAddr) -> Result<Prepared, StartError> {
-    let mut disk = FileDisk::new(&options.data_dir).map_err(system("the data directory"))?;
-    let identity = claim(&mut disk, options)?;
+/// Recovers the log.
+fn prepare(
+    options: &ServerOptions,
+    disk: &mut FileDisk,
+    claimed: &Claimed,
+) -> Result<Prepared, StartError> {
+    let Claimed { identity, record, number, .. } = claimed;
+    let shards = record.settings.shards;
     let log_options = LogOptions {
-        log_bytes_target: options.log_bytes.max(snapshot_bytes(&mut disk)?),
-        salt: identity.salt()?,
-        ..log_options(options, identity.shards)
+        log_bytes_target: options.log_bytes.max(snapshot_bytes(disk)?),
+        salt: identity.log_salt,
+        ..log_options(options, shards)
     };
-    let (log, recovered) = recover(&mut disk, log_options, clock::now())?;
-    let seed = random().map_err(system("random bytes"))?;
+    let (log, recovered) = recover(disk, log_options, clock::now())?;
     let sizes = Sizes::of(options, &log_options);
     let open_options = OpenOptions {
-        shards: identity.shards,
+        shards,
         workers: options.worker_count(),
-        formation: if identity.formed { Formation::Complete } else { Formation::New },
+        founded: identity.founded,
+        founding: Arc::new(founding_of(record, *number)),
         worker: WorkerConfig {
             source: SourceId(0),
-            node: NodeNumber(0),
-            workers: 1,
-            boot: BootId(u128::from(seed)),
-            shards: identity.shards,
+            node: *number,
+            workers: options.worker_count(),
+            boot: claimed.boot,
+            shards,
             requests_max: options.inflight_requests,
             retry_bytes_max: options.idempotency_bytes as u64,
             unapplied_bytes_max: options.inflight_bytes,
             answer_bytes_max: sizes.limits.request_bytes_max,
             payload_bytes_target: sizes.payload_target,
         },
-        founding: Arc::new(found_alone(identity.shards)),
-        raft: Settings::default(),
+        raft: raft_settings(&record.settings, record.founders.len()),
         guards: Guards::default(),
-        seed,
+        seed: random().map_err(system("random bytes"))?,
     };
     let (parts, findings) = divide(recovered, &open_options);
     report(&findings);
+    let cached = claim::read_file(disk, CATALOG_FILE, CATALOG_BYTES_MAX);
+    let cached = cached.and_then(|bytes| match CatalogCopy::decode(&bytes) {
+        Ok(copy) => Some(copy),
+        Err(error) => {
+            tracing::warn!("{CATALOG_FILE} cannot be used, and comes again from others: {error}");
+            None
+        }
+    });
+    let control = Control::new(*number, record.clone(), cached).map_err(|error| {
+        StartError::Setting { setting: "identity.json", reason: error.to_string() }
+    })?;
     let info = NodeInfo {
-        node_id: identity.node()?,
-        cluster_id: identity.cluster()?,
-        replication_factor: identity.replication_factor,
-        client: options.advertise_client.clone().unwrap_or_else(|| client.to_string()),
-        peer: options.advertise_peer.clone().unwrap_or_else(|| options.peer_listen.to_string()),
-        zone: options.zone.clone(),
-        capacity: options.capacity,
+        node_id: identity.name.id.clone(),
+        number: *number,
+        cluster_id: record.cluster_id,
         data_dir: options.data_dir.clone(),
         segment_bytes: options.segment_bytes,
-        warnings: warnings(&identity, options, &sizes),
+        warnings: warnings(control.map(), options, &sizes)?,
     };
     let opening = Opening { options: open_options, engine: options.engine };
-    Ok(Prepared { disk, identity, log, parts, opening, info, limits: sizes.limits })
+    Ok(Prepared { control, log, parts, opening, info, limits: sizes.limits })
+}
+
+/// A cluster's settings as its Raft groups have them. A lease ends a tenth of the election timeout before a follower that
+/// promised it may vote, for clocks that drift.
+fn raft_settings(settings: &ClusterSettings, founders: usize) -> Settings {
+    let tenth = settings.election_timeout / 10;
+    Settings {
+        heartbeat: settings.heartbeat,
+        election_timeout: settings.election_timeout,
+        lease: settings.election_timeout - tenth,
+        lease_margin: tenth,
+        lease_max: settings.election_timeout,
+        reads: match settings.reads {
+            ReadsBy::Lease => RaftReads::Lease,
+            ReadsBy::ReadIndex => RaftReads::Index,
+        },
+        sleep_after: if founders > 1 { SLEEP_AFTER } else { Duration::ZERO },
+        // The worker bounds what is proposed and not applied.
+        uncommitted_bytes_max: usize::MAX,
+        apply_bytes_max: usize::MAX,
+        ..Settings::default()
+    }
 }
 
 /// The log's settings for so many shards, without the node's salt.
-fn log_options(options: &ServerOptions, shards: u32) -> LogOptions {
+pub(crate) fn log_options(options: &ServerOptions, shards: u32) -> LogOptions {
     LogOptions {
         segment_bytes: options.segment_bytes,
-        groups_max: shards,
+        // The catalog is a group as well.
+        groups_max: shards + 1,
         log_bytes_target: options.log_bytes,
         salt: 0,
         sync_delay_max: options.sync_delay_max,
@@ -396,51 +471,13 @@ fn snapshot_bytes(disk: &mut FileDisk) -> Result<u64, StartError> {
     Ok(snapshots.map(|(_, bytes)| bytes).sum())
 }
 
-/// The identity of the data directory: the one it has, or a new one.
-fn claim(disk: &mut FileDisk, options: &ServerOptions) -> Result<Identity, StartError> {
-    if let Some(mut identity) = Identity::read(disk)? {
-        let found = identity.node()?;
-        return match &options.node_id {
-            Some(configured) if *configured != found => {
-                let (found, configured) = (found.to_string(), configured.to_string());
-                Err(IdentityError::OtherNode { found, configured }.into())
-            }
-            _ => {
-                if identity.is_old() {
-                    identity.write(disk)?;
-                }
-                Ok(identity)
-            }
-        };
-    }
-    // The number of shards is fixed from here on: what could not work with it is refused before.
-    log_options(options, options.shards).check()?;
-    let draw = || random().map_err(system("random bytes"));
-    let node = match &options.node_id {
-        Some(node) => node.clone(),
-        None => NodeId::parse(&format!("node-{:012x}", draw()? >> 16))
-            .map_err(|_| IdentityError::Field("node_id"))?,
-    };
-    let cluster = ClusterId(u128::from(draw()?) << 64 | u128::from(draw()?));
-    let mut identity =
-        Identity::new(&node, cluster, options.shards, options.replication_factor, draw()?);
-    identity.write(disk)?;
-    tracing::info!(node = %node, cluster = %cluster, "a cluster of one node is formed");
-    Ok(identity)
-}
-
 /// What counts at formation and was set otherwise since.
-fn warnings(identity: &Identity, options: &ServerOptions, sizes: &Sizes) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let mut differs = |setting, formed: u32, now: u32| {
-        if formed != now {
-            warnings.push(format!(
-                "{setting} is {formed} since formation; {now} in the configuration has no effect"
-            ));
-        }
-    };
-    differs("cluster.shards", identity.shards, options.shards);
-    differs("cluster.replication_factor", identity.replication_factor, options.replication_factor);
+fn warnings(
+    map: &ClusterMap,
+    options: &ServerOptions,
+    sizes: &Sizes,
+) -> Result<Vec<String>, StartError> {
+    let mut warnings = map.settings().warnings(&claim::settings(options)?);
     let mut lowered = |setting, configured: usize, now: usize| {
         if now < configured {
             warnings.push(format!("{setting} is lowered from {configured} to {now} bytes: more does not fit into storage.segment_bytes"));
@@ -448,11 +485,13 @@ fn warnings(identity: &Identity, options: &ServerOptions, sizes: &Sizes) -> Vec<
     };
     lowered("limits.max_request_bytes", options.max_request_bytes, sizes.limits.request_bytes_max);
     lowered("limits.max_value_bytes", options.max_value_bytes, sizes.limits.value_bytes_max);
-    if identity.replication_factor > 1 {
-        let wanted = identity.replication_factor;
-        warnings.push(format!("every shard has 1 of {wanted} replicas: the cluster has one node"));
+    let (wanted, nodes) = (map.settings().replication_factor.get(), map.members().count());
+    if wanted > nodes {
+        let have = if nodes == 1 { "one node".to_owned() } else { format!("{nodes} nodes") };
+        warnings
+            .push(format!("every shard has {nodes} of {wanted} replicas: the cluster has {have}"));
     }
-    warnings
+    Ok(warnings)
 }
 
 /// Waits until every worker has opened its part; gives the groups to be founded.
@@ -480,11 +519,11 @@ fn report(findings: &[String]) {
     }
 }
 
-fn system(what: &'static str) -> impl Fn(std::io::Error) -> StartError {
+pub(crate) fn system(what: &'static str) -> impl Fn(std::io::Error) -> StartError {
     move |source| StartError::System { what, source }
 }
 
-fn random() -> std::io::Result<u64> {
+pub(crate) fn random() -> std::io::Result<u64> {
     getrandom::u64().map_err(std::io::Error::from)
 }
 

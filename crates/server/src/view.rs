@@ -1,75 +1,150 @@
-//! What the cluster looks like: the truth about a cluster of one.
+//! What the cluster looks like from this node: the map, and what its own replicas know.
+
+use std::collections::BTreeMap;
 
 use ringfort_node::ShardSummary;
+use ringfort_node::control::{ClusterMap, MapMember};
+use ringfort_node::host::{MemberState, Replica, ReplicaRole, ShardPlacement};
 use ringfort_types::request::{ClusterView, NodeView, ReadyCheck, ReplicaView, ShardView};
-use ringfort_types::{Code, Epoch, Index, Refusal, token_range_of_shard};
+use ringfort_types::{Code, Index, NodeNumber, Refusal, ReplicaId, ShardId, token_range_of_shard};
 
 use crate::clock;
-use crate::worker_thread::Host;
+use crate::worker_thread::{Host, NodeWorker};
 
 /// The cluster as this node knows it.
 pub(crate) async fn cluster(host: &Host) -> Result<ClusterView, Refusal> {
     let info = &host.shared.info;
-    let mut shards = Vec::new();
-    for summary in summaries(host).await? {
-        shards.push(shard_view(host, summary));
+    let map = host.shared.map();
+    let summaries = summaries(host).await?;
+    let held = summaries.into_iter().map(|summary| (summary.shard, summary)).collect();
+    let leaders = leaders(host).await?;
+    let up = host.on_host(0, links_up).await?;
+    let mut shards = Vec::with_capacity(map.shards().len());
+    for (shard, placement) in (0..).map(ShardId).zip(map.shards()) {
+        let leader = leaders.get(&shard).copied().flatten();
+        shards.push(shard_view(host, &map, shard, placement, leader, &held));
     }
-    shards.sort_unstable_by_key(|shard: &ShardView| shard.shard);
     let mut warnings = info.warnings.clone();
     let closed = shards.iter().filter(|shard| shard.state == "closed").count();
     if closed > 0 {
         warnings.push(format!("{closed} of {} shards are closed; each says why", shards.len()));
     }
+    let is_up = |number| number == info.number || up.get(&number).is_none_or(|(up, _)| *up);
+    let catalog = map.members().count();
+    let alive = map.members().filter(|member| is_up(member.number)).count();
     Ok(ClusterView {
         cluster_id: info.cluster_id,
-        epoch: Epoch(1),
-        replication_factor: info.replication_factor,
+        epoch: map.epoch(),
+        replication_factor: u32::try_from(map.settings().replication_factor.get())
+            .unwrap_or(u32::MAX),
         answered_by: info.node_id.clone(),
-        quorum: None,
-        nodes: vec![NodeView {
-            id: info.node_id.clone(),
-            state: "active",
-            client: info.client.clone(),
-            peer: info.peer.clone(),
-            zone: info.zone.clone(),
-            capacity: info.capacity,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            heard_ms: None,
-            epoch: Some(Epoch(1)),
-        }],
+        quorum: (catalog > 1).then_some(alive * 2 > catalog),
+        nodes: map.members().map(|member| node_view(host, member, &up)).collect(),
         shards,
         warnings,
     })
 }
 
-fn shard_view(host: &Host, summary: ShardSummary) -> ShardView {
-    let node = host.shared.info.node_id.clone();
-    let (state, role) = match (&summary.closed, summary.leads) {
-        (Some(_), _) => ("closed", "closed"),
-        (None, true) => ("serving", "leader"),
-        (None, false) => ("no_leader", "follower"),
+type Up = BTreeMap<NodeNumber, (bool, Option<u64>)>;
+
+/// For each other node whose link was ever tried: whether it is up, and milliseconds since it was not.
+fn links_up(host: &Host) -> Up {
+    let (map, now) = (host.shared.map(), clock::now());
+    let of = |number| {
+        let (up, since) = host.peers.state_of(number)?;
+        let down = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
+        Some((number, (up, Some(if up { 0 } else { down }))))
     };
-    let raft = summary.status.as_ref().map(|status| &status.raft);
+    map.members().filter_map(|member| of(member.number)).collect()
+}
+
+fn node_view(host: &Host, member: &MapMember, up: &Up) -> NodeView {
+    let own = &host.shared.info;
+    let link = up.get(&member.number);
+    let state = match (member.state, link) {
+        _ if member.number == own.number => "active",
+        (MemberState::Draining, _) => "draining",
+        (_, Some((false, _))) => "down",
+        _ => "active",
+    };
+    let is_own = member.number == own.number;
+    NodeView {
+        id: member.info.name.id.clone(),
+        state,
+        client: member.info.client.clone(),
+        peer: member.info.peer.clone(),
+        zone: member.info.zone.0.to_string(),
+        capacity: f64::from(member.info.capacity.hundredths()) / 100.0,
+        version: if is_own { env!("CARGO_PKG_VERSION").to_owned() } else { String::new() },
+        heard_ms: link.and_then(|(_, since)| *since),
+        epoch: is_own.then(|| host.shared.map().epoch()),
+    }
+}
+
+fn shard_view(
+    host: &Host,
+    map: &ClusterMap,
+    shard: ShardId,
+    placement: &ShardPlacement,
+    leader: Option<ReplicaId>,
+    held: &BTreeMap<ShardId, ShardSummary>,
+) -> ShardView {
+    let summary = held.get(&shard);
+    let closed = summary.and_then(|summary| summary.closed.clone());
+    let raft = summary.and_then(|summary| summary.status.as_ref()).map(|status| &status.raft);
+    let alone = placement.replicas().len() == 1;
+    let state = match (&closed, leader) {
+        (Some(_), _) if alone => "closed",
+        (_, Some(_)) => "serving",
+        (_, None) => "no_leader",
+    };
+    let node_of = |id: ReplicaId| map.member(id.node()).map(|member| member.info.name.id.clone());
     let behind = |index: Index, commit: Index| commit.0.saturating_sub(index.0);
-    let replica = ReplicaView {
-        id: summary.replica,
-        node: node.clone(),
-        role,
-        reason: summary.closed.clone().unwrap_or_default(),
-        commit_lag: raft.map(|raft| behind(raft.durable, raft.commit)),
-        apply_lag: raft.map(|raft| behind(raft.applied, raft.commit)),
+    let replica = |replica: &Replica| {
+        let is_here = summary.is_some_and(|summary| summary.replica == replica.id);
+        let here = raft.filter(|_| is_here);
+        let peer = raft.and_then(|raft| raft.peers.iter().find(|peer| peer.id == replica.id));
+        let commit_lag = match (here, peer, raft) {
+            (Some(raft), _, _) => Some(behind(raft.durable, raft.commit)),
+            (None, Some(peer), Some(raft)) => Some(behind(peer.matched, raft.commit)),
+            _ => None,
+        };
+        let quarantined = replica.quarantined || (is_here && closed.is_some() && !alone);
+        ReplicaView {
+            id: replica.id,
+            node: replica.node.clone(),
+            role: match replica.role {
+                _ if is_here && closed.is_some() && alone => "closed",
+                _ if quarantined => "quarantined",
+                _ if leader == Some(replica.id) => "leader",
+                ReplicaRole::Voter => "follower",
+                ReplicaRole::Learner { .. } => "learner",
+            },
+            reason: closed.clone().filter(|_| is_here).unwrap_or_default(),
+            commit_lag,
+            apply_lag: here.map(|raft| behind(raft.applied, raft.commit)),
+        }
     };
     ShardView {
-        shard: summary.shard,
-        tokens: token_range_of_shard(summary.shard, host.shared.shards),
+        shard,
+        tokens: token_range_of_shard(shard, host.shared.shards),
         state,
         term: raft.map(|raft| raft.term),
-        reason: summary.closed.unwrap_or_default(),
-        replicas: vec![replica],
-        leader: summary.leads.then_some(node),
-        keys: summary.size.keys,
-        bytes: summary.size.bytes,
+        reason: closed.clone().filter(|_| alone).unwrap_or_default(),
+        replicas: placement.replicas().iter().map(replica).collect(),
+        leader: leader.and_then(node_of),
+        keys: summary.map_or(0, |summary| summary.size.keys),
+        bytes: summary.map_or(0, |summary| summary.size.bytes),
     }
+}
+
+/// Who leads each shard, as far as this node knows.
+async fn leaders(host: &Host) -> Result<BTreeMap<ShardId, Option<ReplicaId>>, Refusal> {
+    let mut all = BTreeMap::new();
+    for number in 0..host.shared.workers.len() {
+        all.extend(host.on_worker(number, |worker| worker.leaders()).await?);
+    }
+    Ok(all)
 }
 
 /// Every shard of every worker.
@@ -83,14 +158,25 @@ pub(crate) async fn summaries(host: &Host) -> Result<Vec<ShardSummary>, Refusal>
 
 /// Whether the node can serve.
 pub(crate) async fn readiness(host: &Host) -> Vec<ReadyCheck> {
-    let mut ready = true;
+    let (mut replayed_all, mut ready) = (true, true);
     for number in 0..host.shared.workers.len() {
-        ready &=
-            host.on_worker(number, |worker| worker.is_ready(clock::now())).await.unwrap_or(false);
+        let look = |worker: &mut NodeWorker| {
+            let now = clock::now();
+            (worker.is_replayed(now), worker.is_ready(now))
+        };
+        let (replayed, routes) = host.on_worker(number, look).await.unwrap_or_default();
+        replayed_all &= replayed;
+        ready &= routes;
     }
+    let nodes = host.shared.map().members().count();
+    let joined = match nodes {
+        1 => "a cluster of one node".to_owned(),
+        nodes => format!("a cluster of {nodes} nodes"),
+    };
     let summaries = summaries(host).await.unwrap_or_default();
     let closed = summaries.iter().filter(|shard| shard.closed.is_some()).count();
-    let replayed = if ready { "the log is replayed" } else { "shards are still being replayed" };
+    let replayed =
+        if replayed_all { "the log is replayed" } else { "shards are still being replayed" };
     let routes = match (ready, closed) {
         (false, _) => "some shards have no leader yet".to_owned(),
         (true, 0) => "every shard has a leader".to_owned(),
@@ -103,8 +189,8 @@ pub(crate) async fn readiness(host: &Host) -> Vec<ReadyCheck> {
         }
     };
     vec![
-        ReadyCheck { name: "replayed", ok: ready, detail: replayed.to_owned() },
-        ReadyCheck { name: "joined", ok: true, detail: "a cluster of one node".to_owned() },
+        ReadyCheck { name: "replayed", ok: replayed_all, detail: replayed.to_owned() },
+        ReadyCheck { name: "joined", ok: true, detail: joined },
         ReadyCheck { name: "routes", ok: ready, detail: routes },
     ]
 }

@@ -6,30 +6,36 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ringfort_door::HttpDoor;
 use ringfort_env::DiskCompletion;
+use ringfort_node::control::{ClusterMap, Control};
 use ringfort_node::host::{GroupWrite, SourceId};
-use ringfort_node::{OpenError, Part, Response, Space, Worker};
+use ringfort_node::{Member, OpenError, Part, Response, Space, Worker};
+use ringfort_proto::peer::Frame;
 use ringfort_types::request::Limits;
-use ringfort_types::{Code, Key, NamespaceId, Refusal, ShardId, shard_of_token};
+use ringfort_types::{Code, Key, NamespaceId, NodeNumber, Refusal, ShardId, shard_of_token};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::backend::NodeBackend;
 use crate::background::Job;
+use crate::claim::Claimed;
 use crate::clock;
 use crate::disk::FileDisk;
 use crate::entrance::Entrance;
 use crate::fatal;
+use crate::formation::FormationHost;
 use crate::inbox::Inbox;
 use crate::listen;
 use crate::log_thread::{LogInput, LogListener, LogOutput};
 use crate::metrics::RequestMetrics;
+use crate::peer_host::{self, Peers};
+use crate::peers::{Own, PeerLinks, PeerOptions, PeerTls, Room};
 use crate::server::{NodeInfo, Opening, Phase, reached};
 
 /// Whoever waits for an answer waits at a channel.
@@ -50,6 +56,12 @@ pub(crate) enum WorkerInput {
     Log(LogOutput),
     Disk(DiskCompletion),
     Call(Call),
+    /// What another node sent, and what it takes of the connection's window.
+    Frame {
+        from: NodeNumber,
+        frame: Frame,
+        room: Arc<Room>,
+    },
 }
 
 /// What all threads of a server share.
@@ -60,6 +72,20 @@ pub(crate) struct Shared {
     pub(crate) shards: u32,
     pub(crate) inflight_bytes: usize,
     pub(crate) info: NodeInfo,
+    /// The cluster as this node knows it.
+    pub(crate) map: RwLock<Arc<ClusterMap>>,
+}
+
+impl Shared {
+    /// Which worker owns a shard.
+    pub(crate) fn owner_of(&self, shard: ShardId) -> usize {
+        shard.0 as usize % self.workers.len()
+    }
+
+    /// The cluster as this node knows it.
+    pub(crate) fn map(&self) -> Arc<ClusterMap> {
+        Arc::clone(&self.map.read().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// Takes the log's words to the workers' inboxes.
@@ -91,6 +117,7 @@ pub(crate) struct Host {
     pub(crate) requests: RefCell<RequestMetrics>,
     pub(crate) connections: Cell<usize>,
     worker: RefCell<NodeWorker>,
+    pub(crate) peers: Rc<Peers>,
     background: Sender<Job>,
     inflight: Rc<Cell<usize>>,
     /// Told once when every open shard can be read and written.
@@ -111,8 +138,9 @@ impl Drop for BytesInFlight {
 }
 
 impl Host {
-    fn new(start: &WorkerStart, worker: NodeWorker) -> Self {
+    fn new(start: &WorkerStart, worker: NodeWorker, peers: Rc<Peers>) -> Self {
         Self {
+            peers,
             number: start.number,
             shared: Arc::clone(&start.shared),
             requests: RefCell::default(),
@@ -127,6 +155,28 @@ impl Host {
     /// The shard of a key.
     pub(crate) fn shard_of(&self, key: &Key) -> ShardId {
         shard_of_token(key.token(NamespaceId::default()), self.shared.shards)
+    }
+
+    /// Uses the worker's core within a turn.
+    pub(crate) fn with_core<T>(&self, used: impl FnOnce(&mut NodeWorker) -> T) -> T {
+        used(&mut self.worker.borrow_mut())
+    }
+
+    /// Runs something on any worker's thread, some time soon.
+    pub(crate) fn tell_worker(&self, number: usize, told: impl FnOnce(&Self) + Send + 'static) {
+        self.shared.workers[number].push(WorkerInput::Call(Box::new(told)));
+    }
+
+    /// Gives every worker a newer map.
+    pub(crate) fn spread_map(&self, map: &Arc<ClusterMap>) {
+        *self.shared.map.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(map);
+        for number in 0..self.shared.workers.len() {
+            let map = Arc::clone(map);
+            self.tell_worker(number, move |host| {
+                host.with_worker(|worker| worker.handle_map(&map));
+                host.peers.handle_map(&map);
+            });
+        }
     }
 
     /// Uses the worker's core, and has a turn follow if that made work.
@@ -217,6 +267,7 @@ impl Host {
                 self.keep_house();
             }
             self.with_worker(|worker| worker.handle_tick(clock::now()));
+            fatal::guard(|| self.peers.tick_member(&self, clock::now()));
         }
     }
 
@@ -244,10 +295,15 @@ impl Host {
                         fatal::disk_failed(&error);
                     }
                 }
+                WorkerInput::Frame { from, frame, room } => {
+                    worker.handle_frame(clock::now(), from, frame);
+                    drop(room);
+                }
                 WorkerInput::Call(_) => {}
             }
         }
         worker.poll(clock::now());
+        self.send_frames(&mut worker);
         while let Some(submission) = worker.poll_submission() {
             // The log thread ends last; if it has ended, nothing waits for an answer any more.
             drop(self.shared.log.send(LogInput::Submit(submission)));
@@ -267,12 +323,24 @@ impl Host {
         if worker.has_work() {
             inbox.wake();
         }
+        drop(worker);
+        self.peers.poll_member(self, clock::now());
+        let worker = self.worker.borrow();
         if let Some(ready) = self.ready.take() {
-            if worker.is_ready(clock::now()) {
+            if worker.is_replayed(clock::now()) {
                 // A start that was given up waits no longer.
                 let _ = ready.send(());
             } else {
                 self.ready.set(Some(ready));
+            }
+        }
+    }
+
+    /// Hands the turn's frames to the links. What no link takes comes back before the turn ends.
+    fn send_frames(&self, worker: &mut NodeWorker) {
+        while let Some((node, channel, frame)) = worker.poll_frame() {
+            if let Err(frame) = self.peers.send(node, channel, frame) {
+                worker.handle_unsent(clock::now(), *frame);
             }
         }
     }
@@ -323,6 +391,13 @@ pub(crate) struct WorkerStart {
     pub(crate) background: Sender<Job>,
     pub(crate) entrances: Vec<Entrance>,
     pub(crate) connections_max: usize,
+    /// The first worker speaks for the node.
+    pub(crate) member: Option<(Control, Claimed)>,
+    /// Where other nodes connect.
+    pub(crate) peers: std::net::TcpListener,
+    pub(crate) own: Own,
+    pub(crate) tls: Option<Arc<PeerTls>>,
+    pub(crate) peer_options: PeerOptions,
     pub(crate) stop_timeout: Duration,
     pub(crate) phases: watch::Receiver<Phase>,
 }
@@ -346,9 +421,27 @@ impl WorkerStart {
         // A start that was given up waits for no word.
         let told = self.opened.send(word);
         if let (Some(worker), Ok(())) = (worker, told) {
-            let host = Rc::new(Host::new(&self, worker));
+            let peers = self.peers();
+            let host = Rc::new(Host::new(&self, worker, Rc::clone(&peers)));
+            peers.set_host(&host);
             tokio::task::LocalSet::new().block_on(runtime, self.run(host));
         }
+    }
+
+    /// The worker's side of the links to other nodes.
+    fn peers(&mut self) -> Rc<Peers> {
+        let map = self.shared.map();
+        let directory = Arc::new(peer_host::directory(self.own.clone(), &map));
+        let member = self.member.take();
+        let (member, formation) = match member {
+            Some((control, claimed)) => {
+                let Claimed { identity, formation, number, boot, .. } = claimed;
+                let host = FormationHost::new(formation, identity, self.disk.clone());
+                (Some(Member::new(number, control, boot)), Some(Rc::new(host)))
+            }
+            None => (None, None),
+        };
+        Peers::new(directory, member, formation, self.disk.clone())
     }
 
     async fn run(self, host: Rc<Host>) {
@@ -356,6 +449,17 @@ impl WorkerStart {
         // A sender that is gone means that the start was given up: there is nothing to serve.
         if phases.wait_for(|phase| *phase >= Phase::Electing).await.is_err() {
             return;
+        }
+        let (directory, peer_host) = host.peers.for_links();
+        let links = PeerLinks::new(directory, self.tls, peer_host, self.peer_options);
+        let links = Rc::new(links);
+        *host.peers.links.borrow_mut() = Some(Rc::clone(&links));
+        if host.number == 0 {
+            let until = reached(phases.clone(), Phase::Stopped);
+            tokio::task::spawn_local(links.serve(self.peers, until));
+        }
+        if let Some(formation) = host.peers.formation() {
+            tokio::task::spawn_local(formation.serve(links));
         }
         tokio::task::spawn_local(Rc::clone(&host).run());
         tokio::task::spawn_local(Rc::clone(&host).run_ticks());

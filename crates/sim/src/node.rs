@@ -8,9 +8,9 @@ use std::time::Duration;
 use ringfort_engine::{MemoryEngine, MemoryOptions};
 use ringfort_env::{DiskCompletion, DiskRequest, OperationId};
 use ringfort_log::{FileLog, LogEvent, LogOptions, LogStore, SourceId, recover};
+use ringfort_node::control::Founded;
 use ringfort_node::{
-    Formation, Founding, OpenOptions, Opened, Response, Worker, WorkerConfig, divide, founding,
-    open,
+    Founding, OpenOptions, Opened, Response, Worker, WorkerConfig, divide, founding, open,
 };
 use ringfort_raft::{Guards, Settings};
 use ringfort_types::{BootId, GroupId, Monotonic, NodeNumber, ShardId};
@@ -31,7 +31,7 @@ pub struct SimNodeOptions {
     /// The log's.
     pub log: LogOptions,
     /// Whether the node's groups were founded in an earlier start.
-    pub formation: Formation,
+    pub founded: Founded,
 }
 
 /// Why a node stopped, as a process would.
@@ -75,7 +75,7 @@ impl SimNode {
         let open_options = OpenOptions {
             shards: options.shards,
             workers: 1,
-            formation: options.formation,
+            founded: options.founded,
             worker: WorkerConfig {
                 source: SourceId(0),
                 node: options.node,

@@ -27,6 +27,8 @@ pub(crate) enum Waiter<W> {
     Host(W),
     /// Another node, under its name for the request; of a listing, with the shards that it is of.
     Peer { node: NodeNumber, id: u64, shards: Vec<ShardId> },
+    /// This node's own part in the catalog.
+    Catalog(u64),
     /// A request that was to go to other nodes, and came to be served here: what was tried may be in doubt.
     Returned { waiter: Box<Waiter<W>>, attempts: Attempts },
     /// One operation of a gathering.
@@ -137,6 +139,7 @@ impl<W> Worker<W> {
                     self.answer(waiter, response);
                 }
             }
+            Waiter::Catalog(id) => self.catalog_answers.push_back((id, response)),
             Waiter::Returned { waiter, attempts } => {
                 self.answer(*waiter, settled(&attempts, response));
             }

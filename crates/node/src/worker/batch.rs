@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ringfort_replica::command::CommandIdentity;
 use ringfort_types::request::{Batch, Context, Done, Identity, Operation};
-use ringfort_types::{Code, Key, Monotonic, Refusal, ShardId};
+use ringfort_types::{Code, GroupId, Key, Monotonic, Refusal, ShardId};
 
 use super::requests::Place;
 use super::{GetAnswer, Waiter, Worker, open_shard, replied};
@@ -84,7 +84,16 @@ impl<W> Worker<W> {
             })?;
         }
         let identity = CommandIdentity::of(&batch.identity, context.principal.as_str(), 0);
-        self.enqueue(now, context, shard, &identity, true, &batch.operations, Kind::Write, waiter)
+        self.enqueue(
+            now,
+            context,
+            GroupId::of_shard(shard),
+            &identity,
+            true,
+            &batch.operations,
+            Kind::Write,
+            waiter,
+        )
     }
 
     /// Executes those operations of a batch, each with its position, that fall to this worker's shards, wherever those are
@@ -190,7 +199,18 @@ impl<W> Worker<W> {
         let shard = self.shard_of(operation.key());
         let operations = std::slice::from_ref(operation);
         let waiter = || waiter;
-        self.enqueue(now, context, shard, identity, false, operations, kind, waiter).err().map(Err)
+        self.enqueue(
+            now,
+            context,
+            GroupId::of_shard(shard),
+            identity,
+            false,
+            operations,
+            kind,
+            waiter,
+        )
+        .err()
+        .map(Err)
     }
 
     fn get_one(

@@ -209,7 +209,7 @@ impl<W> Worker<W> {
     }
 
     /// Whether a group is this worker's.
-    fn owns(&self, group: GroupId) -> bool {
+    pub(super) fn owns(&self, group: GroupId) -> bool {
         (group.shard().unwrap_or_default().0 % u32::from(self.config.workers))
             == u32::from(self.config.source.0)
     }

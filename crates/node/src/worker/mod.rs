@@ -32,6 +32,7 @@ use crate::pending::{Pending, Replied, Response};
 
 mod answers;
 mod batch;
+pub(crate) mod catalog;
 mod flush;
 mod install;
 mod lifecycle;
@@ -166,6 +167,16 @@ enum Slot {
     },
 }
 
+impl Slot {
+    fn replica(&self) -> ReplicaId {
+        match self {
+            Self::Open(open) => open.replica.id(),
+            Self::Closed(closed) => closed.replica,
+            Self::Making { replica, .. } | Self::Ending { replica, .. } => *replica,
+        }
+    }
+}
+
 struct OpenShard {
     replica: Replica,
     last_generation: Generation,
@@ -197,6 +208,8 @@ pub struct Worker<W> {
     pending: Pending<Waiter<W>>,
     gatherings: Gatherings<W>,
     forwarder: Forwarder<Option<Waiter<W>>>,
+    /// Answers to proposals to the catalog.
+    catalog_answers: VecDeque<(u64, Response)>,
     /// Something is to be done about forwarded requests.
     forwards_due: bool,
     stale: StaleReads,
@@ -250,6 +263,7 @@ impl<W> Worker<W> {
             pending: Pending::new(),
             gatherings: Gatherings::default(),
             forwards_due: false,
+            catalog_answers: VecDeque::new(),
             forwarder: Forwarder::new(now, forward_config(&config, making.seed)),
             stale: StaleReads::default(),
             pairs: Pairs::default(),
@@ -383,10 +397,6 @@ fn open_group(slots: &[Option<Slot>], group: GroupId) -> Result<&OpenShard, Refu
         Some(Some(Slot::Open(open))) => Ok(open),
         slot => Err(not_open(group, slot.and_then(Option::as_ref))),
     }
-}
-
-fn open_shard_mut(slots: &mut [Option<Slot>], shard: ShardId) -> Result<&mut OpenShard, Refusal> {
-    open_group_mut(slots, GroupId::of_shard(shard))
 }
 
 fn open_shard(slots: &[Option<Slot>], shard: ShardId) -> Result<&OpenShard, Refusal> {

@@ -1,9 +1,8 @@
 //! What comes from other nodes: messages of groups, requests, answers.
 
-use ringfort_placement::ShardPlacement;
 use ringfort_proto::peer::{self, Channel, Frame};
 use ringfort_raft::Message;
-use ringfort_types::{Epoch, GroupId, Monotonic, NodeNumber, ReplicaId};
+use ringfort_types::{GroupId, Monotonic, NodeNumber, ReplicaId};
 
 use super::{Worker, open_group_mut};
 use crate::forward::ForwardStats;
@@ -86,12 +85,6 @@ impl<W> Worker<W> {
                 self.handle_unreachable(group, member);
             }
         }
-    }
-
-    /// Takes a newer map of the cluster: who has which shard.
-    pub fn handle_map(&mut self, epoch: Epoch, shards: &[ShardPlacement]) {
-        self.forwarder.handle_map(epoch, shards);
-        self.forwards_due = true;
     }
 
     /// What became of forwarded requests, counted since the start.

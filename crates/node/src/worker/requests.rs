@@ -10,7 +10,7 @@ use ringfort_types::{
     Code, GroupId, Key, Monotonic, NamespaceId, Refusal, ShardId, shard_of_token,
 };
 
-use super::{GetAnswer, Waiter, Worker, open_group_mut, open_shard, open_shard_mut};
+use super::{GetAnswer, Waiter, Worker, open_group_mut, open_shard};
 use crate::forward::Ask;
 use crate::pending::Kind;
 use crate::space::growth;
@@ -84,8 +84,16 @@ impl<W> Worker<W> {
             Ok(Reading::Due(..)) => {
                 let get = [Operation::Get { key: key.clone() }];
                 let none = CommandIdentity::None;
-                let enqueued =
-                    self.enqueue(now, context, shard, &none, false, &get, Kind::Read, waiter);
+                let enqueued = self.enqueue(
+                    now,
+                    context,
+                    GroupId::of_shard(shard),
+                    &none,
+                    false,
+                    &get,
+                    Kind::Read,
+                    waiter,
+                );
                 enqueued.map_or_else(|refusal| GetAnswer::Now(Err(refusal)), |()| GetAnswer::Later)
             }
             Err(error) => GetAnswer::Now(Err(self.close(GroupId::of_shard(shard), &error))),
@@ -152,7 +160,16 @@ impl<W> Worker<W> {
         let identity =
             CommandIdentity::of(&write.identity, context.principal.as_str(), POSITION_SINGLE);
         let operations = std::slice::from_ref(&write.operation);
-        self.enqueue(now, context, shard, &identity, false, operations, Kind::Write, waiter)
+        self.enqueue(
+            now,
+            context,
+            GroupId::of_shard(shard),
+            &identity,
+            false,
+            operations,
+            Kind::Write,
+            waiter,
+        )
     }
 
     #[expect(clippy::too_many_arguments, reason = "the one funnel that all commands go through")]
@@ -160,7 +177,7 @@ impl<W> Worker<W> {
         &mut self,
         now: Monotonic,
         context: &Context,
-        shard: ShardId,
+        group: GroupId,
         identity: &CommandIdentity,
         atomic: bool,
         operations: &[Operation],
@@ -189,7 +206,7 @@ impl<W> Worker<W> {
             CommandIdentity::None => 0,
             _ => operations.iter().map(|operation| self.remembered_bytes(operation)).sum(),
         };
-        let open = open_shard_mut(&mut self.slots, shard)
+        let open = open_group_mut(&mut self.slots, group)
             .map_err(|refusal| refused(kind, refusal.code, refusal.detail))?;
         let engine = self.engine.as_ref();
         let retry_full = retry_bytes > 0
@@ -217,12 +234,12 @@ impl<W> Worker<W> {
         self.unapplied_bytes += open.replica.unapplied_bytes() - before;
         if let Err(error) = enqueued {
             // The waiter is answered with everything else that the shard gives up.
-            self.close(GroupId::of_shard(shard), &error);
+            self.close(group, &error);
             let lost = self.pending.lose(vec![ticket]);
             self.answer_all(lost);
             return Ok(());
         }
-        self.mark_dirty(GroupId::of_shard(shard));
+        self.mark_dirty(group);
         Ok(())
     }
 

@@ -24,11 +24,36 @@ impl<W> Worker<W> {
         self.mine.iter().filter_map(|group| self.summary(group.shard()?)).collect()
     }
 
-    /// Whether every open shard of this worker can be read and written.
+    /// Whether every open group of this worker has come as far as it can by itself: where it is the only voter, it serves.
+    #[must_use]
+    pub fn is_replayed(&self, now: Monotonic) -> bool {
+        self.slots.iter().flatten().all(|slot| match slot {
+            Slot::Open(open) => {
+                let alone = open.replica.configuration().is_alone(open.replica.id());
+                !alone || open.replica.can_read_now(now)
+            }
+            _ => true,
+        })
+    }
+
+    /// Who leads each of the shards that are this worker's to care for, as far as it knows: replicas name their nodes.
+    #[must_use]
+    pub fn leaders(&self) -> Vec<(ShardId, Option<ReplicaId>)> {
+        let (workers, own) = (u32::from(self.config.workers), u32::from(self.config.source.0));
+        let shards = (own..self.config.shards).step_by(workers as usize).map(ShardId);
+        let leader = |shard| match super::open_shard(&self.slots, shard) {
+            Ok(open) => open.replica.leader().leader,
+            Err(_) => self.forwarder.routes().leader(shard),
+        };
+        shards.map(|shard| (shard, leader(shard))).collect()
+    }
+
+    /// Whether every open shard of this worker can be read and written, here or where it is led.
     #[must_use]
     pub fn is_ready(&self, now: Monotonic) -> bool {
         self.slots.iter().flatten().all(|slot| match slot {
-            Slot::Open(open) => open.replica.can_read_now(now),
+            Slot::Open(open) if open.replica.leads() => open.replica.can_read_now(now),
+            Slot::Open(open) => open.replica.leader().leader.is_some(),
             Slot::Closed(_) | Slot::Making { .. } | Slot::Ending { .. } => true,
         })
     }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringfort_env::Disk;
-use ringfort_node::{Formation, Replied, Response};
+use ringfort_node::control::Founded;
+use ringfort_node::{Replied, Response};
 use ringfort_sim::{SimDisk, SimNode};
 use ringfort_types::request::{Condition, Consistency, Identity, List, Operation, Page, Write};
 use ringfort_types::{Code, Key, Monotonic, ShardId};
@@ -159,7 +160,8 @@ fn a_listing_ends_with_its_time() {
 
 #[test]
 fn a_listing_waits_for_its_shards_and_a_stale_one_for_a_bound() {
-    let mut node = SimNode::start(SimDisk::new(15), options(Formation::New), Monotonic(1)).unwrap();
+    let mut node =
+        SimNode::start(SimDisk::new(15), options(Founded::Nothing), Monotonic(1)).unwrap();
     let now = node.now;
     // Each group elects its leader, whose first entry is not yet durable then.
     while !node.worker().shards().iter().all(|shard| shard.leads) {

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringfort_log::LogOptions;
+use ringfort_node::control::Founded;
 use ringfort_node::host::Settings;
-use ringfort_node::{Formation, GetAnswer, Replied, Response, found_alone};
+use ringfort_node::{GetAnswer, Replied, Response, found_alone};
 use ringfort_sim::{Random, SimDisk, SimNode, SimNodeOptions};
 use ringfort_types::request::{
     Condition, Consistency, Context, Get, Identity, List, Operation, Page, Principal, Write,
@@ -33,7 +34,7 @@ pub(crate) fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
-pub(crate) fn options(formation: Formation) -> SimNodeOptions {
+pub(crate) fn options(founded: Founded) -> SimNodeOptions {
     let log = LogOptions {
         segment_bytes: 256 << 10,
         log_bytes_target: 512 << 10,
@@ -47,7 +48,7 @@ pub(crate) fn options(formation: Formation) -> SimNodeOptions {
         raft: Settings::default(),
         shards: SHARDS,
         log,
-        formation,
+        founded,
     }
 }
 
@@ -142,7 +143,7 @@ impl Driver {
     pub(crate) fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let disk = SimDisk::new(random.next_u64());
-        let mut node = SimNode::start(disk, options(Formation::New), Monotonic(1)).unwrap();
+        let mut node = SimNode::start(disk, options(Founded::Nothing), Monotonic(1)).unwrap();
         node.settle().unwrap();
         assert!(node.founded());
         let histories =
@@ -153,7 +154,7 @@ impl Driver {
     /// The node that a disk gives at a start, with what it has to hold.
     pub(crate) fn restart(&self, disk: SimDisk, seed: u64) -> Self {
         let now = self.node.now + Duration::from_secs(1);
-        let mut node = SimNode::start(disk, options(Formation::Complete), now).unwrap();
+        let mut node = SimNode::start(disk, options(Founded::Everything), now).unwrap();
         node.settle().unwrap();
         Self { node, random: Random::new(seed), histories: self.histories.clone(), next: self.next }
     }

@@ -203,6 +203,8 @@ fn frame() -> Frame {
             by: 2,
             of: 3,
         }],
+        reports: Vec::new(),
+        instructions: Vec::new(),
     }
 }
 

@@ -366,6 +366,14 @@ impl Group {
         self.log.configuration().1
     }
 
+    /// The newest committed configuration, and the index of its entry. Where a start or a snapshot began behind that entry, the
+    /// index at which it began.
+    #[must_use]
+    pub fn committed_configuration(&self) -> (Index, &Configuration) {
+        let (index, configuration) = &self.log.configurations_from(self.commit)[0];
+        (*index, configuration)
+    }
+
     /// The configuration as of an applied index that is still known, for the snapshot of that index.
     ///
     /// # Panics

@@ -173,6 +173,12 @@ impl Replica {
         self.raft.configuration()
     }
 
+    /// The newest committed configuration, and its index: see [`Group::committed_configuration`].
+    #[must_use]
+    pub fn committed_configuration(&self) -> (Index, &Configuration) {
+        self.raft.committed_configuration()
+    }
+
     /// What is durable of its log: no state beyond it may become durable.
     #[must_use]
     pub fn durable(&self) -> Index {

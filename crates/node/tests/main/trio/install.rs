@@ -114,7 +114,7 @@ fn a_power_loss_at_any_sync_of_an_installation_leaves_a_whole_state() {
 
 /// A node comes back on its own, to a state that its group had. Gives at which index.
 fn starts_whole(trio: &Trio, disk: SimDisk, story: &str) -> Index {
-    let options = node_options(LAGS, ringfort_node::Formation::Complete);
+    let options = node_options(LAGS, ringfort_node::control::Founded::Everything);
     let mut node = SimNode::start(disk, options, trio.now).unwrap();
     let closed = node.findings.iter().find(|finding| finding.contains("closed"));
     assert_eq!(closed, None, "{story}");

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringfort_env::{Disk as _, DiskOperation, Lane};
-use ringfort_node::{Formation, LifecycleError};
+use ringfort_node::LifecycleError;
+use ringfort_node::control::Founded;
 use ringfort_raft::{Change, Learner};
 use ringfort_sim::{PowerLoss, SimDisk, SimNode};
 use ringfort_types::{GroupId, NodeNumber, ShardId};
@@ -153,7 +154,7 @@ fn next_is_sync(disk: &SimDisk) -> bool {
 
 fn check_left(trio: &Trio, disk: SimDisk, left: &mut Left) {
     let new = replica(2, HURT);
-    let mut node = SimNode::start(disk, node_options(HURT, Formation::Complete), trio.now).unwrap();
+    let mut node = SimNode::start(disk, node_options(HURT, Founded::Everything), trio.now).unwrap();
     node.pass(Duration::ZERO).unwrap();
     let summary = node.look().shards().into_iter().find(|summary| summary.shard == SHARD).unwrap();
     match (&summary.quarantined, summary.replica == new) {

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ringfort_node::control::Founded;
 use ringfort_node::host::Settings;
-use ringfort_node::{Formation, Founding, FoundingGroup, ShardSummary};
+use ringfort_node::{Founding, FoundingGroup, ShardSummary};
 use ringfort_proto::peer::{Frame, consensus::Body};
 use ringfort_raft::Configuration;
 use ringfort_sim::{PowerLoss, SimDisk, SimNode, SimNodeOptions};
@@ -55,13 +56,13 @@ fn founding_of(node: u16, nodes: u16) -> Founding {
 }
 
 /// Short logs in memory: whoever lags gets a snapshot, in several chunks.
-fn node_options(node: u16, formation: Formation) -> SimNodeOptions {
+fn node_options(node: u16, founded: Founded) -> SimNodeOptions {
     let raft = Settings { trailing_bytes: 0, snapshot_chunk_bytes: 4096, ..Settings::default() };
     SimNodeOptions {
         node: NodeNumber(node),
         founding: Arc::new(founding_of(node, 3)),
         raft,
-        ..options(formation)
+        ..options(founded)
     }
 }
 
@@ -80,7 +81,7 @@ impl Trio {
         };
         for node in 0..3 {
             let disk = SimDisk::new(seed * 16 + u64::from(node));
-            let options = node_options(node, Formation::New);
+            let options = node_options(node, Founded::Nothing);
             let mut started = SimNode::start(disk, options, trio.now).unwrap();
             started.settle().unwrap();
             assert!(started.founded());
@@ -122,7 +123,7 @@ impl Trio {
 
     fn start(&mut self, node: u16) {
         let disk = self.disks[usize::from(node)].take().unwrap();
-        let options = node_options(node, Formation::Complete);
+        let options = node_options(node, Founded::Everything);
         let mut started = SimNode::start(disk, options, self.now).unwrap();
         started.pass(Duration::ZERO).unwrap();
         self.nodes[usize::from(node)] = Some(started);

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringfort_env::{Disk as _, DiskOperation, FileName};
-use ringfort_node::Formation;
+use ringfort_node::control::Founded;
 use ringfort_raft::{Change, Learner};
 use ringfort_sim::{Random, SimDisk, SimNode};
 use ringfort_types::{GroupId, NodeNumber, ShardId};
@@ -26,7 +26,7 @@ pub(super) enum Hurt {
 }
 
 fn start_alone(trio: &Trio, disk: SimDisk) -> SimNode {
-    SimNode::start(disk, node_options(HURT, Formation::Complete), trio.now).unwrap()
+    SimNode::start(disk, node_options(HURT, Founded::Everything), trio.now).unwrap()
 }
 
 fn what_is_hurt(node: &SimNode) -> Option<Hurt> {

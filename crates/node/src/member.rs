@@ -1,0 +1,207 @@
+//! A node's part in its cluster: the control core, the first worker with its replica of the catalog, and the words of other
+//! nodes about the catalog, put together.
+//!
+//! ```text
+//!   frames of others ──▶ ┌─────────┐ ◀── records applied, role ── Worker 0
+//!   reports of workers ─▶│ Control │ ──── proposals ────────────▶    │
+//!                        └────┬────┘ ◀── answers ──────────────────┘
+//!                map, steps, catalog.bin, frames
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ringfort_proto::peer::{self, Frame};
+use ringfort_types::request::{Condition, Operation};
+use ringfort_types::{BootId, Code, Epoch, Monotonic, NodeNumber, ShardId, Version};
+
+use crate::control::{
+    ClusterMap, Control, ControlEffect, Instruction, ProposalId, Proposed, Record, ShardReport,
+    Update,
+};
+use crate::pending::Response;
+use crate::worker::Worker;
+use crate::worker::catalog::record_key;
+
+/// What the host is to do for a member.
+#[derive(Clone, Debug)]
+pub enum MemberEffect {
+    /// The map is another: every worker, and the transport, get it.
+    Map(Arc<ClusterMap>),
+    /// These are the new bytes of `catalog.bin`, to be written some time soon.
+    SaveCatalog(Bytes),
+    /// The worker that owns the shard is to take this step.
+    Instruct(Instruction),
+    /// What a person should read.
+    Finding(String),
+}
+
+/// The node-wide core of a member of a cluster, beside the first worker.
+#[derive(Debug)]
+pub struct Member {
+    me: NodeNumber,
+    control: Control,
+    boot: BootId,
+    /// Records of the local replica of the catalog up to here were handed over.
+    seen: Version,
+    leads: bool,
+    frames: VecDeque<(NodeNumber, Frame)>,
+    effects: VecDeque<MemberEffect>,
+}
+
+impl Member {
+    /// The member that this node is, in this start of it.
+    #[must_use]
+    pub fn new(me: NodeNumber, control: Control, boot: BootId) -> Self {
+        let (frames, effects) = (VecDeque::new(), VecDeque::new());
+        Self { me, control, boot, seen: Version::ABSENT, leads: false, frames, effects }
+    }
+
+    /// The map in force.
+    #[must_use]
+    pub fn map(&self) -> &Arc<ClusterMap> {
+        self.control.map()
+    }
+
+    /// Takes out of a frame what is about the catalog.
+    pub fn handle_frame(&mut self, now: Monotonic, from: NodeNumber, frame: &mut Frame) {
+        if let Some(gossip) = frame.gossip.take()
+            && let Ok(boot) = <[u8; 16]>::try_from(&*gossip.boot_id)
+        {
+            let boot = BootId(u128::from_be_bytes(boot));
+            self.control.handle_gossip(now, from, Epoch(gossip.epoch), boot);
+        }
+        if let Some(delta) = frame.delta.take()
+            && let Ok(delta) = delta.try_into()
+        {
+            self.control.handle_delta(now, from, delta);
+        }
+        for report in frame.reports.drain(..) {
+            if let Ok(report) = report.try_into() {
+                self.control.handle_report(now, from, report);
+            }
+        }
+        for instruction in frame.instructions.drain(..) {
+            if let Ok(instruction) = instruction.try_into() {
+                self.effects.push_back(MemberEffect::Instruct(instruction));
+            }
+        }
+    }
+
+    /// Takes what workers say of their shards.
+    pub fn handle_reports(
+        &mut self,
+        now: Monotonic,
+        reports: impl IntoIterator<Item = (ShardId, Option<ShardReport>)>,
+    ) {
+        for (shard, report) in reports {
+            self.control.handle_local(now, shard, report);
+        }
+    }
+
+    /// Takes the passing of time. To be called every 100 ms or so.
+    pub fn handle_tick(&mut self, now: Monotonic) {
+        self.control.handle_tick(now);
+    }
+
+    /// Exchanges words with the first worker. A turn of it follows.
+    pub fn poll<W>(&mut self, now: Monotonic, worker: &mut Worker<W>) {
+        self.take_records(now, worker);
+        while let Some((id, response)) = worker.poll_catalog() {
+            self.control.handle_proposed(now, ProposalId(id), proposed(&response));
+        }
+        while let Some(effect) = self.control.poll_effect() {
+            self.execute(now, worker, effect);
+        }
+    }
+
+    fn take_records<W>(&mut self, now: Monotonic, worker: &Worker<W>) {
+        let Some(state) = worker.catalog_state(now) else { return };
+        if state.revision > self.seen {
+            let records = worker.catalog_records(now, self.seen);
+            let records = records.map(|records| {
+                records.into_iter().map(Record::try_from).collect::<Result<Vec<_>, _>>()
+            });
+            match records {
+                Ok(Ok(records)) => match self.control.handle_catalog_records(now, records) {
+                    Ok(()) => {}
+                    Err(error) => self.find(format!("the catalog makes no map: {error}")),
+                },
+                Ok(Err(error)) => self.find(format!("the catalog holds a strange record: {error}")),
+                Err(error) => self.find(format!("the catalog cannot be read: {error}")),
+            }
+            self.seen = state.revision;
+        }
+        if state.leads != self.leads {
+            self.leads = state.leads;
+            self.control.handle_catalog_role(now, state.leads);
+        }
+    }
+
+    fn find(&mut self, finding: String) {
+        self.effects.push_back(MemberEffect::Finding(finding));
+    }
+
+    fn execute<W>(&mut self, now: Monotonic, worker: &mut Worker<W>, effect: ControlEffect) {
+        let boot_id = Bytes::copy_from_slice(&self.boot.0.to_be_bytes());
+        let (to, frame) = match effect {
+            ControlEffect::Map(map) => return self.effects.push_back(MemberEffect::Map(map)),
+            ControlEffect::SaveCatalog => {
+                let bytes = self.control.catalog().encode();
+                return self.effects.push_back(MemberEffect::SaveCatalog(bytes));
+            }
+            ControlEffect::Finding(finding) => return self.find(finding),
+            // Its groups are woken by the heartbeats between the nodes, which carry the boot id as well.
+            ControlEffect::Restarted(_) => return,
+            ControlEffect::Propose { id, updates } => {
+                let operations: Option<Vec<_>> = updates.iter().map(operation).collect();
+                return worker.propose_catalog(now, id.0, &operations.unwrap_or_default());
+            }
+            ControlEffect::Instruct { to, instruction } if to == self.me => {
+                return self.effects.push_back(MemberEffect::Instruct(instruction));
+            }
+            ControlEffect::Gossip { to, epoch } => {
+                let gossip = peer::Gossip { epoch: epoch.0, boot_id };
+                (to, Frame { gossip: Some(gossip), ..Frame::default() })
+            }
+            ControlEffect::Delta { to, delta } => {
+                (to, Frame { delta: Some((&delta).into()), ..Frame::default() })
+            }
+            ControlEffect::Report { to, report } => {
+                (to, Frame { reports: vec![(&report).into()], ..Frame::default() })
+            }
+            ControlEffect::Instruct { to, instruction } => {
+                (to, Frame { instructions: vec![(&instruction).into()], ..Frame::default() })
+            }
+        };
+        self.frames.push_back((to, frame));
+    }
+
+    /// The next frame to be sent, on the channel for consensus. It may be lost.
+    pub fn poll_frame(&mut self) -> Option<(NodeNumber, Frame)> {
+        self.frames.pop_front()
+    }
+
+    /// The next thing to be done by the host.
+    pub fn poll_effect(&mut self) -> Option<MemberEffect> {
+        self.effects.pop_front()
+    }
+}
+
+fn operation(update: &Update) -> Option<Operation> {
+    Some(Operation::Put {
+        key: record_key(&update.key.to_string())?,
+        value: update.value.encode(),
+        ttl: None,
+        condition: Condition::version(update.version),
+    })
+}
+
+fn proposed(response: &Response) -> Proposed {
+    match response {
+        Ok(_) => Proposed::Applied,
+        Err(refusal) if refusal.code == Code::PreconditionFailed => Proposed::Conflict,
+        Err(_) => Proposed::Unknown,
+    }
+}

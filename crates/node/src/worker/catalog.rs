@@ -1,0 +1,162 @@
+//! The catalog's replica on this worker, and what the catalog wants to know of shards and has done to them.
+
+use bytes::Bytes;
+use ringfort_raft::ChangeError;
+use ringfort_replica::command::CommandIdentity;
+use ringfort_replica::{ListQuery, MachineError, Reading};
+use ringfort_types::request::{Context, Operation, Principal};
+use ringfort_types::{GroupId, Key, Monotonic, NamespaceId, ShardId, Version};
+
+use super::{Slot, Waiter, Worker, name_of, open_group};
+use crate::control::{ClusterMap, Instruction, Leading, RawRecord, ShardReport};
+use crate::pending::{Kind, Response};
+
+/// The catalog's group.
+const CATALOG: GroupId = GroupId(0);
+/// Longest wait for a proposal to the catalog.
+const PROPOSAL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+/// Records of the catalog read in one go: more than there can be.
+const RECORDS_MAX: usize = 1 << 20;
+
+/// How the catalog's replica here stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CatalogState {
+    /// It leads its group, and has applied all that was committed before.
+    pub(crate) leads: bool,
+    /// Its revision.
+    pub(crate) revision: Version,
+}
+
+impl<W> Worker<W> {
+    /// How the catalog's replica stands; `None` where there is none, or it is closed.
+    pub(crate) fn catalog_state(&self, now: Monotonic) -> Option<CatalogState> {
+        let open = open_group(&self.slots, CATALOG).ok()?;
+        let leads = open.replica.leads() && open.replica.can_read_now(now);
+        Some(CatalogState { leads, revision: open.replica.revision() })
+    }
+
+    /// The catalog's records above a version, as they are applied here.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) fn catalog_records(
+        &self,
+        now: Monotonic,
+        above: Version,
+    ) -> Result<Vec<RawRecord>, MachineError> {
+        let Ok(open) = open_group(&self.slots, CATALOG) else { return Ok(Vec::new()) };
+        let query = ListQuery {
+            namespace: NamespaceId::default(),
+            prefix: Bytes::new(),
+            start: Bytes::new(),
+            end: None,
+            after: None,
+            limit: RECORDS_MAX,
+            key_bytes_max: usize::MAX,
+            records_max: RECORDS_MAX,
+        };
+        let listed = open.replica.list(self.engine.as_ref(), now, &query)?;
+        let mut records = Vec::new();
+        for item in listed.items.into_iter().filter(|item| item.version > above) {
+            let reading = open.replica.get(self.engine.as_ref(), now, &item.key)?;
+            if let Reading::Found(Some(found)) = reading {
+                let (key, version) = (item.key.to_bytes(), found.version);
+                records.push(RawRecord { key, version, value: found.value });
+            }
+        }
+        Ok(records)
+    }
+
+    /// Proposes one atomic command to the catalog; its answer comes with [`Worker::poll_catalog`].
+    pub(crate) fn propose_catalog(&mut self, now: Monotonic, id: u64, operations: &[Operation]) {
+        let deadline = now + PROPOSAL_TIMEOUT;
+        let context = Context { arrived: now, deadline, principal: Principal::default() };
+        let none = CommandIdentity::None;
+        let waiter = || Waiter::Catalog(id);
+        let kind = Kind::Write;
+        let begun = self.enqueue(now, &context, CATALOG, &none, true, operations, kind, waiter);
+        if let Err(refusal) = begun {
+            self.catalog_answers.push_back((id, Err(refusal)));
+        }
+    }
+
+    /// The next answer to a proposal to the catalog.
+    pub(crate) fn poll_catalog(&mut self) -> Option<(u64, Response)> {
+        self.catalog_answers.pop_front()
+    }
+
+    /// What the catalog should know of this worker's shards: those that are led here, and damaged replicas.
+    #[must_use]
+    pub fn reports(&self) -> Vec<(ShardId, Option<ShardReport>)> {
+        let report = |group: &GroupId| {
+            let shard = group.shard()?;
+            Some((shard, self.report(shard)))
+        };
+        self.mine.iter().filter_map(report).collect()
+    }
+
+    fn report(&self, shard: ShardId) -> Option<ShardReport> {
+        match self.slots.get(GroupId::of_shard(shard).0 as usize)?.as_ref()? {
+            Slot::Open(open) if open.replica.leads() => {
+                let term = open.replica.leader().term;
+                let (index, configuration) = open.replica.committed_configuration();
+                let configuration = configuration.clone();
+                let leading = Some(Leading { term, configuration, index });
+                Some(ShardReport { shard, leading, quarantined: Vec::new() })
+            }
+            Slot::Closed(closed) if closed.quarantined => {
+                Some(ShardReport { shard, leading: None, quarantined: vec![closed.replica] })
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes a step that the catalog wants taken, if this worker leads the shard and its configuration is the one that the step
+    /// was made from. Whoever wants it asks again until it is done.
+    ///
+    /// # Errors
+    /// The group refused it, for now.
+    pub fn instruct(&mut self, instruction: &Instruction) -> Result<(), ChangeError> {
+        let group = GroupId::of_shard(instruction.shard);
+        let Ok(open) = open_group(&self.slots, group) else { return Ok(()) };
+        if open.replica.committed_configuration().0 != instruction.index || !open.replica.leads() {
+            return Ok(());
+        }
+        match self.propose_change(group, &[instruction.change]) {
+            Ok(()) | Err(None) => Ok(()),
+            Err(Some(error)) => Err(error),
+        }
+    }
+
+    /// Takes a newer map of the cluster: who has which shard, and what this worker is to have.
+    pub fn handle_map(&mut self, map: &ClusterMap) {
+        self.forwarder.handle_map(map.epoch(), map.shards());
+        self.forwards_due = true;
+        for (shard, placement) in (0..).map(ShardId).zip(map.shards()) {
+            let group = GroupId::of_shard(shard);
+            let here = |id: ringfort_types::ReplicaId| id.node() == self.config.node;
+            let learners = placement.learners().map(|learner| learner.id);
+            let Some(learner) = learners.filter(|id| here(*id)).max() else { continue };
+            if !self.owns(group) {
+                continue;
+            }
+            let held = self.slots.get(group.0 as usize).and_then(Option::as_ref);
+            if held.is_some_and(|slot| slot.replica() >= learner) {
+                continue;
+            }
+            match self.create_replica(group, learner) {
+                Ok(()) => {
+                    let name = name_of(group);
+                    self.messages.push_back(format!("{name}: replica {learner} is made anew"));
+                }
+                // The next map, or the next start, tries again.
+                Err(error) => self.messages.push_back(format!("{}: {error}", name_of(group))),
+            }
+        }
+    }
+}
+
+/// A key of the catalog.
+pub(crate) fn record_key(name: &str) -> Option<Key> {
+    Key::new(Bytes::copy_from_slice(name.as_bytes())).ok()
+}

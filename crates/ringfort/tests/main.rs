@@ -8,4 +8,5 @@ mod guide;
 mod kv;
 mod offline;
 mod server;
+mod several;
 mod support;

@@ -5,22 +5,29 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ringfort_testkit::{Process, Signal, free_ports, wait_until};
+use rustix::process::{Pid, kill_process};
 
 use crate::support::{Ran, command, finish, run};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running `ringfort dev`, with temporary files in a directory of its own.
-struct Dev {
-    process: Process,
-    port: u16,
+pub(crate) struct Dev {
+    pub(crate) process: Process,
+    pub(crate) port: u16,
     home: tempfile::TempDir,
 }
 
 impl Dev {
     fn start(arguments: &[&str]) -> Self {
+        Self::start_nodes(1, arguments)
+    }
+
+    pub(crate) fn start_nodes(nodes: u16, arguments: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let port = base_port();
+        let port = base_port(nodes);
+        let count = nodes.to_string();
+        let arguments = &[&["--nodes", &count], arguments].concat();
         let process = spawn(home.path(), port, arguments);
         let mut dev = Self { process, port, home };
         dev.await_line("ready");
@@ -40,14 +47,16 @@ impl Dev {
         finish(command, b"")
     }
 
-    fn leftovers(&self) -> Vec<PathBuf> {
+    pub(crate) fn leftovers(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.home.path().join("tmp")).unwrap();
         entries.map(|entry| entry.unwrap().path()).collect()
     }
 
-    fn node_id(&self) -> u32 {
-        let lock = self.leftovers()[0].join("n0/LOCK");
-        std::fs::read_to_string(lock).unwrap().trim().parse().unwrap()
+    /// Kills the process of a node.
+    pub(crate) fn kill_node(&self, node: u16) {
+        let lock = self.leftovers()[0].join(format!("n{node}/LOCK"));
+        let pid = std::fs::read_to_string(lock).unwrap().trim().parse().unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     }
 }
 
@@ -60,10 +69,14 @@ fn spawn(home: &Path, port: u16, arguments: &[&str]) -> Process {
     Process::start(command, &home.join("dev.log")).unwrap()
 }
 
-/// A port that is free together with the next one.
-fn base_port() -> u16 {
+/// A port that is free together with all others of so many nodes.
+fn base_port(nodes: u16) -> u16 {
     let mut ports = std::iter::repeat_with(|| free_ports(1).unwrap()[0]);
-    ports.find(|port| TcpListener::bind(("127.0.0.1", port + 1)).is_ok()).unwrap()
+    let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let all_free = |first: &u16| {
+        (0..nodes).map(|node| first + 10 * node).all(|port| is_free(port) && is_free(port + 1))
+    };
+    ports.find(all_free).unwrap()
 }
 
 #[test]
@@ -102,8 +115,7 @@ fn a_data_directory_of_the_users_stays() {
 #[test]
 fn a_node_that_dies_is_reported_and_not_restarted() {
     let mut dev = Dev::start(&[]);
-    let pid = rustix::process::Pid::from_raw(i32::try_from(dev.node_id()).unwrap()).unwrap();
-    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    dev.kill_node(0);
     assert_eq!(dev.process.wait(PATIENCE).unwrap().code(), Some(3));
     let said = dev.process.log_text();
     assert!(said.contains("node n0 has ended: signal: 9"), "{said}");
@@ -129,7 +141,7 @@ fn what_cannot_work_is_said_at_once() {
         let ran = run(&["dev", "--base-port", &port]).exits(3);
         assert!(ran.stderr.contains("choose another --base-port"), "{ran:?}");
     }
-    let port = base_port().to_string();
+    let port = base_port(1).to_string();
     let ran = run(&["dev", "--base-port", &port, "--engine", "lsm"]).exits(2);
     assert!(ran.stderr.contains("storage.engine: this engine is not available"), "{ran:?}");
     let ran = run(&["dev", "--base-port", &port, "--data-dir", "/dev/null/x"]).exits(3);

@@ -192,12 +192,12 @@ impl Formation {
             Reply::Formed(record) => {
                 self.consider_decision(None, record, &answerer.node);
             }
-            Reply::Refused(refused) => self.take_refusal(&answerer, refused),
+            Reply::Refused(refused) => self.take_refusal(&answerer, &refused),
         }
         self.release(id, &answerer);
     }
 
-    fn take_refusal(&mut self, by: &Introduction, refused: Refused) {
+    fn take_refusal(&mut self, by: &Introduction, refused: &Refused) {
         if refused.code == RefusedCode::Busy {
             return;
         }

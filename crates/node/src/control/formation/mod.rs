@@ -274,7 +274,9 @@ impl Formation {
     /// When time makes a difference next.
     #[must_use]
     pub fn next_tick(&self) -> Option<Monotonic> {
-        self.contacts.next_at()
+        // Who was heard of grows old, and what lasts too long is said.
+        let forming = self.state.formed.is_none().then(|| self.now + Duration::from_secs(1));
+        self.contacts.next_at().into_iter().chain(forming).min()
     }
 
     /// The cluster that this node belongs to.

@@ -43,6 +43,9 @@ impl Formation {
         let contact = self.contacts.all().find(|(of, _)| *of == address)?.1;
         if let Some(record) = &self.state.formed {
             let founder = record.founders.iter().find(|founder| founder.peer == *address);
+            if !contact.is_seed && founder.is_none() {
+                return None;
+            }
             let named = contact.name.as_ref().or(founder.map(|founder| &founder.name));
             return match named {
                 // Who stands there has answered, and has nothing to learn.

@@ -255,7 +255,7 @@ impl World {
             let (_, event) = self.events.pop_first().unwrap();
             self.deliver(event);
         } else if tick <= self.now {
-            self.with(node, |formation, now| formation.handle_tick(now));
+            self.with(node, Formation::handle_tick);
         }
     }
 
@@ -318,7 +318,7 @@ impl World {
         this.run += 1;
         this.decided = false;
         this.up = Some(Formation::new(config, this.durable.clone()));
-        self.with(node, |formation, now| formation.handle_tick(now));
+        self.with(node, Formation::handle_tick);
     }
 
     fn config(&mut self, node: usize) -> FormationConfig {
@@ -430,7 +430,7 @@ impl World {
             Event::Durable { node, run, state } => {
                 if self.nodes[node].run == run && self.nodes[node].up.is_some() {
                     self.made_durable(node, state);
-                    self.with(node, |formation, now| formation.handle_durable(now));
+                    self.with(node, Formation::handle_durable);
                 }
             }
         }

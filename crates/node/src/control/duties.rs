@@ -262,11 +262,10 @@ impl Duties {
     }
 
     fn instruct(&mut self, view: &View<'_>, change: Change, out: &mut Out<'_>) {
-        let Some((leader, leading)) = self.leaders.get(&view.shard) else { return };
-        if leading.index != view.record.configuration_index || leading.configuration.is_joint() {
-            return;
-        }
-        let instruction = Instruction { shard: view.shard, index: leading.index, change };
+        let Some((leader, _)) = self.leaders.get(&view.shard) else { return };
+        // A group that has moved on, or is about to, refuses what was made from another configuration.
+        let index = view.record.configuration_index;
+        let instruction = Instruction { shard: view.shard, index, change };
         let lately = |(before, at): &(Instruction, Monotonic)| {
             *before == instruction && out.now.since(*at) < INSTRUCT_AGAIN
         };

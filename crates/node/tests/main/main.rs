@@ -7,6 +7,7 @@
 mod behaviour;
 mod catalog;
 mod control;
+mod duties;
 mod flips;
 mod formation;
 mod forward;

@@ -1,0 +1,196 @@
+//! The catalog's leader, step by step: what it proposes and whom it instructs.
+
+use bytes::Bytes;
+use ringfort_node::control::{
+    Control, ControlEffect, Instruction, Intent, Leading, ProposalId, Proposed, Record, RecordKey,
+    RecordValue, ShardRecord, ShardReport, Update,
+};
+use ringfort_raft::{Change, Configuration, Learner};
+use ringfort_types::{Index, Monotonic, NodeNumber, ReplicaId, ShardId, Term, Version};
+
+use super::control::formation;
+
+const SHARD: ShardId = ShardId(3);
+
+/// The catalog's leader and the catalog.
+struct Stage {
+    control: Control,
+    now: Monotonic,
+    revision: u64,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let control = Control::new(NodeNumber(0), formation(3), None).unwrap();
+        let mut stage = Self { control, now: Monotonic(1), revision: 0 };
+        stage.control.handle_catalog_role(stage.now, true);
+        let (id, updates) = stage.proposals().pop().expect("the first records");
+        assert_eq!(updates[0].key, RecordKey::Settings);
+        assert!(updates.iter().all(|update| update.version == Version::ABSENT));
+        stage.apply(id, updates);
+        stage
+    }
+
+    fn effects(&mut self) -> Vec<ControlEffect> {
+        std::iter::from_fn(|| self.control.poll_effect()).collect()
+    }
+
+    fn proposals(&mut self) -> Vec<(ProposalId, Vec<Update>)> {
+        let proposal = |effect| match effect {
+            ControlEffect::Propose { id, updates } => Some((id, updates)),
+            _ => None,
+        };
+        self.effects().into_iter().filter_map(proposal).collect()
+    }
+
+    fn instructions(&mut self) -> Vec<(NodeNumber, Instruction)> {
+        let instruction = |effect| match effect {
+            ControlEffect::Instruct { to, instruction } => Some((to, instruction)),
+            _ => None,
+        };
+        self.effects().into_iter().filter_map(instruction).collect()
+    }
+
+    fn apply(&mut self, id: ProposalId, updates: Vec<Update>) {
+        self.write(updates.into_iter().map(|update| (update.key, update.value)).collect());
+        self.control.handle_proposed(self.now, id, Proposed::Applied);
+    }
+
+    fn write(&mut self, values: Vec<(RecordKey, RecordValue)>) {
+        let mut records = Vec::new();
+        for (key, value) in values {
+            self.revision += 1;
+            records.push(Record { key, version: Version(self.revision), value });
+        }
+        self.control.handle_catalog_records(self.now, records).unwrap();
+    }
+
+    fn record(&self) -> ShardRecord {
+        self.control.catalog().shard(SHARD).unwrap().1.clone()
+    }
+
+    fn voters(&self) -> Vec<ReplicaId> {
+        self.record().replicas.iter().map(|replica| replica.id).collect()
+    }
+
+    fn report(
+        &mut self,
+        from: u16,
+        term: u64,
+        index: u64,
+        configuration: &Configuration,
+        lost: &[ReplicaId],
+    ) {
+        let configuration = configuration.clone();
+        let leading = Some(Leading { term: Term(term), configuration, index: Index(index) });
+        let report = ShardReport { shard: SHARD, leading, quarantined: lost.to_vec() };
+        self.control.handle_report(self.now, NodeNumber(from), report);
+    }
+
+    /// The one record that is proposed for the shard.
+    fn proposed(&mut self) -> (ProposalId, Vec<Update>, ShardRecord) {
+        let (id, updates) = self.proposals().pop().expect("a proposal");
+        let RecordValue::Shard(record) = &updates.last().unwrap().value else { panic!() };
+        (id, updates.clone(), record.clone())
+    }
+}
+
+#[test]
+fn a_damaged_replica_is_replaced_in_place_step_by_step() {
+    let mut stage = Stage::new();
+    let voters = stage.voters();
+    let founding = Configuration::founding(voters.clone());
+    let lost = voters[1];
+    stage.report(0, 1, 0, &founding, &[lost]);
+    let (id, updates, record) = stage.proposed();
+    assert!(record.replicas[1].quarantined && record.intent.is_none(), "first the truth");
+    stage.apply(id, updates);
+    stage.control.handle_tick(stage.now);
+    let (id, updates, record) = stage.proposed();
+    let intent = Intent { id: ReplicaId::new(2, lost.node()), replaces: Some(lost) };
+    assert_eq!(record.intent, Some(intent), "then the id, before anybody is asked");
+    let next =
+        Update { key: RecordKey::Counter, value: RecordValue::Counter(3), ..updates[0].clone() };
+    assert_eq!(updates[0], next, "from the counter, in the same command");
+    stage.apply(id, updates);
+    let learner = Learner { id: intent.id, replaces: intent.replaces };
+    let change = Change::AddLearner(learner);
+    let instruction = Instruction { shard: SHARD, index: Index(0), change };
+    assert_eq!(stage.instructions(), [(NodeNumber(0), instruction)]);
+
+    let with_learner = founding.begin(&[change], ringfort_raft::Guards::default()).unwrap().leave();
+    stage.report(0, 1, 7, &with_learner, &[lost]);
+    let (id, updates, record) = stage.proposed();
+    assert_eq!((record.intent, record.configuration_index), (None, Index(7)));
+    stage.apply(id, updates);
+    let promote = Instruction { shard: SHARD, index: Index(7), change: Change::Promote(intent.id) };
+    assert_eq!(stage.instructions(), [(NodeNumber(0), promote)]);
+    stage.control.handle_tick(stage.now);
+    assert_eq!(stage.instructions(), [], "again after a while only");
+    stage.now = Monotonic(1_000_000_000);
+    stage.control.handle_tick(stage.now);
+    assert_eq!(stage.instructions(), [(NodeNumber(0), promote)]);
+}
+
+#[test]
+fn the_leader_of_the_newest_term_is_instructed() {
+    let mut stage = Stage::new();
+    let voters = stage.voters();
+    let founding = Configuration::founding(voters.clone());
+    stage.report(1, 5, 0, &founding, &[voters[2]]);
+    stage.report(0, 4, 0, &founding, &[voters[2]]);
+    for _ in 0..2 {
+        let (id, updates, _) = stage.proposed();
+        stage.apply(id, updates);
+        stage.control.handle_tick(stage.now);
+    }
+    // The last effects were taken with the proposals; it goes again after a while.
+    stage.now = Monotonic(1_000_000_000);
+    stage.control.handle_tick(stage.now);
+    let instructions = stage.instructions();
+    assert!(!instructions.is_empty());
+    assert!(instructions.iter().all(|(to, _)| *to == NodeNumber(1)), "{instructions:?}");
+}
+
+#[test]
+fn only_leaders_and_holders_say_what_is_damaged() {
+    let mut stage = Stage::new();
+    let lost = stage.voters()[1];
+    for (from, heard) in [(0, false), (lost.node().0, true)] {
+        let report = ShardReport { shard: SHARD, leading: None, quarantined: vec![lost] };
+        stage.control.handle_report(stage.now, NodeNumber(from), report);
+        assert_eq!(!stage.proposals().is_empty(), heard, "node {from}");
+    }
+}
+
+/// Another leader began it, and it is of no use by now.
+#[test]
+fn an_intent_that_is_no_longer_wanted_is_dropped() {
+    let mut stage = Stage::new();
+    let intent = Some(Intent { id: ReplicaId::new(9, NodeNumber(1)), replaces: None });
+    let record = ShardRecord { intent, ..stage.record() };
+    let founding = Configuration::founding(stage.voters());
+    stage.write(vec![(RecordKey::Shard(SHARD), RecordValue::Shard(record))]);
+    stage.report(0, 1, 0, &founding, &[]);
+    let (_, _, record) = stage.proposed();
+    assert_eq!(record.intent, None);
+}
+
+#[test]
+fn a_configuration_older_than_the_record_or_of_unknown_nodes_changes_nothing() {
+    let mut stage = Stage::new();
+    let record = ShardRecord { configuration_index: Index(9), ..stage.record() };
+    stage.write(vec![(RecordKey::Shard(SHARD), RecordValue::Shard(record))]);
+    let fewer = Configuration::founding(stage.voters().into_iter().take(2));
+    stage.report(0, 1, 8, &fewer, &[]);
+    assert_eq!(stage.proposals(), []);
+    let foreign = Configuration::founding([ReplicaId::new(2, NodeNumber(50))]);
+    stage.report(0, 1, 10, &foreign, &[]);
+    assert_eq!(stage.proposals(), []);
+    let report = ringfort_proto::cluster::ShardReport {
+        term: 1,
+        configuration: Bytes::from_static(b"none"),
+        ..Default::default()
+    };
+    assert!(ShardReport::try_from(report).is_err());
+}

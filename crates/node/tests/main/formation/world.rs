@@ -42,6 +42,8 @@ pub(super) struct Plan {
     pub(super) crashes: u64,
     pub(super) wipes: u64,
     pub(super) inits: u64,
+    /// Most milliseconds between two of these.
+    pub(super) harm_every_ms: u64,
     pub(super) chaos_ms: u64,
 }
 
@@ -49,7 +51,18 @@ impl Plan {
     /// Nothing goes wrong.
     pub(super) fn quiet(seeds: Vec<Vec<usize>>, expect: Vec<u32>) -> Self {
         let (loss, delay_ms, crashes, wipes, inits) = (0, 5, 0, 0, 0);
-        Self { seed: 1, seeds, expect, loss, delay_ms, crashes, wipes, inits, chaos_ms: 0 }
+        Self {
+            seed: 1,
+            seeds,
+            expect,
+            loss,
+            delay_ms,
+            crashes,
+            wipes,
+            inits,
+            harm_every_ms: 1,
+            chaos_ms: 0,
+        }
     }
 
     pub(super) fn random(seed: u64) -> Self {
@@ -78,6 +91,7 @@ impl Plan {
             crashes: [0, 10, 30][random.below(3) as usize],
             wipes: [0, 0, 10, 30][random.below(4) as usize],
             inits: [0, 10, 40][random.below(3) as usize],
+            harm_every_ms: [50, 200, 1000][random.below(3) as usize],
             chaos_ms: 500 + random.below(15_000),
         }
     }
@@ -146,6 +160,7 @@ pub(super) struct World {
     plan: Plan,
     random: Random,
     now: u64,
+    harm_at: u64,
     pub(super) nodes: Vec<Node>,
     events: BTreeMap<(u64, u64), Event>,
     sent: u64,
@@ -191,6 +206,7 @@ impl World {
             plan,
             random,
             now: 0,
+            harm_at: 0,
             nodes,
             events: BTreeMap::new(),
             sent: 0,
@@ -215,7 +231,8 @@ impl World {
         }
         while self.now < self.plan.chaos_ms {
             self.step();
-            if self.random.chance(2) {
+            if self.harm_at <= self.now {
+                self.harm_at = self.now + 1 + self.random.below(self.plan.harm_every_ms);
                 self.harm();
             }
         }

@@ -88,7 +88,7 @@ impl SimNode {
                 answer_bytes_max: 16 << 20,
                 payload_bytes_target: 16 << 10,
             },
-            founding: Arc::clone(&options.founding),
+            founding: options.founding,
             raft: options.raft,
             guards: Guards::default(),
             seed: 1 + u64::from(options.node.0),

@@ -18,7 +18,8 @@
 //! - *Founded once, durably*: ids rise within a group. A worker makes a replica only under an id above the one it holds, and
 //!   nothing of it exists before its founding is durable; so nothing that it says or promises can be forgotten.
 //!   Whoever instructs names an id until it is told that this replica is here, and never one that it has seen gone.
-//! - *Deleted only on proof*: whoever instructs has seen a committed configuration without the id. The one exception is a
+//! - *Deleted only on proof*: whoever instructs has seen a committed configuration without the id
+//!   ([`Worker::committed_configuration`]: the one that counts may yet be rolled back). The one exception is a
 //!   quarantined replica: it is replaced in place, though the configuration names it still, since a node has room for one
 //!   replica of a group. It says nothing for ever, whether its files are there or not; its vote is lost to the group already,
 //!   and the learner's promotion is the swap of the two. A group's only copy is never dropped here.
@@ -29,7 +30,7 @@ use ringfort_engine::Generation;
 use ringfort_log::{Base, GroupWrite};
 use ringfort_raft::{Change, ChangeError, Configuration, Guards, Lost, Settings};
 use ringfort_replica::{MachineError, Replica, ReplicaConfig};
-use ringfort_types::{Entry, GroupId, HardState, ReplicaId};
+use ringfort_types::{Entry, GroupId, HardState, Index, ReplicaId};
 
 use super::flush::Record;
 use super::{ClosedGroup, Slot, Worker, describe, open_group, open_group_mut};
@@ -202,10 +203,18 @@ impl<W> Worker<W> {
         Ok(())
     }
 
-    /// The configuration that counts in a group, as its replica here knows it; `None` if it is not open.
+    /// The configuration that counts in a group, as its replica here knows it, committed or not; `None` if it is not open.
     #[must_use]
     pub fn configuration(&self, group: GroupId) -> Option<&Configuration> {
         open_group(&self.slots, group).ok().map(|open| open.replica.configuration())
+    }
+
+    /// The newest configuration of a group that is committed, as its replica here knows it, with the entry up to which it is
+    /// known to count: what an instruction may rest on. `None` if it is not open.
+    #[must_use]
+    pub fn committed_configuration(&self, group: GroupId) -> Option<(Index, &Configuration)> {
+        let replica = &open_group(&self.slots, group).ok()?.replica;
+        Some((replica.applied(), replica.applied_configuration()))
     }
 
     /// Whether a group is this worker's.

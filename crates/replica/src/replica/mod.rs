@@ -167,7 +167,13 @@ impl Replica {
         self.raft.leader()
     }
 
-    /// The configuration that counts, and what is applied of it.
+    /// The configuration as of what is applied, and so committed.
+    #[must_use]
+    pub fn applied_configuration(&self) -> &Configuration {
+        self.machine.configuration()
+    }
+
+    /// The configuration that counts: the newest in its log, committed or not.
     #[must_use]
     pub fn configuration(&self) -> &Configuration {
         self.raft.configuration()

@@ -3,6 +3,7 @@
 mod install;
 mod lifecycle;
 mod quarantine;
+mod random;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use ringfort_proto::peer::{Frame, consensus::Body};
 use ringfort_raft::Configuration;
 use ringfort_sim::{PowerLoss, SimDisk, SimNode, SimNodeOptions};
 use ringfort_types::request::{Condition, Identity, Operation, Write};
-use ringfort_types::{GroupId, Key, Monotonic, NodeNumber, ReplicaId, ShardId};
+use ringfort_types::{GroupId, Index, Key, Monotonic, NodeNumber, ReplicaId, ShardId};
 
 use crate::support::{context, options, shard_of};
 
@@ -36,8 +37,13 @@ struct Trio {
     tamper: Option<Tamper>,
     /// State of each group at each index, whoever had it first.
     states: BTreeMap<(GroupId, u64), u128>,
+    /// What a replica had applied when its state was looked at.
+    seen: BTreeMap<(u16, GroupId), Option<Index>>,
     writes: u64,
-    acknowledged: BTreeMap<u64, Key>,
+    /// Writes that are not answered yet.
+    asked: BTreeMap<u64, Key>,
+    /// Keys whose writes were acknowledged.
+    answered: Vec<Key>,
 }
 
 fn replica(counter: u64, node: u16) -> ReplicaId {
@@ -76,8 +82,10 @@ impl Trio {
             cut_off: BTreeSet::new(),
             tamper: None,
             states: BTreeMap::new(),
+            seen: BTreeMap::new(),
             writes: 0,
-            acknowledged: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            answered: Vec::new(),
         };
         for node in 0..3 {
             let disk = SimDisk::new(seed * 16 + u64::from(node));
@@ -124,6 +132,7 @@ impl Trio {
     fn start(&mut self, node: u16) {
         let disk = self.disks[usize::from(node)].take().unwrap();
         let options = node_options(node, Founded::Everything);
+        self.seen.retain(|(seen, _), _| *seen != node);
         let mut started = SimNode::start(disk, options, self.now).unwrap();
         started.pass(Duration::ZERO).unwrap();
         self.nodes[usize::from(node)] = Some(started);
@@ -137,12 +146,18 @@ impl Trio {
             self.network.push_back((from, to, frame));
         }
         for (id, response) in std::mem::take(&mut started.answers) {
-            if response.is_err() {
-                self.acknowledged.remove(&id);
+            if let Some(key) = self.asked.remove(&id)
+                && response.is_ok()
+            {
+                self.answered.push(key);
             }
         }
         for shard in SHARDS {
             let group = GroupId::of_shard(shard);
+            let applied = started.look().committed_configuration(group).map(|(index, _)| index);
+            if self.seen.insert((node, group), applied) == Some(applied) {
+                continue;
+            }
             if let Some((applied, hash)) = started.look().applied_state(group) {
                 let known = *self.states.entry((group, applied.index.0)).or_insert(hash);
                 assert_eq!(known, hash, "node {node} has another state of {group} at {applied:?}");
@@ -245,10 +260,10 @@ impl Trio {
             Operation::Put { key: key.clone(), value, ttl: None, condition: Condition::Always };
         let now = self.now;
         let write = Write { operation, identity: Identity::None };
-        self.acknowledged.insert(id, key);
+        self.asked.insert(id, key.clone());
         self.node(leader).worker().write(now, &context(now), &write, || id).unwrap();
         self.settle();
-        assert!(self.acknowledged.contains_key(&id));
+        assert_eq!(self.answered.last(), Some(&key));
     }
 
     /// Cuts a node off, and has the others write more than it can be brought by the log.

@@ -70,6 +70,8 @@ impl SimNode {
         now: Monotonic,
     ) -> Result<Self, Stopped> {
         let stopped = |error: &dyn std::error::Error| Stopped(error.to_string());
+        // Fresh at each start, and the same in each run.
+        let seed = disk.counts().operations << 12 | u64::from(options.node.0);
         let (log, recovered) =
             recover(&mut disk, options.log, now).map_err(|error| stopped(&error))?;
         let open_options = OpenOptions {
@@ -91,7 +93,7 @@ impl SimNode {
             founding: options.founding,
             raft: options.raft,
             guards: Guards::default(),
-            seed: 1 + u64::from(options.node.0),
+            seed,
         };
         let engine = Box::new(MemoryEngine::new(MemoryOptions { hash_seed: 1 }));
         let (mut parts, mut findings) = divide(recovered, &open_options);

@@ -31,7 +31,7 @@ use crate::command::{CommandIdentity, PayloadBuilder};
 use crate::layout;
 use crate::machine::{Machine, MachineError};
 use crate::meta::ShardClock;
-use crate::read::{self, ListQuery, Listed, Reading};
+use crate::read::{self, Reading};
 use log_size::LogSize;
 pub use reads::Probed;
 use reads::Reads;
@@ -42,6 +42,7 @@ mod proposals;
 mod reads;
 mod sleep;
 mod snapshots;
+mod state;
 
 /// Keys that one Expire command names at most.
 const EXPIRE_KEYS_MAX: usize = 256;
@@ -411,62 +412,6 @@ impl Replica {
         self.raft.compact(base.applied.index);
     }
 
-    // --- reads ---
-
-    /// Reads one key from what is applied; whether that may be answered is the caller's to know.
-    ///
-    /// # Errors
-    /// The engine failed: the replica must stop.
-    pub fn get(
-        &self,
-        engine: &dyn StorageEngine,
-        now: Monotonic,
-        key: &Key,
-    ) -> Result<Reading, MachineError> {
-        read::get(engine, self.group, NamespaceId::default(), key, self.clock.now(now))
-    }
-
-    /// Bytes of a key's value as it is applied; 0 if it is absent or cannot be read.
-    #[must_use]
-    pub fn value_bytes(&self, engine: &dyn StorageEngine, key: &Key) -> usize {
-        let data_key = layout::data_key(NamespaceId::default(), key.as_bytes());
-        let stored = engine.get(self.group, &data_key).ok().flatten();
-        stored.map_or(0, |stored| stored.len())
-    }
-
-    /// Lists keys from what is applied.
-    ///
-    /// # Errors
-    /// The engine failed: the replica must stop.
-    pub fn list(
-        &self,
-        engine: &dyn StorageEngine,
-        now: Monotonic,
-        query: &ListQuery,
-    ) -> Result<Listed, MachineError> {
-        read::list(engine, self.group, query, self.clock.now(now))
-    }
-
-    /// What the shard's store has applied, and a hash over it: replicas whose stores have applied the same index hold the
-    /// same state.
-    ///
-    /// # Errors
-    /// The engine failed.
-    pub fn applied_state(
-        &self,
-        engine: &dyn StorageEngine,
-    ) -> Result<(Applied, u128), MachineError> {
-        Ok((engine.applied(self.group)?, self.machine.state_hash(engine)?))
-    }
-
-    /// A hash over the shard's state.
-    ///
-    /// # Errors
-    /// The engine failed.
-    pub fn state_hash(&self, engine: &dyn StorageEngine) -> Result<u128, MachineError> {
-        self.machine.state_hash(engine)
-    }
-
     // --- outputs ---
 
     /// Whether [`Replica::poll`] may have something to do.
@@ -593,12 +538,6 @@ impl Replica {
             self.enqueue_expire(&due);
         }
         Ok(())
-    }
-
-    /// The key as an Expire command names it.
-    #[must_use]
-    pub fn expiry_name(key: &Key) -> Bytes {
-        layout::data_key(NamespaceId::default(), key.as_bytes())
     }
 }
 

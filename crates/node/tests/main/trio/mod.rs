@@ -218,7 +218,32 @@ impl Trio {
             }
             self.pass(Duration::from_millis(20));
         }
-        panic!("it never happens that {what}");
+        panic!("it never happens that {what}:\n{}", self.describe());
+    }
+
+    /// What every node says of its shards.
+    fn describe(&self) -> String {
+        let mut text = String::new();
+        for node in self.running() {
+            for summary in self.look(node).look().shards() {
+                let ShardSummary { shard, replica, leads, closed, status, .. } = summary;
+                let raft = status.map(|status| {
+                    let raft = status.raft;
+                    let (term, commit, last) = (raft.term, raft.commit, raft.last);
+                    let (applied, durable) = (raft.applied, raft.durable);
+                    let sending: Vec<_> =
+                        raft.peers.iter().map(|peer| (peer.id, peer.sending.clone())).collect();
+                    format!(
+                        "term {term} commit {commit} last {last} applied {applied} durable {durable} lost {} {} {sending:?}",
+                        raft.lost, raft.configuration
+                    )
+                });
+                text += &format!(
+                    "node {node} shard {shard} replica {replica} leads {leads} {closed:?} {raft:?}\n"
+                );
+            }
+        }
+        text
     }
 
     fn run(&mut self, time: Duration) {

@@ -83,14 +83,13 @@ fn instruct(trio: &mut Trio, random: &mut Random) {
         if held == Some(learner.id) {
             continue;
         }
-        if trio.node(node).worker().create_replica(group, learner.id).is_err() {
-            if let Some(held) = held
-                && held < learner.id
-                && random.one_in(3)
-            {
-                // It says nothing any more from here on, as a damaged one would not.
-                let _under_way = trio.node(node).worker().drop_replica(group, held);
-            }
+        if trio.node(node).worker().create_replica(group, learner.id).is_err()
+            && let Some(held) = held
+            && held < learner.id
+            && random.one_in(3)
+        {
+            // It says nothing any more from here on, as a damaged one would not.
+            let _under_way = trio.node(node).worker().drop_replica(group, held);
         }
     }
 }

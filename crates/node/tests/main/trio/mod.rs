@@ -291,11 +291,17 @@ impl Trio {
         assert_eq!(self.answered.last(), Some(&key));
     }
 
-    /// Cuts a node off, and has the others write more than it can be brought by the log.
+    /// Cuts a node off that leads nothing and has everything, and has the others write more of the first shard than it can be
+    /// brought by the log.
     fn leave_behind(&mut self, node: u16) {
-        self.elect(SHARDS[0]);
-        self.elect(SHARDS[1]);
-        self.cut_off.insert(node);
+        self.cut_off = [node].into();
+        self.run(Duration::from_secs(3));
+        self.cut_off.clear();
+        for shard in SHARDS {
+            assert_ne!(self.elect(shard), node, "it was cut off for longer than a leader may be");
+            self.check_equal(shard, &[0, 1, 2]);
+        }
+        self.cut_off = [node].into();
         for _ in 0..10 {
             self.write(SHARDS[0], 2000);
         }

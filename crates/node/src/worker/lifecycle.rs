@@ -209,12 +209,11 @@ impl<W> Worker<W> {
         open_group(&self.slots, group).ok().map(|open| open.replica.configuration())
     }
 
-    /// The newest configuration of a group that is committed, as its replica here knows it, with the entry up to which it is
-    /// known to count: what an instruction may rest on. `None` if it is not open.
+    /// The newest configuration of a group that is committed, as its replica here knows it, and its index: what an instruction
+    /// may rest on. `None` if it is not open.
     #[must_use]
     pub fn committed_configuration(&self, group: GroupId) -> Option<(Index, &Configuration)> {
-        let replica = &open_group(&self.slots, group).ok()?.replica;
-        Some((replica.applied(), replica.applied_configuration()))
+        open_group(&self.slots, group).ok().map(|open| open.replica.committed_configuration())
     }
 
     /// Whether a group is this worker's.

@@ -168,12 +168,6 @@ impl Replica {
         self.raft.leader()
     }
 
-    /// The configuration as of what is applied, and so committed.
-    #[must_use]
-    pub fn applied_configuration(&self) -> &Configuration {
-        self.machine.configuration()
-    }
-
     /// The configuration that counts: the newest in its log, committed or not.
     #[must_use]
     pub fn configuration(&self) -> &Configuration {

@@ -154,7 +154,8 @@ impl Trio {
         }
         for shard in SHARDS {
             let group = GroupId::of_shard(shard);
-            let applied = started.look().committed_configuration(group).map(|(index, _)| index);
+            let summary = started.look().shards().into_iter().find(|known| known.shard == shard);
+            let applied = summary.and_then(|summary| Some(summary.status?.raft.applied));
             if self.seen.insert((node, group), applied) == Some(applied) {
                 continue;
             }

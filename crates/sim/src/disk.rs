@@ -291,6 +291,7 @@ impl SimDisk {
                 let inode = self.inode(operation, file)?;
                 return Ok(DiskAnswer::Read(self.contents[&inode].read(*offset, *len)));
             }
+            DiskOperation::SyncData(_) if self.faults.skips_syncs => {}
             DiskOperation::SyncData(file) => {
                 self.content_mut(operation, file)?.replaced.clear();
             }
@@ -311,9 +312,7 @@ impl SimDisk {
                 self.change(NameChange::Unbind(file.clone()));
             }
             DiskOperation::List => {
-                let length = |inode| self.contents[inode].now.len() as u64;
-                let files = self.names.iter().map(|(name, inode)| (name.clone(), length(inode)));
-                return Ok(DiskAnswer::Listed(files.collect()));
+                return Ok(DiskAnswer::Listed(self.files()));
             }
         }
         Ok(DiskAnswer::Done)

@@ -1,5 +1,6 @@
 //! The simulator: everything outside a core, from one seed and under control.
 
+pub mod cluster;
 mod disk;
 pub mod group;
 mod node;

@@ -16,6 +16,7 @@ pub(super) struct Faults {
     pub(super) stalled: [bool; 2],
     pub(super) capacity: Option<u64>,
     pub(super) crashed: bool,
+    pub(super) skips_syncs: bool,
     /// Places that cannot be read.
     pub(super) unreadable: Vec<(Inode, Range<u64>)>,
 }
@@ -46,6 +47,23 @@ impl SimDisk {
     /// Bounds the bytes of all files; `None`: no bound.
     pub fn set_capacity(&mut self, bytes: Option<u64>) {
         self.faults.capacity = bytes;
+    }
+
+    /// Nothing is to fail any more, and nothing is full or stalled. What was damaged stays so.
+    pub fn heal(&mut self) {
+        let unreadable = std::mem::take(&mut self.faults.unreadable);
+        self.faults = Faults { crashed: self.faults.crashed, unreadable, ..Faults::default() };
+    }
+
+    /// From now on syncs of files say that they are done and do nothing, as disks that lie do.
+    pub fn skip_syncs(&mut self, skip: bool) {
+        self.faults.skips_syncs = skip;
+    }
+
+    /// Bytes by which files may grow; `None`: no bound.
+    #[must_use]
+    pub fn free(&self) -> Option<u64> {
+        self.faults.capacity.map(|capacity| capacity.saturating_sub(self.used()))
     }
 
     /// A lane completes nothing, or does again.
@@ -85,6 +103,13 @@ impl SimDisk {
     pub fn content(&self, file: &FileName) -> Option<&[u8]> {
         let content = self.contents.get(self.names.get(file)?)?;
         Some(&content.now)
+    }
+
+    /// All files with their lengths in bytes, in order of names.
+    #[must_use]
+    pub fn files(&self) -> Vec<(FileName, u64)> {
+        let length = |inode| self.contents.get(inode).map_or(0, |content| content.now.len() as u64);
+        self.names.iter().map(|(name, inode)| (name.clone(), length(inode))).collect()
     }
 
     /// Bytes of all files.

@@ -1,0 +1,133 @@
+//! The second phase: nothing fails any more, and within a bounded time everything must be well again.
+
+use std::collections::BTreeSet;
+
+use ringfort_check::{Condition, Operation};
+use ringfort_types::ShardId;
+
+use super::Run;
+use super::clients::{Question, shard_of};
+use super::mix::{MILLI, SECOND};
+use super::report::{Count, Violation};
+
+/// How long it may take, besides some election timeouts: disks are slow, and much may have to be caught up with.
+const HEAL: u64 = 60 * SECOND;
+const ELECTIONS: u64 = 20;
+
+impl Run {
+    /// Heals everything, and awaits that every shard is written through its leader, that everything can be read, and that
+    /// the replicas agree.
+    pub(super) fn heal(&mut self) -> Result<(), Violation> {
+        let began = self.now;
+        self.end_faults();
+        self.crowd.quiet = true;
+        let deadline = self.now + HEAL + ELECTIONS * self.mix.election();
+        self.run_until(deadline, |run| match run.crowd.is_busy() {
+            true => Err(format!("clients wait: {:#?}", run.crowd.waiting())),
+            false => run.all_up(),
+        })?;
+        self.write_script();
+        self.start_clients();
+        self.run_until(deadline, |run| {
+            match run.crowd.is_busy() || !run.crowd.script.is_empty() {
+                true => Err(format!(
+                    "{} questions are left, and clients wait: {:#?}",
+                    run.crowd.script.len(),
+                    run.crowd.waiting()
+                )),
+                false => Ok(()),
+            }
+        })?;
+        self.run_until(deadline, Self::replicas_agree)?;
+        let took = (self.now - began) / MILLI;
+        self.totals.set(Count::HealMillis, took);
+        self.totals.set(Count::HealMillisMax, took);
+        Ok(())
+    }
+
+    /// Lets things happen until a condition holds.
+    fn run_until(
+        &mut self,
+        deadline: u64,
+        condition: impl Fn(&Self) -> Result<(), String>,
+    ) -> Result<(), Violation> {
+        loop {
+            match condition(self) {
+                Ok(()) => return Ok(()),
+                Err(what) if self.now > deadline => {
+                    let shards = self.describe();
+                    return Err(Violation { name: "liveness", what: format!("{what}\n{shards}") });
+                }
+                Err(_) => {}
+            }
+            let until = self.now + 20 * MILLI;
+            while self.now < until {
+                self.step()?;
+            }
+        }
+    }
+
+    fn all_up(&self) -> Result<(), String> {
+        let down = |node: &usize| {
+            let machine = &self.machines[*node];
+            machine.process.is_none() && !machine.damaged
+        };
+        match (0..self.mix.nodes).find(down) {
+            Some(node) => Err(format!("node {node} is not up")),
+            None => Ok(()),
+        }
+    }
+
+    /// A write to each shard, and a read of every key.
+    fn write_script(&mut self) {
+        let one = |key: String, operation| Question {
+            operations: vec![(key, operation)],
+            batch: None,
+            stale: false,
+            keyed: false,
+            node: None,
+        };
+        for shard in (0..self.mix.shards).map(ShardId) {
+            let keys = (0..).map(|number| format!("h{number}"));
+            let key = keys.into_iter().find(|key| shard_of(key, self.mix.shards) == shard);
+            let condition = Condition::Always;
+            let put = Operation::Put { value: String::new(), condition, ttl_ms: None };
+            self.crowd.script.extend(key.map(|key| one(key, put)));
+        }
+        let keys: BTreeSet<&String> = self.crowd.history.iter().map(|event| &event.key).collect();
+        let reads: Vec<_> = keys.into_iter().map(|key| one(key.clone(), Operation::Get)).collect();
+        self.crowd.script.extend(reads);
+    }
+
+    /// Every replica, for whoever wants to know why nothing gets on.
+    fn describe(&self) -> String {
+        let mut out = String::new();
+        for (node, machine) in self.machines.iter().enumerate() {
+            let Some(process) = &machine.process else {
+                out += &format!("node {node} is down\n");
+                continue;
+            };
+            for summary in process.shards() {
+                let Some(status) = &summary.status else {
+                    out += &format!("node {node} shard {} closed\n", summary.shard);
+                    continue;
+                };
+                let raft = &status.raft;
+                let peers = raft.peers.iter().map(|peer| format!(" {}:{:?}", peer.id, peer.sending));
+                out += &format!(
+                    "node {node} shard {} replica {} {:?} term {} last {} durable {} commit {} applied {}{}\n",
+                    summary.shard,
+                    summary.replica,
+                    raft.role,
+                    raft.term,
+                    raft.last,
+                    raft.durable,
+                    raft.commit,
+                    raft.applied,
+                    peers.collect::<String>()
+                );
+            }
+        }
+        out
+    }
+}

@@ -1,0 +1,168 @@
+//! What must hold: while it runs, between the replicas; in the end, in what clients were told.
+
+use std::collections::BTreeMap;
+
+use ringfort_check::{Options, Outcome, Verdict, check_with};
+use ringfort_raft::Role;
+use ringfort_types::{Index, ShardId, Term};
+
+use super::Run;
+use super::clients::shard_of;
+use super::mix::MILLI;
+use super::queue::Event;
+use super::report::{Count, Violation};
+
+/// How often replicas are looked at.
+const LOOK: u64 = 100 * MILLI;
+/// State hashes that are remembered.
+const HASHES_MAX: usize = 4_096;
+
+/// What was seen of the replicas so far.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    leaders: BTreeMap<(ShardId, Term), usize>,
+    hashes: BTreeMap<(ShardId, Index), (u128, usize)>,
+    /// Of each shard: the greatest commit index, and how long it had no leader that commits, in nanoseconds.
+    commits: BTreeMap<ShardId, (Index, u64)>,
+}
+
+fn broken(name: &'static str, what: String) -> Violation {
+    Violation { name, what }
+}
+
+impl Run {
+    /// Compares replicas.
+    pub(super) fn look(&mut self) -> Result<(), Violation> {
+        self.queue.push(self.now + LOOK, Event::Look);
+        let hashed = ShardId(self.random.index(self.mix.shards as usize) as u32);
+        let mut led: BTreeMap<ShardId, (Index, bool)> = BTreeMap::new();
+        for node in 0..self.mix.nodes {
+            let machine = &self.machines[node];
+            let Some(process) = &machine.process else { continue };
+            for summary in process.shards() {
+                let shard = summary.shard;
+                if let Some(reason) = &summary.closed
+                    && !machine.damaged
+                {
+                    return Err(broken("undamaged_replicas_serve", format!("node {node}: {reason}")));
+                }
+                let Some(status) = &summary.status else { continue };
+                if status.raft.role == Role::Leader {
+                    let term = status.raft.term;
+                    let first = *self.seen.leaders.entry((shard, term)).or_insert(node);
+                    if first != node {
+                        let what = format!("nodes {first} and {node} led shard {shard} in {term}");
+                        return Err(broken("one_leader_a_term", what));
+                    }
+                    let done = status.raft.commit == status.raft.last;
+                    let entry = led.entry(shard).or_default();
+                    let commits = !machine.paused && done;
+                    *entry = (entry.0.max(status.raft.commit), entry.1 || commits);
+                }
+                if shard == hashed && let Some(hash) = process.state_hash(shard) {
+                    self.seen.compare(shard, status.raft.applied, hash, node)?;
+                }
+            }
+        }
+        self.count_leaderless(&led);
+        Ok(())
+    }
+
+    /// A shard is led where a leader has committed all it has, or some of it since the last look.
+    fn count_leaderless(&mut self, led: &BTreeMap<ShardId, (Index, bool)>) {
+        for shard in (0..self.mix.shards).map(ShardId) {
+            let (commit, done) = led.get(&shard).copied().unwrap_or_default();
+            let (newest, leaderless) = self.seen.commits.entry(shard).or_default();
+            if !done && commit <= *newest {
+                *leaderless += LOOK;
+                self.leaderless = self.leaderless.max(*leaderless);
+            }
+            *newest = (*newest).max(commit);
+        }
+    }
+
+    /// The node that leads a shard in the newest term, if one does.
+    pub(super) fn leader_of(&self, shard: ShardId) -> Option<usize> {
+        let holders = self.mix.holders(shard.0);
+        let leaders = holders.filter_map(|node| {
+            let process = self.machines[node].process.as_ref()?;
+            let summary = process.shards().into_iter().find(|summary| summary.shard == shard)?;
+            summary.leads.then(|| (summary.status.map(|status| status.raft.term), node))
+        });
+        leaders.max().map(|(_, node)| node)
+    }
+
+    /// Whether every open replica of every shard has applied the same, and what differs.
+    pub(super) fn replicas_agree(&self) -> Result<(), String> {
+        for shard in (0..self.mix.shards).map(ShardId) {
+            let mut seen = Vec::new();
+            for node in self.mix.holders(shard.0) {
+                let machine = &self.machines[node];
+                let Some(process) = &machine.process else {
+                    if machine.damaged {
+                        continue;
+                    }
+                    return Err(format!("node {node} is not up"));
+                };
+                let summary = process.shards().into_iter().find(|summary| summary.shard == shard);
+                let Some(status) = summary.and_then(|summary| summary.status) else { continue };
+                seen.push((status.raft.applied, process.state_hash(shard), node));
+            }
+            if seen.windows(2).any(|pair| (pair[0].0, pair[0].1) != (pair[1].0, pair[1].1)) {
+                return Err(format!("replicas of shard {shard} differ: {seen:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges what clients were told.
+    pub(super) fn judge(&mut self) -> Result<(), Violation> {
+        let options = Options { expiry_late_us: self.expiry_late_us(), ..Options::default() };
+        let report = check_with(&self.crowd.history, &options);
+        self.totals.set(Count::OperationsChecked, self.crowd.history.len() as u64);
+        self.totals.set(Count::Acknowledged, report.acknowledged as u64);
+        self.totals.set(Count::Unknown, report.unknown as u64);
+        match report.verdict() {
+            Verdict::Violated => return Err(broken("history", report.to_string())),
+            Verdict::Undecided => self.totals.add(Count::Undecided, 1),
+            Verdict::Passed => {}
+        }
+        self.versions_are_used_once()
+    }
+
+    /// Within a shard no two writes have one version.
+    fn versions_are_used_once(&self) -> Result<(), Violation> {
+        let mut used: BTreeMap<(ShardId, u64), (&str, Option<u64>)> = BTreeMap::new();
+        for event in self.crowd.history.iter().filter(|event| event.is_write()) {
+            let Outcome::Written { version } = event.outcome else { continue };
+            let shard = shard_of(&event.key, self.mix.shards);
+            let write = (event.key.as_str(), event.write);
+            let first = *used.entry((shard, version)).or_insert(write);
+            if first != write {
+                let what = format!("shard {shard}, version {version}: {first:?} and {write:?}");
+                return Err(broken("versions_are_used_once", what));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Seen {
+    fn compare(
+        &mut self,
+        shard: ShardId,
+        applied: Index,
+        hash: u128,
+        node: usize,
+    ) -> Result<(), Violation> {
+        let (known, first) = *self.hashes.entry((shard, applied)).or_insert((hash, node));
+        if known != hash {
+            let what = format!("nodes {first} and {node}, shard {shard}, applied {applied}");
+            return Err(broken("replicas_are_equal", what));
+        }
+        if self.hashes.len() > HASHES_MAX {
+            self.hashes.pop_first();
+        }
+        Ok(())
+    }
+}

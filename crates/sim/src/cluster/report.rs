@@ -1,0 +1,259 @@
+//! What a run did: counts, a hash, and what it broke.
+
+use std::any::Any;
+use std::fmt;
+use std::fmt::Write as _;
+
+use ringfort_node::{ShardSummary, WorkerStats};
+use ringfort_log::LogStats;
+
+use super::network::NetworkCounts;
+use super::node::Reply;
+
+/// A property that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The property.
+    pub name: &'static str,
+    /// What was seen.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.what)
+    }
+}
+
+macro_rules! counts {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// What is counted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(usize)]
+        pub enum Count {
+            $($(#[$doc])* $name,)*
+        }
+
+        const NAMES: &[&str] = &[$($text),*];
+
+        impl Count {
+            /// Every count.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+        }
+    };
+}
+
+counts! {
+    /// Events of the simulation.
+    Events = "events",
+    /// Simulated time, in milliseconds: under faults and healed.
+    VirtualMillis = "virtual_millis",
+    /// That part of it which was under faults and with 50 or more operations a second.
+    FaultMillis = "fault_millis",
+    /// Operations that clients began.
+    Operations = "operations",
+    /// Requests they sent for that.
+    Requests = "requests",
+    /// Operations in the histories that were checked.
+    OperationsChecked = "operations_checked",
+    /// Writes acknowledged.
+    Acknowledged = "acknowledged_writes",
+    /// Writes of unknown outcome.
+    Unknown = "unknown_writes",
+    /// Histories that the checker gave up.
+    Undecided = "histories_undecided",
+    /// Votes asked for.
+    Elections = "elections",
+    /// Terms led.
+    TermsLed = "terms_led",
+    /// Uncommitted entries replaced.
+    Truncations = "conflicts_truncated",
+    /// Reads by lease.
+    LeaseReads = "lease_reads",
+    /// Reads by a round of heartbeats.
+    IndexReads = "index_reads",
+    /// Snapshots begun for a follower.
+    SnapshotsBegun = "snapshots_begun",
+    /// Snapshots that went on where they had stopped.
+    SnapshotsResumed = "snapshots_resumed",
+    /// Snapshots installed.
+    SnapshotsInstalled = "snapshots_installed",
+    /// Leaderships given up as the disk stalled.
+    StalledLeaders = "stalled_leaders",
+    /// Leaderships given up for want of a quorum.
+    QuorumsLost = "quorums_lost",
+    /// Answers given from the memory of retries.
+    Replayed = "retries_answered_from_the_table",
+    /// Segments of the log recycled.
+    Recycled = "segments_recycled",
+    /// Entries of stragglers rewritten.
+    Stragglers = "stragglers_rewritten",
+    /// Stores flushed.
+    Flushes = "flushes",
+    /// Flushes given up.
+    FlushesFailed = "flushes_failed",
+    /// Replicas found damaged at a start.
+    Quarantines = "quarantines",
+    /// Requests whose time passed at a node.
+    Timeouts = "timeouts",
+    /// Processes started.
+    Starts = "starts",
+    /// Starts that did not come to an end.
+    StartsStruck = "starts_struck",
+    /// Processes that crashed.
+    Crashes = "process_crashes",
+    /// Machines that lost their power.
+    PowerLosses = "power_losses",
+    /// Processes paused.
+    Pauses = "pauses",
+    /// Partitions.
+    Partitions = "partitions",
+    /// Connections cut.
+    Cuts = "connections_cut",
+    /// Frames delivered.
+    Frames = "frames_delivered",
+    /// Frames lost.
+    FramesLost = "frames_lost",
+    /// Frames doubled.
+    FramesDoubled = "frames_doubled",
+    /// Frames overtaken by later ones.
+    FramesOvertaken = "frames_overtaken",
+    /// Lanes of disks that stalled.
+    Stalls = "disk_stalls",
+    /// Disks that were full for a while.
+    FullDisks = "full_disks",
+    /// Disks that lost what had been synced.
+    Damages = "disks_damaged",
+    /// Time from the end of faults until all was well, in milliseconds.
+    HealMillis = "heal_millis",
+    /// The longest of those.
+    HealMillisMax = "heal_millis_max",
+}
+
+/// Counts of one run or of many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Totals([u64; NAMES.len()]);
+
+impl Default for Totals {
+    fn default() -> Self {
+        Self([0; NAMES.len()])
+    }
+}
+
+impl Totals {
+    /// A count.
+    #[must_use]
+    pub fn of(&self, count: Count) -> u64 {
+        self.0[count as usize]
+    }
+
+    pub(super) fn add(&mut self, count: Count, by: u64) {
+        self.0[count as usize] += by;
+    }
+
+    pub(super) fn set(&mut self, count: Count, value: u64) {
+        self.0[count as usize] = value;
+    }
+
+    /// Adds the counts of another run.
+    pub fn merge(&mut self, other: &Self) {
+        for (at, value) in other.0.iter().enumerate() {
+            if at == Count::HealMillisMax as usize {
+                self.0[at] = self.0[at].max(*value);
+            } else {
+                self.0[at] += value;
+            }
+        }
+    }
+
+    pub(super) fn count_reply(&mut self, reply: &Reply) {
+        let replayed = match &reply.results {
+            Ok(results) => results
+                .iter()
+                .filter(|result| match result {
+                    Ok(answered) => answered.replayed,
+                    Err(refusal) => refusal.replayed,
+                })
+                .count(),
+            Err(refusal) => usize::from(refusal.replayed),
+        };
+        self.add(Count::Replayed, replayed as u64);
+    }
+
+    pub(super) fn count_shards(&mut self, shards: &[ShardSummary]) {
+        for status in shards.iter().filter_map(|shard| shard.status.as_ref()) {
+            let counters = &status.raft.counters;
+            for (count, by) in [
+                (Count::Elections, counters.elections),
+                (Count::TermsLed, counters.terms_led),
+                (Count::Truncations, counters.truncations),
+                (Count::LeaseReads, counters.reads_by_lease),
+                (Count::IndexReads, counters.reads_by_round),
+                (Count::SnapshotsBegun, counters.snapshots_begun),
+                (Count::SnapshotsResumed, counters.snapshots_resumed),
+                (Count::SnapshotsInstalled, counters.snapshots_installed),
+                (Count::StalledLeaders, counters.stalls),
+                (Count::QuorumsLost, counters.lost_quorum),
+            ] {
+                self.add(count, by);
+            }
+        }
+    }
+
+    pub(super) fn count_process(&mut self, log: &LogStats, workers: &[WorkerStats]) {
+        self.add(Count::Recycled, log.segments_recycled);
+        self.add(Count::Stragglers, log.stragglers_rewritten);
+        for stats in workers {
+            self.add(Count::Flushes, stats.flushes);
+            self.add(Count::FlushesFailed, stats.flushes_failed);
+            self.add(Count::Timeouts, stats.timeouts);
+        }
+    }
+
+    pub(super) fn count_network(&mut self, counts: &NetworkCounts) {
+        self.add(Count::Frames, counts.delivered);
+        self.add(Count::FramesLost, counts.lost);
+        self.add(Count::FramesDoubled, counts.doubled);
+        self.add(Count::FramesOvertaken, counts.overtaken);
+        self.add(Count::Cuts, counts.cuts);
+    }
+
+    /// The counts, one to a line.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        for (name, value) in NAMES.iter().zip(self.0) {
+            let _ = writeln!(out, "{name:<40} {value:>14}");
+        }
+        out
+    }
+
+    /// The counts as members of a JSON object.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let member = |(name, value): (&&str, u64)| format!("\"{name}\":{value}");
+        NAMES.iter().zip(self.0).map(member).collect::<Vec<_>>().join(",")
+    }
+}
+
+/// What came of one seed.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Which.
+    pub seed: u64,
+    /// What was found broken, if anything.
+    pub violation: Option<Violation>,
+    /// Over all that happened.
+    pub hash: u64,
+    /// What happened how often.
+    pub totals: Totals,
+    /// What clients asked and were told.
+    pub history: Vec<ringfort_check::Event>,
+}
+
+/// A panic as a violation.
+pub(super) fn of_panic(panic: &(dyn Any + Send)) -> Violation {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("of no known kind");
+    Violation { name: "panic", what: text.to_owned() }
+}

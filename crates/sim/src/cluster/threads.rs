@@ -1,0 +1,343 @@
+//! The host's part: starts of processes, turns of threads, ends of disk operations, frames in and out.
+
+use bytes::BytesMut;
+use ringfort_engine::{MemoryEngine, MemoryOptions, StorageEngine};
+use ringfort_env::{DiskOperation, Lane};
+use ringfort_node::Formation;
+use ringfort_proto::peer::Frame;
+use ringfort_proto::{decode, put_frame, take_frame};
+use ringfort_raft::Guards;
+use ringfort_types::NodeNumber;
+
+use super::mix::{MILLI, about};
+use super::mutants::Mutant;
+use super::network::{Arrival, LinkId};
+use super::node::{ClusterNode, NodeOptions, Outputs, Thread};
+use super::queue::Event;
+use super::report::{Count, Violation};
+use super::{Run, number};
+use crate::{PowerLoss, Stopped};
+
+/// How many ticks apart the host looks at what the disk has free.
+const HOUSEKEEPING_TICKS: u64 = 25;
+/// What a disk without a bound has free, in bytes.
+const FREE: u64 = 1 << 40;
+
+impl Run {
+    pub(super) fn start_process(&mut self, node: usize) -> Result<(), Violation> {
+        if self.machines[node].process.is_some() {
+            return Ok(());
+        }
+        let options = self.node_options(node);
+        if !self.healed && self.chance(self.mix.struck_starts) {
+            let operations = self.random.below(60);
+            self.machines[node].disk.crash_in(operations);
+        }
+        let hash_seed = u128::from(self.random.next_u64());
+        let mutant = self.options.mutant;
+        let engine = || -> Box<dyn StorageEngine> {
+            let engine = MemoryEngine::new(MemoryOptions { hash_seed });
+            super::mutants::engine(mutant, Box::new(engine))
+        };
+        let machine = &mut self.machines[node];
+        let now = machine.clock.at(self.now);
+        match ClusterNode::start(&mut machine.disk, options, now, engine) {
+            Ok((process, findings)) => {
+                self.began(node, process, &findings);
+                Ok(())
+            }
+            Err(stopped) => self.start_failed(node, &stopped),
+        }
+    }
+
+    fn node_options(&mut self, node: usize) -> NodeOptions {
+        let mix = &self.mix;
+        let mutant = self.options.mutant;
+        let guards = match mutant {
+            Some(Mutant::Without(guard)) => Guards::without(guard),
+            _ => Guards::default(),
+        };
+        let formation = match self.machines[node].formed {
+            true => Formation::Complete,
+            false => Formation::New,
+        };
+        NodeOptions {
+            number: number(node),
+            shards: mix.shards,
+            workers: mix.workers,
+            formation,
+            founding: self.founding[node].clone(),
+            log: mix.log,
+            raft: mix.settings,
+            guards,
+            retry_bytes_max: mix.retry_bytes_max,
+            payload_bytes_target: mix.payload_bytes_target,
+            seed: self.random.next_u64(),
+            durable_at_once: mutant == Some(Mutant::DurableAtOnce),
+        }
+    }
+
+    fn began(&mut self, node: usize, process: ClusterNode, findings: &[String]) {
+        self.totals.add(Count::Starts, 1);
+        let closed = process.shards().iter().filter(|shard| shard.closed.is_some()).count();
+        self.totals.add(Count::Quarantines, closed as u64);
+        let machine = &mut self.machines[node];
+        machine.begin(process);
+        let boot = machine.boot;
+        let at = self.now + 1 + self.random.below(self.mix.tick);
+        self.queue.push(at, Event::Tick { node, boot });
+        self.note(|| format!("node {node} starts: {findings:?}"));
+        // The founding waits in the log.
+        self.queue.push(self.now + 1, Event::Turn { node, boot, thread: Thread::Log });
+        self.plan_turns(node);
+    }
+
+    /// A start that does not come to its end is tried again, as a supervisor would.
+    fn start_failed(&mut self, node: usize, stopped: &Stopped) -> Result<(), Violation> {
+        self.totals.add(Count::StartsStruck, 1);
+        self.note(|| format!("node {node} cannot start: {}", stopped.0));
+        let excused = is_fault(stopped) || stopped.0.contains("no space left");
+        let damaged = self.machines[node].damaged;
+        if !excused && !damaged {
+            let what = format!("node {node} cannot start: {}", stopped.0);
+            return Err(Violation { name: "starts", what });
+        }
+        self.leave_disk(node);
+        let wait = self.random.between(20 * MILLI, 500 * MILLI);
+        self.queue.push(self.now + wait, Event::Start { node });
+        Ok(())
+    }
+
+    fn leave_disk(&mut self, node: usize) {
+        if self.random.one_in(2) {
+            self.machines[node].disk.power_loss(PowerLoss::Any);
+        } else {
+            self.machines[node].disk.process_crash();
+        }
+    }
+
+    /// Counts what a process did.
+    pub(super) fn gather(&mut self, process: &ClusterNode) {
+        self.totals.count_shards(&process.shards());
+        self.totals.count_process(&process.log_stats(), &process.worker_stats());
+        self.totals.add(Count::FramesLost, process.frames_dropped);
+    }
+
+    /// Plans a turn for each thread of a node that has something to do.
+    pub(super) fn plan_turns(&mut self, node: usize) {
+        let machine = &mut self.machines[node];
+        let Some(process) = &machine.process else { return };
+        for thread in process.threads() {
+            if self.machines[node].take_turn_wish(thread) {
+                let late = !self.healed && self.chance(self.mix.late_turns);
+                let wait = match late {
+                    true => about(&mut self.random, 20 * MILLI),
+                    false => 2_000 + self.random.below(30_000),
+                };
+                let boot = self.machines[node].boot;
+                self.queue.push(self.now + wait, Event::Turn { node, boot, thread });
+            }
+        }
+        self.plan_log_timer(node);
+    }
+
+    fn plan_log_timer(&mut self, node: usize) {
+        let machine = &mut self.machines[node];
+        let due = machine.process.as_ref().and_then(ClusterNode::log_timer);
+        let Some(at) = due.map(|due| machine.clock.when(due).max(self.now + 1)) else { return };
+        if machine.timer.is_none_or(|planned| planned > at) {
+            machine.timer = Some(at);
+            let boot = machine.boot;
+            self.queue.push(at, Event::LogTimer { node, boot });
+        }
+    }
+
+    pub(super) fn ring_log_timer(&mut self, node: usize, boot: u64) {
+        let machine = &mut self.machines[node];
+        if machine.boot != boot || machine.timer.is_none_or(|planned| planned > self.now) {
+            return;
+        }
+        machine.timer = None;
+        if machine.paused {
+            let at = self.now + self.mix.tick;
+            machine.timer = Some(at);
+            self.queue.push(at, Event::LogTimer { node, boot });
+        } else if let Some(process) = &mut machine.process {
+            process.handle_log_timer();
+            self.plan_turns(node);
+        }
+    }
+
+    pub(super) fn tick(&mut self, node: usize, boot: u64) {
+        let machine = &mut self.machines[node];
+        if machine.boot != boot {
+            return;
+        }
+        self.queue.push(self.now + self.mix.tick, Event::Tick { node, boot });
+        let house = self.random.one_in(HOUSEKEEPING_TICKS);
+        if let Some(process) = machine.process.as_mut().filter(|_| !machine.paused) {
+            process.handle_tick();
+            if house {
+                process.handle_free(machine.disk.free().unwrap_or(FREE));
+            }
+            self.plan_turns(node);
+        }
+    }
+
+    pub(super) fn turn(
+        &mut self,
+        node: usize,
+        boot: u64,
+        thread: Thread,
+    ) -> Result<(), Violation> {
+        let machine = &mut self.machines[node];
+        if machine.boot != boot {
+            return Ok(());
+        }
+        machine.planned[thread.number()] = false;
+        let Some(process) = machine.process.as_mut().filter(|_| !machine.paused) else {
+            return Ok(());
+        };
+        let mut out = Outputs::default();
+        let result = process.turn(thread, machine.clock.at(self.now), &mut out);
+        machine.formed |= process.is_founded();
+        if let Err(stopped) = result {
+            return self.stopped(node, &stopped);
+        }
+        for request in out.disk {
+            let lane = request.lane;
+            self.machines[node].submit(request);
+            self.plan_disk(node, lane);
+        }
+        for (to, channel, frame) in out.frames {
+            if let Some(link) = self.network.link(node, usize::from(to.0), channel) {
+                self.send_frame(link, &frame)?;
+            }
+        }
+        for (client, request, reply) in out.replies {
+            self.send_reply(node, client, request, reply);
+        }
+        for message in out.messages {
+            self.note(|| format!("node {node}: {message}"));
+        }
+        self.plan_turns(node);
+        Ok(())
+    }
+
+    /// A process ends by itself, which it may only where its disk fails.
+    fn stopped(&mut self, node: usize, stopped: &Stopped) -> Result<(), Violation> {
+        self.note(|| format!("node {node} stops: {}", stopped.0));
+        if !is_fault(stopped) {
+            let what = format!("node {node} stops: {}", stopped.0);
+            return Err(Violation { name: "processes_go_on", what });
+        }
+        let power = self.machines[node].disk.crashed() && self.random.one_in(2);
+        self.end_process(node, power);
+        Ok(())
+    }
+
+    pub(super) fn plan_disk(&mut self, node: usize, lane: Lane) {
+        let machine = &mut self.machines[node];
+        let number = usize::from(lane == Lane::Background);
+        let Some(request) = machine.disk.front(lane).filter(|_| !machine.busy[number]) else {
+            return;
+        };
+        let takes = match &request.operation {
+            DiskOperation::SyncData(_) | DiskOperation::SyncDirectory => {
+                about(&mut self.random, self.mix.sync * machine.disk_factor)
+            }
+            DiskOperation::WriteAt { bytes, .. } => 10_000 + 2 * bytes.len() as u64,
+            _ => 20_000,
+        };
+        machine.busy[number] = true;
+        let at = self.now.max(machine.stalled_until[number]) + takes;
+        let boot = machine.boot;
+        self.queue.push(at, Event::Disk { node, boot, lane });
+    }
+
+    pub(super) fn complete_disk(
+        &mut self,
+        node: usize,
+        boot: u64,
+        lane: Lane,
+    ) -> Result<(), Violation> {
+        let machine = &mut self.machines[node];
+        if machine.boot != boot {
+            return Ok(());
+        }
+        machine.busy[usize::from(lane == Lane::Background)] = false;
+        let completion = machine.disk.complete(lane);
+        if machine.disk.crashed() {
+            let power = self.random.one_in(2);
+            self.end_process(node, power);
+            return Ok(());
+        }
+        if let (Some(completion), Some(process)) = (completion, &mut machine.process)
+            && let Err(stopped) = process.handle_disk(completion)
+        {
+            return self.stopped(node, &stopped);
+        }
+        self.plan_disk(node, lane);
+        self.plan_turns(node);
+        Ok(())
+    }
+
+    fn send_frame(&mut self, link: LinkId, frame: &Frame) -> Result<(), Violation> {
+        let mut bytes = BytesMut::new();
+        put_frame(frame, &mut bytes).map_err(|error| Violation {
+            name: "frames_can_be_sent",
+            what: error.to_string(),
+        })?;
+        let bytes = bytes.freeze();
+        self.weigh_bytes(&bytes);
+        let arrivals = self.network.send(self.now, link, bytes, &self.mix);
+        self.push_arrivals(arrivals.into_iter().flatten().collect());
+        Ok(())
+    }
+
+    fn weigh_bytes(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.weigh(u64::from_le_bytes(word));
+        }
+    }
+
+    pub(super) fn push_arrivals(&mut self, arrivals: Vec<(u64, Arrival)>) {
+        for (at, arrival) in arrivals {
+            self.queue.push(at, Event::Arrive(arrival));
+        }
+    }
+
+    pub(super) fn arrive(&mut self, arrival: Arrival) -> Result<(), Violation> {
+        let (from, to) = self.network.ends(arrival.link);
+        let Some(bytes) = self.network.arrive(self.now, arrival) else { return Ok(()) };
+        let Some(process) = &mut self.machines[to].process else { return Ok(()) };
+        let malformed = |what: String| Violation { name: "frames_can_be_read", what };
+        let mut bytes = BytesMut::from(&bytes[..]);
+        let frame = take_frame(&mut bytes).map_err(|error| malformed(error.to_string()))?;
+        let frame = frame.ok_or_else(|| malformed("a frame is cut short".to_owned()))?;
+        let frame: Frame = decode(frame).map_err(|error| malformed(error.to_string()))?;
+        process.handle_frame(NodeNumber(number(from).0), frame);
+        self.plan_turns(to);
+        Ok(())
+    }
+
+    pub(super) fn connect(&mut self, link: LinkId) {
+        let (from, to) = self.network.ends(link);
+        let up = self.machines[from].process.is_some() && self.machines[to].process.is_some();
+        let arrivals = match up {
+            true => self.network.connect(self.now, link, &self.mix),
+            false => None,
+        };
+        match arrivals {
+            Some(arrivals) => self.push_arrivals(arrivals),
+            None => self.plan_connect(link),
+        }
+    }
+}
+
+/// Whether a process stopped because its disk failed on request.
+fn is_fault(stopped: &Stopped) -> bool {
+    ["(injected)", "the machine"].iter().any(|words| stopped.0.contains(words))
+}

@@ -365,7 +365,8 @@ impl Run {
             self.crowd.history.push(Asking {
                 client: u32::try_from(client).unwrap_or(u32::MAX),
                 key: key.clone(),
-                write: (*keyed && operation != Operation::Get).then_some(doing.number),
+                write: (*keyed && operation != Operation::Get)
+                    .then_some(doing.number << 10 | u64::from(position)),
                 operation,
                 invoked_us: doing.invoked / 1_000,
                 returned_us: self.now / 1_000 + 1,

@@ -305,7 +305,11 @@ impl Run {
             self.record(client, &doing, &outcomes, staleness_ms);
         }
         let scripted = self.crowd.quiet;
-        let tries_max = if scripted { u32::MAX } else { 3 * self.mix.nodes as u32 };
+        // A stale read may be refused for good: where nobody asks the leader, there is no bound.
+        let tries_max = match scripted && !doing.question.stale {
+            true => u32::MAX,
+            false => 3 * u32::try_from(self.mix.nodes).unwrap_or(1),
+        };
         let again = not_applied || (in_doubt && doing.question.keyed);
         if again && doing.tries < tries_max {
             self.elsewhere(client, doing);

@@ -179,7 +179,6 @@ impl ClusterNode {
         now: Monotonic,
         mut engine: impl FnMut() -> Box<dyn StorageEngine>,
     ) -> Result<(Self, Vec<String>), Stopped> {
-        let stopped = |error: &dyn std::error::Error| Stopped(error.to_string());
         let (mut log, recovered) =
             recover(disk, options.log, now).map_err(|error| stopped(&error))?;
         let open_options = open_options(&options);
@@ -420,7 +419,7 @@ impl ClusterNode {
                         inbox.push(WorkerInput::Headroom(headroom));
                     }
                 }
-                LogEvent::Failed(error) => return Err(Stopped(error.to_string())),
+                LogEvent::Failed(error) => return Err(stopped(&error)),
             }
         }
         while let Some(request) = self.log.poll_disk() {
@@ -515,7 +514,7 @@ impl ClusterNode {
             WorkerInput::WantRebase(groups) => worker.handle_want_rebase(&groups),
             WorkerInput::Headroom(headroom) => worker.handle_headroom(headroom),
             WorkerInput::Disk(completion) => {
-                worker.handle_disk(completion).map_err(|error| Stopped(error.to_string()))?;
+                worker.handle_disk(completion).map_err(|error| stopped(&error))?;
             }
             WorkerInput::Tick => worker.handle_tick(now),
             WorkerInput::Room(room) => {
@@ -604,6 +603,17 @@ impl ClusterNode {
     pub(super) fn worker_stats(&self) -> Vec<WorkerStats> {
         self.workers.iter().map(Worker::stats).collect()
     }
+}
+
+/// Why a process ends, with all causes.
+fn stopped(error: &dyn std::error::Error) -> Stopped {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += &format!(": {cause}");
+        source = cause.source();
+    }
+    Stopped(text)
 }
 
 fn open_options(options: &NodeOptions) -> OpenOptions {

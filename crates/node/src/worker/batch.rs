@@ -158,10 +158,11 @@ impl<W> Worker<W> {
         mut waiter: impl FnMut() -> Waiter<W>,
     ) -> Vec<Option<Response>> {
         let mut room = self.answer_room();
-        let mut written = BTreeSet::new();
+        let (mut written, last_writes) = (BTreeSet::new(), self.last_writes(operations));
         let mut started = Vec::with_capacity(operations.len());
-        for (position, operation) in operations {
+        for (index, (position, operation)) in operations.iter().enumerate() {
             let shard = self.shard_of(operation.key());
+            let write_follows = || last_writes.get(&shard).is_some_and(|last| *last > index);
             let waiter = waiter();
             let answer = match room.take(self, operation) {
                 Err(refusal) => Some(Err(refusal)),
@@ -171,20 +172,37 @@ impl<W> Worker<W> {
                         CommandIdentity::of(identity, context.principal.as_str(), *position);
                     self.enqueue_one(now, context, &identity, operation, Kind::Write, waiter)
                 }
-                // Behind a write to its shard, a get goes through the log to see it.
-                Ok(()) if written.contains(&shard) => self.enqueue_one(
-                    now,
-                    context,
-                    &CommandIdentity::None,
-                    operation,
-                    Kind::Read,
-                    waiter,
-                ),
+                // Behind a write to its shard, a get goes through the log to see it; before one, not to see it where it cannot
+                // be answered at once.
+                Ok(())
+                    if written.contains(&shard)
+                        || (write_follows() && !self.can_read_now(now, shard)) =>
+                {
+                    self.enqueue_one(
+                        now,
+                        context,
+                        &CommandIdentity::None,
+                        operation,
+                        Kind::Read,
+                        waiter,
+                    )
+                }
                 Ok(()) => self.get_one(now, context, operation.key(), waiter),
             };
             started.push(answer);
         }
         started
+    }
+
+    /// Of each shard that these write to, where the last write stands.
+    fn last_writes(&self, operations: &[(u16, Operation)]) -> BTreeMap<ShardId, usize> {
+        let writes =
+            operations.iter().enumerate().filter(|(_, (_, operation))| operation.is_write());
+        writes.map(|(index, (_, operation))| (self.shard_of(operation.key()), index)).collect()
+    }
+
+    fn can_read_now(&self, now: Monotonic, shard: ShardId) -> bool {
+        open_shard(&self.slots, shard).is_ok_and(|open| open.replica.can_read_now(now))
     }
 
     fn enqueue_one(

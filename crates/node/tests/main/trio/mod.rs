@@ -1,5 +1,6 @@
 //! Several nodes, each with its log and worker on a simulated disk, and the frames between them.
 
+mod batches;
 mod install;
 mod lifecycle;
 mod quarantine;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ringfort_node::control::Founded;
 use ringfort_node::host::Settings;
-use ringfort_node::{Founding, FoundingGroup, ShardSummary};
+use ringfort_node::{Founding, FoundingGroup, Response, ShardSummary};
 use ringfort_proto::peer::{Frame, consensus::Body};
 use ringfort_raft::Configuration;
 use ringfort_sim::{PowerLoss, SimDisk, SimNode, SimNodeOptions};
@@ -44,6 +45,7 @@ struct Trio {
     asked: BTreeMap<u64, Key>,
     /// Keys whose writes were acknowledged.
     answered: Vec<Key>,
+    answers: BTreeMap<u64, Response>,
 }
 
 fn replica(counter: u64, node: u16) -> ReplicaId {
@@ -86,6 +88,7 @@ impl Trio {
             writes: 0,
             asked: BTreeMap::new(),
             answered: Vec::new(),
+            answers: BTreeMap::new(),
         };
         for node in 0..3 {
             let disk = SimDisk::new(seed * 16 + u64::from(node));
@@ -151,6 +154,7 @@ impl Trio {
             {
                 self.answered.push(key);
             }
+            self.answers.insert(id, response);
         }
         for shard in SHARDS {
             let group = GroupId::of_shard(shard);
@@ -264,6 +268,12 @@ impl Trio {
         };
         let heard = self.running().into_iter().filter(|node| !self.cut_off.contains(node));
         heard.filter_map(|node| leads(&node).map(|term| (term, node))).max().map(|(_, node)| node)
+    }
+
+    /// Whoever takes itself for the leader, heard or not.
+    fn leader_anyway(&self, shard: ShardId) -> Option<u16> {
+        let leads = |node: &u16| self.summary(*node, shard).is_some_and(|summary| summary.leads);
+        self.running().into_iter().find(leads)
     }
 
     fn elect(&mut self, shard: ShardId) -> u16 {

@@ -51,7 +51,12 @@ impl Meta {
 }
 
 /// A replica's reckoning of its shard's time: the newest stamp it knows, advanced by its own monotonic clock. A leader
-/// stamps by it; a new leader goes on from its own reckoning. It never goes back.
+/// stamps by it; a new leader goes on from its own reckoning.
+///
+/// A key is due by the clock of the leader that stamped it. So that it is not gone early under another one, no replica's
+/// reckoning may be ahead of the leader's whose stamps it applies: it goes back where that leader is behind, as after a
+/// start, and where its own clock is the faster one. What a stamp took on its way it takes for time that has not passed.
+/// Stamps themselves never fall.
 #[derive(Clone, Copy, Debug)]
 pub struct ShardClock {
     stamp: ShardTime,
@@ -71,11 +76,38 @@ impl ShardClock {
         self.stamp.advanced_by(now.since(self.since))
     }
 
-    /// Takes a stamp from the log. One that is not ahead changes nothing: re-basing on the own stamps would drop the part
-    /// of a millisecond that each of them drops, and the clock would fall behind.
+    /// Takes a stamp of this replica's own leadership. One that is not ahead changes nothing: re-basing on own stamps would
+    /// drop the part of a millisecond that each of them drops, and the clock would fall behind.
     pub fn observe(&mut self, stamp: ShardTime, now: Monotonic) {
         if stamp > self.now(now) {
-            *self = Self::new(stamp, now);
+            self.follow(stamp, now);
         }
+    }
+
+    /// Takes another leader's stamp: from now on the clock stands there, also where that is back.
+    pub fn follow(&mut self, stamp: ShardTime, now: Monotonic) {
+        *self = Self::new(stamp, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// The story: node 1 led, node 2 came back from a start, far behind, and led; then node 1 led again. A key that node 2
+    /// had given five seconds was gone after one.
+    #[test]
+    fn a_clock_goes_back_to_another_leaders_and_not_to_its_own_stamps() {
+        let at = |seconds| Monotonic(0) + Duration::from_secs(seconds);
+        let time = |seconds: u64| ShardTime(seconds * 1000);
+        let mut clock = ShardClock::new(time(0), at(0));
+        clock.observe(time(8), at(10));
+        assert_eq!(clock.now(at(10)), time(10));
+        clock.observe(time(12), at(10));
+        assert_eq!(clock.now(at(10)), time(12));
+        clock.follow(time(6), at(10));
+        assert_eq!(clock.now(at(11)), time(7));
     }
 }

@@ -493,7 +493,12 @@ impl Replica {
         let mut applying = std::mem::take(&mut out.applying);
         self.machine.apply(engine, entries, &mut applying)?;
         self.log_size.apply(entries);
-        self.clock.observe(self.machine.time(), self.now);
+        let LeaderHint { leader, term } = self.raft.leader();
+        let own = leader == Some(self.id) && entries.iter().all(|entry| entry.term == term);
+        match own {
+            true => self.clock.observe(self.machine.time(), self.now),
+            false => self.clock.follow(self.machine.time(), self.now),
+        }
         let mut answers = applying.answers.drain(..);
         for (position, count) in applying.entries.drain(..) {
             self.raft.handle_applied(position.index);

@@ -212,7 +212,7 @@ impl Replica {
         if *self.machine.configuration() != snapshot.configuration {
             return Err(differs("another configuration"));
         }
-        self.clock.observe(self.machine.time(), self.now);
+        self.clock.follow(self.machine.time(), self.now);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Reads of what is applied: single keys and ordered listings.
 
 use bytes::Bytes;
-use ringfort_engine::{Range, ScanControl, StorageEngine};
+use ringfort_engine::{Range, ScanControl, StorageEngine, Value};
 use ringfort_types::request::{Found, Item};
 use ringfort_types::{GroupId, Key, NamespaceId, ShardTime, Version};
 
@@ -33,12 +33,30 @@ pub(crate) fn get(
     if head.due.is_some_and(|due| due <= now) {
         return Ok(Reading::Due(layout::data_key(namespace, key.as_bytes()), head.version));
     }
+    Ok(Reading::Found(Some(found(&head, stored, len, now))))
+}
+
+/// Reads one key as it is applied, whether or not it is due.
+pub(crate) fn get_applied(
+    engine: &dyn StorageEngine,
+    group: GroupId,
+    namespace: NamespaceId,
+    key: &Key,
+    now: ShardTime,
+) -> Result<Option<Found>, MachineError> {
+    let data_key = short_data_key(namespace, key.as_bytes());
+    let Some(stored) = engine.get(group, data_key.as_slice())? else { return Ok(None) };
+    let (head, len) = Head::decode(&stored).ok_or(MachineError::Malformed("value"))?;
+    Ok(Some(found(&head, stored, len, now)))
+}
+
+fn found(head: &Head, stored: Value<'_>, len: usize, now: ShardTime) -> Found {
     let value = match stored {
-        ringfort_engine::Value::Borrowed(bytes) => Bytes::copy_from_slice(&bytes[len..]),
-        ringfort_engine::Value::Shared(bytes) => bytes.slice(len..),
+        Value::Borrowed(bytes) => Bytes::copy_from_slice(&bytes[len..]),
+        Value::Shared(bytes) => bytes.slice(len..),
     };
     let ttl_ms = head.due.map(|due| due.millis_since(now));
-    Ok(Reading::Found(Some(Found { version: head.version, value, ttl_ms })))
+    Found { version: head.version, value, ttl_ms }
 }
 
 /// A data key on the stack where it is short, so that a read allocates only for its answer.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ringfort_replica::{Probed, Reading};
+use ringfort_replica::Probed;
 use ringfort_types::request::{Context, Got};
 use ringfort_types::{Code, GroupId, Key, Monotonic, Refusal, ShardId};
 
@@ -74,14 +74,8 @@ impl<W> Worker<W> {
     fn read_stale(&mut self, now: Monotonic, group: GroupId, key: &Key) -> Result<Got, Refusal> {
         let open = open_group_mut(&mut self.slots, group)?;
         let Some(bound) = open.replica.staleness(now) else { return Err(no_bound()) };
-        match open.replica.get(self.engine.as_ref(), now, key) {
-            Ok(reading) => Ok(Got {
-                found: match reading {
-                    Reading::Found(found) => found,
-                    Reading::Due(..) => None,
-                },
-                staleness_ms: Some(milliseconds(bound)),
-            }),
+        match open.replica.get_applied(self.engine.as_ref(), now, key) {
+            Ok(found) => Ok(Got { found, staleness_ms: Some(milliseconds(bound)) }),
             Err(error) => Err(self.close(group, &error)),
         }
     }

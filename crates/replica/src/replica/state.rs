@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use ringfort_engine::StorageEngine;
+use ringfort_types::request::Found;
 use ringfort_types::{Applied, Key, Monotonic, NamespaceId};
 
 use super::Replica;
@@ -21,6 +22,21 @@ impl Replica {
         key: &Key,
     ) -> Result<Reading, MachineError> {
         read::get(engine, self.group, NamespaceId::default(), key, self.clock.now(now))
+    }
+
+    /// Reads one key as it is applied, for a stale read: a key that is due is still there, for what overtook its expiry may
+    /// not be applied yet.
+    ///
+    /// # Errors
+    /// The engine failed: the replica must stop.
+    pub fn get_applied(
+        &self,
+        engine: &dyn StorageEngine,
+        now: Monotonic,
+        key: &Key,
+    ) -> Result<Option<Found>, MachineError> {
+        let now = self.clock.now(now);
+        read::get_applied(engine, self.group, NamespaceId::default(), key, now)
     }
 
     /// Bytes of a key's value as it is applied; 0 if it is absent or cannot be read.

@@ -199,7 +199,9 @@ fn report(totals: &Totals, seconds: f64, broken: u64, arguments: &Arguments) -> 
     let hours = totals.of(Count::FaultMillis) as f64 / 3.6e6;
     let speed = totals.of(Count::VirtualMillis) as f64 / 1e3 / seconds;
     print!("{}", totals.text());
-    println!("{seeds} seeds, {broken} broken, {hours:.2} simulated hours under faults with 50 operations a second or more");
+    println!(
+        "{seeds} seeds, {broken} broken, {hours:.2} simulated hours under faults with 50 operations a second or more"
+    );
     println!("{seconds:.1} s, {speed:.0} simulated seconds a second");
     if let Some(path) = &arguments.json {
         let (first, jobs) = (arguments.seeds.start, arguments.jobs);

@@ -44,6 +44,8 @@ pub(super) struct Question {
     pub(super) keyed: bool,
     /// Asked of this node only.
     pub(super) node: Option<usize>,
+    /// Asked until it is answered.
+    pub(super) insistent: bool,
 }
 
 /// What a client waits for.
@@ -170,14 +172,8 @@ impl Run {
         let Some(question) = question else { return };
         let node = question.node.unwrap_or_else(|| self.guess(client, &question));
         self.totals.add(Count::Operations, question.operations.len() as u64);
-        self.crowd.clients[client].doing = Some(Doing {
-            question,
-            number,
-            request: 0,
-            node,
-            tries: 0,
-            invoked: self.now,
-        });
+        self.crowd.clients[client].doing =
+            Some(Doing { question, number, request: 0, node, tries: 0, invoked: self.now });
         self.send(client);
     }
 
@@ -304,9 +300,8 @@ impl Run {
         if !not_applied {
             self.record(client, &doing, &outcomes, staleness_ms);
         }
-        let scripted = self.crowd.quiet;
-        // A stale read may be refused for good: where nobody asks the leader, there is no bound.
-        let tries_max = match scripted && !doing.question.stale {
+        let insistent = doing.question.insistent;
+        let tries_max = match insistent {
             true => u32::MAX,
             false => 3 * u32::try_from(self.mix.nodes).unwrap_or(1),
         };
@@ -315,15 +310,16 @@ impl Run {
             self.elsewhere(client, doing);
             return Ok(());
         }
-        if in_doubt && scripted {
+        if in_doubt && insistent {
             // Its value may stand already: it is asked anew, as another question.
             self.crowd.script.push_front(doing.question);
         } else if !not_applied && doing.question.node.is_none() && !doing.question.stale {
             let shard = shard_of(&doing.question.operations[0].0, self.mix.shards);
             self.crowd.guesses[shard.0 as usize] = doing.node;
         }
+        let quiet = self.crowd.quiet;
         let random = &mut self.crowd.clients[client].random;
-        let think = if scripted { 1 } else { about(random, self.mix.think) };
+        let think = if quiet { 1 } else { about(random, self.mix.think) };
         self.queue.push(self.now + think, Event::Client { client, wake: Wake::Think });
         Ok(())
     }
@@ -384,6 +380,9 @@ impl Run {
     /// How late an expiry may be: what the contract says, all the time that some shard had no leader, and drift.
     pub(super) fn expiry_late_us(&self) -> u64 {
         let drift = words::TTL_MAX_MS * 1_000 * 3 * self.mix.drift / 1_000_000;
-        1_000_000 + drift + self.leaderless / 1_000 + nanos(self.mix.settings.election_timeout) / 500
+        1_000_000
+            + drift
+            + self.leaderless / 1_000
+            + nanos(self.mix.settings.election_timeout) / 500
     }
 }

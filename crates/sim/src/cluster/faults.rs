@@ -1,12 +1,14 @@
 //! What goes wrong: processes, power, pauses, links, disks, clocks; and how each ends.
 
+use ringfort_proto::peer::Channel;
 use ringfort_types::{GroupId, ShardId};
 
+use super::Run;
 use super::mix::{MILLI, SECOND};
-use super::network::LinkId;
+use super::network::{LinkId, Network};
+use super::node::Change;
 use super::queue::Event;
 use super::report::Count;
-use super::Run;
 use crate::PowerLoss;
 
 /// Who acts: bad luck, or the host in a mood.
@@ -164,7 +166,8 @@ impl Run {
         }
         self.cut_off(node, power);
         self.break_clients(node, power);
-        let down = if self.healed { 50 * MILLI } else { self.random.between(20 * MILLI, 5 * SECOND) };
+        let down =
+            if self.healed { 50 * MILLI } else { self.random.between(20 * MILLI, 5 * SECOND) };
         let down = if self.random.one_in(3) { down } else { down / 8 };
         self.queue.push(self.now + down, Event::Start { node });
         self.note(|| format!("node {node} ends, power lost: {power}"));
@@ -175,7 +178,8 @@ impl Run {
             let (from, _) = self.network.ends(link);
             // What the kernel had taken is still sent where only the process is gone.
             let drains = from == node && !power;
-            let until = if drains { self.now + self.random.below(self.mix.latency + 1) } else { self.now };
+            let until =
+                if drains { self.now + self.random.below(self.mix.latency + 1) } else { self.now };
             if from == node {
                 self.network.forget(link);
             }
@@ -184,8 +188,18 @@ impl Run {
     }
 
     fn cut_link(&mut self, link: LinkId, drains_until: u64) {
-        if self.network.cut(link, drains_until) {
-            self.plan_connect(link);
+        if !self.network.cut(link, drains_until) {
+            return;
+        }
+        self.plan_connect(link);
+        let (from, to) = self.network.ends(link);
+        match Network::channel(link) {
+            Channel::Requests => {
+                self.tell_of_connection(from, to, Change::RequestsDown);
+                self.tell_of_connection(to, from, Change::RequestsDown);
+            }
+            Channel::Consensus => self.tell_of_connection(from, to, Change::ConsensusDown),
+            _ => {}
         }
     }
 
@@ -210,8 +224,8 @@ impl Run {
     fn partition(&mut self) {
         let nodes = self.mix.nodes;
         let some: Vec<bool> = (0..nodes).map(|_| self.random.one_in(2)).collect();
-        let (there, back) = [(true, true), (true, true), (true, false), (false, true)]
-            [self.random.index(4)];
+        let (there, back) =
+            [(true, true), (true, true), (true, false), (false, true)][self.random.index(4)];
         let mut pairs = Vec::new();
         for from in 0..nodes {
             for to in 0..nodes {

@@ -86,6 +86,7 @@ impl Run {
             stale: false,
             keyed: false,
             node: None,
+            insistent: true,
         };
         for shard in (0..self.mix.shards).map(ShardId) {
             let keys = (0..).map(|number| format!("h{number}"));
@@ -113,7 +114,8 @@ impl Run {
                     continue;
                 };
                 let raft = &status.raft;
-                let peers = raft.peers.iter().map(|peer| format!(" {}:{:?}", peer.id, peer.sending));
+                let peers =
+                    raft.peers.iter().map(|peer| format!(" {}:{:?}", peer.id, peer.sending));
                 out += &format!(
                     "node {node} shard {} replica {} {:?} term {} last {} durable {} commit {} applied {}{}\n",
                     summary.shard,

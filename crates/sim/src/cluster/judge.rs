@@ -44,7 +44,10 @@ impl Run {
                 if let Some(reason) = &summary.closed
                     && !machine.damaged
                 {
-                    return Err(broken("undamaged_replicas_serve", format!("node {node}: {reason}")));
+                    return Err(broken(
+                        "undamaged_replicas_serve",
+                        format!("node {node}: {reason}"),
+                    ));
                 }
                 let Some(status) = &summary.status else { continue };
                 if status.raft.role == Role::Leader {
@@ -59,8 +62,10 @@ impl Run {
                     let commits = !machine.paused && done;
                     *entry = (entry.0.max(status.raft.commit), entry.1 || commits);
                 }
-                if shard == hashed && let Some(hash) = process.state_hash(shard) {
-                    self.seen.compare(shard, status.raft.applied, hash, node)?;
+                if shard == hashed
+                    && let Some((applied, hash)) = process.state(shard)
+                {
+                    self.seen.compare(shard, applied.index, hash, node)?;
                 }
             }
         }
@@ -105,10 +110,10 @@ impl Run {
                     return Err(format!("node {node} is not up"));
                 };
                 let summary = process.shards().into_iter().find(|summary| summary.shard == shard);
-                let Some(status) = summary.and_then(|summary| summary.status) else { continue };
-                seen.push((status.raft.applied, process.state_hash(shard), node));
+                let open = summary.is_some_and(|summary| summary.status.is_some());
+                seen.extend(open.then(|| (process.state(shard), node)));
             }
-            if seen.windows(2).any(|pair| (pair[0].0, pair[0].1) != (pair[1].0, pair[1].1)) {
+            if seen.windows(2).any(|pair| pair[0].0 != pair[1].0) {
                 return Err(format!("replicas of shard {shard} differ: {seen:?}"));
             }
         }

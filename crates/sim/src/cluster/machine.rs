@@ -106,8 +106,7 @@ impl Machine {
 
     /// Whether damage to a place can be told from a torn tail.
     pub(super) fn is_proven(&self, file: &FileName, from: u64, to: u64) -> bool {
-        let unproven =
-            |write: &LogWrite| write.file == *file && write.from < to && from < write.to;
+        let unproven = |write: &LogWrite| write.file == *file && write.from < to && from < write.to;
         self.log_writes.len() == UNPROVEN_WRITES && !self.log_writes.iter().any(unproven)
     }
 }

@@ -142,20 +142,18 @@ fn settings(random: &mut Random) -> Settings {
         append_bytes_max: 1 << random.between(8, 20),
         append_entries_max: 1 << random.between(0, 10),
         inflight_messages_max: 1 << random.between(0, 6),
-        trailing_bytes: TRAILING_BYTES,
-        snapshot_chunk_bytes: 1 << random.between(9, 15),
+        trailing_bytes: [0, 4 << 10, 64 << 10, 1 << 20][random.index(4)],
+        sleep_after: millis(if random.one_in(2) { 0 } else { random.between(200, 2_000) }),
+        snapshot_chunk_bytes: 1 << random.between(9, 14),
         ..Settings::default()
     }
 }
-
-/// Until snapshots are installed, a follower must find everything in the log.
-const TRAILING_BYTES: usize = 64 << 20;
 
 fn log_options(random: &mut Random) -> LogOptions {
     LogOptions {
         segment_bytes: 256 << 10,
         groups_max: 16,
-        log_bytes_target: 64 << 20,
+        log_bytes_target: [512 << 10, 768 << 10, 2 << 20][random.index(3)],
         salt: random.next_u64(),
         sync_delay_max: Duration::from_micros([0, 100, 1_000][random.index(3)]),
         marker_delay: Duration::from_millis(random.between(20, 200)),

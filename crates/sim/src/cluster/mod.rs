@@ -44,8 +44,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ringfort_node::{Founding, FoundingGroup};
+use ringfort_placement::{Replica, Role, ShardPlacement, Wish};
 use ringfort_raft::Configuration;
-use ringfort_types::{GroupId, NodeNumber, ReplicaId, ShardId};
+use ringfort_types::{GroupId, NodeId, NodeNumber, ReplicaId, ShardId};
 
 use crate::{Random, SimDisk};
 use clients::Crowd;
@@ -82,6 +83,7 @@ struct Run {
     now: u64,
     machines: Vec<Machine>,
     founding: Vec<Arc<Founding>>,
+    map: Arc<[ShardPlacement]>,
     network: Network,
     crowd: Crowd,
     seen: Seen,
@@ -116,6 +118,7 @@ impl Run {
             machines.push(Machine::new(disk, clock, 1 + random.below(3)));
         }
         let founding = (0..mix.nodes).map(|node| Arc::new(founding(&mix, node))).collect();
+        let map = (0..mix.shards).map(|shard| placement(&mix, shard)).collect();
         let network = Network::new(mix.nodes, random.fork());
         let crowd = Crowd::new(&mix, &mut random);
         Self {
@@ -125,6 +128,7 @@ impl Run {
             now: 0,
             machines,
             founding,
+            map,
             network,
             crowd,
             seen: Seen::default(),
@@ -260,6 +264,17 @@ fn founding(mix: &Mix, node: usize) -> Founding {
         (GroupId::of_shard(ShardId(shard)), group)
     };
     held.map(group).collect()
+}
+
+/// Where a shard stands.
+fn placement(mix: &Mix, shard: u32) -> ShardPlacement {
+    let replica = |node: usize| Replica {
+        id: ReplicaId::new(1, number(node)),
+        node: NodeId::parse(&format!("n{node}")).expect("a letter and a number"),
+        role: Role::Voter,
+        quarantined: false,
+    };
+    ShardPlacement::new(mix.holders(shard).map(replica).collect(), Wish::default())
 }
 
 /// A node's number in its cluster.

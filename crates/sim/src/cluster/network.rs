@@ -53,6 +53,7 @@ struct Link {
 pub(super) struct NetworkCounts {
     pub(super) delivered: u64,
     pub(super) lost: u64,
+    pub(super) unsent: u64,
     pub(super) doubled: u64,
     pub(super) overtaken: u64,
     pub(super) cuts: u64,
@@ -108,29 +109,29 @@ impl Network {
         Some(LinkId((from * self.nodes + to) * CHANNELS.len() + channel))
     }
 
-    /// Sends a frame; gives when it arrives, if it does, and again if it is doubled.
+    /// Sends a frame; gives when it arrives, if it does, and again if it is doubled. `None`: no connection takes it.
     pub(super) fn send(
         &mut self,
         now: u64,
         link: LinkId,
         bytes: Bytes,
         mix: &Mix,
-    ) -> [Option<(u64, Arrival)>; 2] {
+    ) -> Option<[Option<(u64, Arrival)>; 2]> {
         let parted = self.parted[self.pair(link)] > 0;
         let state = &mut self.links[link.0];
         if parted || !state.connected {
             if mix.holds && state.held.len() < HELD_MAX {
                 state.held.push_back(bytes);
-            } else {
-                self.counts.lost += 1;
+                return Some([None, None]);
             }
-            return [None, None];
+            self.counts.unsent += 1;
+            return None;
         }
         if state.in_flight >= IN_FLIGHT_MAX {
-            self.counts.lost += 1;
-            return [None, None];
+            self.counts.unsent += 1;
+            return None;
         }
-        self.transmit(now, link, bytes, mix)
+        Some(self.transmit(now, link, bytes, mix))
     }
 
     fn transmit(
@@ -217,10 +218,7 @@ impl Network {
 
     fn release(&mut self, now: u64, link: LinkId, mix: &Mix) -> Vec<(u64, Arrival)> {
         let held = std::mem::take(&mut self.links[link.0].held);
-        held.into_iter()
-            .flat_map(|bytes| self.transmit(now, link, bytes, mix))
-            .flatten()
-            .collect()
+        held.into_iter().flat_map(|bytes| self.transmit(now, link, bytes, mix)).flatten().collect()
     }
 
     /// Forgets what waits for a connection: the process that would have sent it is gone.

@@ -20,13 +20,15 @@ use ringfort_node::{
     Formation, Founding, GetAnswer, OpenOptions, Opened, Replied, Response, ShardSummary, Space,
     Worker, WorkerConfig, WorkerStats, divide, founding, open,
 };
+use ringfort_placement::ShardPlacement;
 use ringfort_proto::peer::{Channel, Frame};
 use ringfort_raft::{Guards, Settings};
 use ringfort_types::request::{
-    Answered, Batch, Consistency, Context, Done, Get, Identity, Operation, Principal, Write,
+    Answered, Batch, Context, Done, Get, Identity, Operation, Principal, Write,
 };
 use ringfort_types::{
-    Code, GroupId, Monotonic, NamespaceId, NodeNumber, Refusal, ShardId, shard_of_token,
+    Applied, BootId, Code, Epoch, GroupId, Monotonic, NamespaceId, NodeNumber, Refusal, ShardId,
+    shard_of_token,
 };
 
 use crate::{SimDisk, Stopped};
@@ -61,6 +63,7 @@ pub(super) struct NodeOptions {
     pub(super) workers: u16,
     pub(super) formation: Formation,
     pub(super) founding: Arc<Founding>,
+    pub(super) map: Arc<[ShardPlacement]>,
     pub(super) log: LogOptions,
     pub(super) raft: Settings,
     pub(super) guards: Guards,
@@ -130,6 +133,8 @@ enum LogInput {
 #[derive(Debug)]
 enum WorkerInput {
     Frame(NodeNumber, Frame),
+    Unsent(Frame),
+    Connection(NodeNumber, Change),
     Get(Waiter, Context, Get),
     Write(Waiter, Context, Write),
     Atomic(Waiter, Context, Batch),
@@ -142,11 +147,22 @@ enum WorkerInput {
     Room(u64),
 }
 
+/// What became of a connection with another node.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Change {
+    /// It was made.
+    Up,
+    /// One for requests, or for their answers, broke.
+    RequestsDown,
+    /// The one for consensus broke.
+    ConsensusDown,
+}
+
 /// What a turn gives.
 #[derive(Debug, Default)]
 pub(super) struct Outputs {
     pub(super) disk: Vec<DiskRequest>,
-    pub(super) frames: Vec<(NodeNumber, Channel, Frame)>,
+    pub(super) frames: Vec<(usize, NodeNumber, Channel, Frame)>,
     pub(super) replies: Vec<(usize, u64, Reply)>,
     pub(super) messages: Vec<String>,
 }
@@ -186,8 +202,9 @@ impl ClusterNode {
         let (mut workers, mut founded) = (Vec::new(), Vec::new());
         for part in parts {
             let opened = open(disk, part, &open_options, now, engine());
-            let Opened { worker, founded: new, findings: more } =
+            let Opened { mut worker, founded: new, findings: more } =
                 opened.map_err(|error| stopped(&error))?;
+            worker.handle_map(Epoch(1), &options.map);
             workers.push(worker);
             founded.extend(new);
             findings.extend(more);
@@ -245,11 +262,23 @@ impl ClusterNode {
             self.frames_dropped += 1;
             return;
         }
-        self.frames += self.workers.len();
-        for inbox in self.inboxes.iter_mut().skip(1) {
-            inbox.push(WorkerInput::Frame(from, frame.clone()));
+        let (inboxes, frames) = (&mut self.inboxes, &mut self.frames);
+        frame.divide(self.options.workers, |worker, part| {
+            inboxes[usize::from(worker)].push(WorkerInput::Frame(from, part));
+            *frames += 1;
+        });
+    }
+
+    /// Takes a frame of a worker back: no connection took it.
+    pub(super) fn handle_unsent(&mut self, worker: usize, frame: Frame) {
+        self.inboxes[worker].push(WorkerInput::Unsent(frame));
+    }
+
+    /// Takes word of a connection with another node.
+    pub(super) fn handle_connection(&mut self, node: NodeNumber, change: Change) {
+        for inbox in &mut self.inboxes {
+            inbox.push(WorkerInput::Connection(node, change));
         }
-        self.inboxes[0].push(WorkerInput::Frame(from, frame));
     }
 
     /// Takes a request.
@@ -269,10 +298,13 @@ impl ClusterNode {
                 (worker, WorkerInput::Write(waiter, context, write), 1)
             }
             Ask::Batch { batch } if batch.atomic => {
-                let worker = batch.operations.first().map_or(0, |first| self.worker_of(first.key()));
+                let worker =
+                    batch.operations.first().map_or(0, |first| self.worker_of(first.key()));
                 (worker, WorkerInput::Atomic(waiter, context, batch), 1)
             }
-            Ask::Batch { batch } => return self.handle_batch(open, context, client, request, batch),
+            Ask::Batch { batch } => {
+                return self.handle_batch(open, context, client, request, batch);
+            }
         };
         self.open_request(open, client, request, operations);
         self.inboxes[worker].push(input);
@@ -457,14 +489,14 @@ impl ClusterNode {
         while let Some(submission) = worker.poll_submission() {
             self.log_inbox.push(LogInput::Submit(submission));
         }
-        while let Some(frame) = worker.poll_frame() {
-            out.frames.push(frame);
+        while let Some((to, channel, frame)) = worker.poll_frame() {
+            out.frames.push((number, to, channel, frame));
         }
         while let Some(message) = worker.poll_message() {
             out.messages.push(message);
         }
         while let Some((waiter, response)) = self.workers[number].poll_response() {
-            self.answer(waiter, response, None, out);
+            self.answer(waiter, response, out);
         }
         while let Some(request) = self.workers[number].poll_disk() {
             let request = self.own(Owner::Worker(number), request);
@@ -486,25 +518,25 @@ impl ClusterNode {
                 self.frames -= 1;
                 worker.handle_frame(now, from, frame);
             }
+            WorkerInput::Unsent(frame) => worker.handle_unsent(now, frame),
+            WorkerInput::Connection(node, change) => match change {
+                Change::Up => worker.handle_node_up(node),
+                Change::RequestsDown => worker.handle_node_down(now, node),
+                Change::ConsensusDown => worker.handle_consensus_down(node),
+            },
             WorkerInput::Get(waiter, context, get) => {
                 if let GetAnswer::Now(result) = worker.get(now, &context, &get, || waiter) {
-                    let staleness = match (&result, get.consistency) {
-                        (Ok(got), Consistency::Stale) => got.staleness_ms,
-                        _ => None,
-                    };
-                    let answered = |done| Replied::One(Answered { done, replayed: false });
-                    let response = result.map(|got| answered(Done::Got(got.found)));
-                    self.answer(waiter, response, staleness, out);
+                    self.answer(waiter, result.map(Replied::Got), out);
                 }
             }
             WorkerInput::Write(waiter, context, write) => {
                 if let Err(refusal) = worker.write(now, &context, &write, || waiter) {
-                    self.answer(waiter, Err(refusal), None, out);
+                    self.answer(waiter, Err(refusal), out);
                 }
             }
             WorkerInput::Atomic(waiter, context, batch) => {
                 if let Err(refusal) = worker.atomic(now, &context, &batch, || waiter) {
-                    self.answer(waiter, Err(refusal), None, out);
+                    self.answer(waiter, Err(refusal), out);
                 }
             }
             WorkerInput::Batch(open, context, identity, operations) => {
@@ -541,26 +573,27 @@ impl ClusterNode {
         for ((position, _), response) in operations.iter().zip(started) {
             if let Some(response) = response {
                 let waiter = Waiter { open, position: usize::from(*position) };
-                self.answer(waiter, response, None, out);
+                self.answer(waiter, response, out);
             }
         }
     }
 
-    fn answer(
-        &mut self,
-        waiter: Waiter,
-        response: Response,
-        staleness_ms: Option<u64>,
-        out: &mut Outputs,
-    ) {
+    fn answer(&mut self, waiter: Waiter, response: Response, out: &mut Outputs) {
         let Some(open) = self.open.get_mut(&waiter.open) else { return };
+        let mut staleness_ms = None;
         let one = match response {
             Ok(Replied::One(answered)) => Ok(answered),
+            Ok(Replied::Got(got)) => {
+                staleness_ms = got.staleness_ms;
+                Ok(Answered { done: Done::Got(got.found), replayed: false })
+            }
             Ok(Replied::All(all)) => {
                 let reply = Reply { results: Ok(all.into_iter().map(Ok).collect()), staleness_ms };
                 return self.close_request(waiter.open, reply, out);
             }
-            Ok(Replied::Page(_)) => Err(Refusal::new(Code::Internal, "a page for no listing")),
+            Ok(Replied::Each(_) | Replied::Page(_)) => {
+                Err(Refusal::new(Code::Internal, "an answer of another kind"))
+            }
             Err(refusal) => Err(refusal),
         };
         if open.results.len() == 1 {
@@ -591,9 +624,10 @@ impl ClusterNode {
         shards
     }
 
-    /// A hash over a shard's state.
-    pub(super) fn state_hash(&self, shard: ShardId) -> Option<u128> {
-        self.workers[shard.0 as usize % self.workers.len()].state_hash(shard)
+    /// How far a shard's store has come, and a hash over its state.
+    pub(super) fn state(&self, shard: ShardId) -> Option<(Applied, u128)> {
+        let worker = &self.workers[shard.0 as usize % self.workers.len()];
+        worker.applied_state(GroupId::of_shard(shard))
     }
 
     pub(super) fn log_stats(&self) -> LogStats {
@@ -625,6 +659,8 @@ fn open_options(options: &NodeOptions) -> OpenOptions {
         worker: WorkerConfig {
             source: ringfort_log::SourceId(0),
             node: options.number,
+            workers: options.workers,
+            boot: BootId(u128::from(options.seed)),
             shards: options.shards,
             requests_max: 1_000,
             retry_bytes_max: options.retry_bytes_max,

@@ -4,8 +4,8 @@ use std::any::Any;
 use std::fmt;
 use std::fmt::Write as _;
 
-use ringfort_node::{ShardSummary, WorkerStats};
 use ringfort_log::LogStats;
+use ringfort_node::{ShardSummary, WorkerStats};
 
 use super::network::NetworkCounts;
 use super::node::Reply;
@@ -114,6 +114,8 @@ counts! {
     Frames = "frames_delivered",
     /// Frames lost.
     FramesLost = "frames_lost",
+    /// Frames that no connection took.
+    FramesUnsent = "frames_unsent",
     /// Frames doubled.
     FramesDoubled = "frames_doubled",
     /// Frames overtaken by later ones.
@@ -213,6 +215,7 @@ impl Totals {
     pub(super) fn count_network(&mut self, counts: &NetworkCounts) {
         self.add(Count::Frames, counts.delivered);
         self.add(Count::FramesLost, counts.lost);
+        self.add(Count::FramesUnsent, counts.unsent);
         self.add(Count::FramesDoubled, counts.doubled);
         self.add(Count::FramesOvertaken, counts.overtaken);
         self.add(Count::Cuts, counts.cuts);

@@ -5,14 +5,13 @@ use ringfort_engine::{MemoryEngine, MemoryOptions, StorageEngine};
 use ringfort_env::{DiskOperation, Lane};
 use ringfort_node::Formation;
 use ringfort_proto::peer::Frame;
-use ringfort_proto::{decode, put_frame, take_frame};
+use ringfort_proto::{FRAME_BYTES_MAX, decode_frame, put_frame, take_frame};
 use ringfort_raft::Guards;
-use ringfort_types::NodeNumber;
 
 use super::mix::{MILLI, about};
 use super::mutants::Mutant;
 use super::network::{Arrival, LinkId};
-use super::node::{ClusterNode, NodeOptions, Outputs, Thread};
+use super::node::{Change, ClusterNode, NodeOptions, Outputs, Thread};
 use super::queue::Event;
 use super::report::{Count, Violation};
 use super::{Run, number};
@@ -67,6 +66,7 @@ impl Run {
             workers: mix.workers,
             formation,
             founding: self.founding[node].clone(),
+            map: self.map.clone(),
             log: mix.log,
             raft: mix.settings,
             guards,
@@ -184,12 +184,7 @@ impl Run {
         }
     }
 
-    pub(super) fn turn(
-        &mut self,
-        node: usize,
-        boot: u64,
-        thread: Thread,
-    ) -> Result<(), Violation> {
+    pub(super) fn turn(&mut self, node: usize, boot: u64, thread: Thread) -> Result<(), Violation> {
         let machine = &mut self.machines[node];
         if machine.boot != boot {
             return Ok(());
@@ -209,9 +204,12 @@ impl Run {
             self.machines[node].submit(request);
             self.plan_disk(node, lane);
         }
-        for (to, channel, frame) in out.frames {
-            if let Some(link) = self.network.link(node, usize::from(to.0), channel) {
-                self.send_frame(link, &frame)?;
+        for (worker, to, channel, frame) in out.frames {
+            if let Some(link) = self.network.link(node, usize::from(to.0), channel)
+                && !self.send_frame(link, &frame)?
+                && let Some(process) = &mut self.machines[node].process
+            {
+                process.handle_unsent(worker, frame);
             }
         }
         for (client, request, reply) in out.replies {
@@ -282,17 +280,17 @@ impl Run {
         Ok(())
     }
 
-    fn send_frame(&mut self, link: LinkId, frame: &Frame) -> Result<(), Violation> {
+    /// Hands a frame to its connection. Gives whether that took it.
+    fn send_frame(&mut self, link: LinkId, frame: &Frame) -> Result<bool, Violation> {
         let mut bytes = BytesMut::new();
-        put_frame(frame, &mut bytes).map_err(|error| Violation {
-            name: "frames_can_be_sent",
-            what: error.to_string(),
-        })?;
+        put_frame(frame, &mut bytes)
+            .map_err(|error| Violation { name: "frames_can_be_sent", what: error.to_string() })?;
         let bytes = bytes.freeze();
         self.weigh_bytes(&bytes);
         let arrivals = self.network.send(self.now, link, bytes, &self.mix);
-        self.push_arrivals(arrivals.into_iter().flatten().collect());
-        Ok(())
+        let taken = arrivals.is_some();
+        self.push_arrivals(arrivals.into_iter().flatten().flatten().collect());
+        Ok(taken)
     }
 
     fn weigh_bytes(&mut self, bytes: &[u8]) {
@@ -315,12 +313,21 @@ impl Run {
         let Some(process) = &mut self.machines[to].process else { return Ok(()) };
         let malformed = |what: String| Violation { name: "frames_can_be_read", what };
         let mut bytes = BytesMut::from(&bytes[..]);
-        let frame = take_frame(&mut bytes).map_err(|error| malformed(error.to_string()))?;
+        let frame = take_frame(&mut bytes, FRAME_BYTES_MAX)
+            .map_err(|error| malformed(error.to_string()))?;
         let frame = frame.ok_or_else(|| malformed("a frame is cut short".to_owned()))?;
-        let frame: Frame = decode(frame).map_err(|error| malformed(error.to_string()))?;
-        process.handle_frame(NodeNumber(number(from).0), frame);
+        let frame = decode_frame(frame).map_err(|error| malformed(error.to_string()))?;
+        process.handle_frame(number(from), frame);
         self.plan_turns(to);
         Ok(())
+    }
+
+    /// Tells a node what became of a connection with another.
+    pub(super) fn tell_of_connection(&mut self, node: usize, with: usize, change: Change) {
+        if let Some(process) = &mut self.machines[node].process {
+            process.handle_connection(number(with), change);
+            self.plan_turns(node);
+        }
     }
 
     pub(super) fn connect(&mut self, link: LinkId) {
@@ -331,7 +338,10 @@ impl Run {
             false => None,
         };
         match arrivals {
-            Some(arrivals) => self.push_arrivals(arrivals),
+            Some(arrivals) => {
+                self.push_arrivals(arrivals);
+                self.tell_of_connection(from, to, Change::Up);
+            }
             None => self.plan_connect(link),
         }
     }

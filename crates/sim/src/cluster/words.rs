@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringfort_check::{Condition, Operation, Outcome};
-use ringfort_types::request::{
-    self, Answered, Batch, Consistency, Done, Get, Identity, Write,
-};
+use ringfort_types::request::{self, Answered, Batch, Consistency, Done, Get, Identity, Write};
 use ringfort_types::{Code, Key, Refusal, Version};
 
 use super::clients::Question;
@@ -40,15 +38,14 @@ pub(super) fn choose(
         }
         _ => (choose_pair(random, mix, era, number), Some(true)),
     };
-    let is = |wanted: fn(&Operation) -> bool| {
-        operations.iter().all(|(_, operation)| wanted(operation))
-    };
+    let is =
+        |wanted: fn(&Operation) -> bool| operations.iter().all(|(_, operation)| wanted(operation));
     let reads = is(|operation| matches!(operation, Operation::Get));
     let writes = is(|operation| !matches!(operation, Operation::Get));
     // The parts of an atomic batch share one answer, so that conditions would make attempts differ.
     let keyed = writes && random.one_in(4);
     let stale = reads && batch.is_none() && random.one_in(5);
-    Question { operations, batch, stale, keyed, node: None }
+    Question { operations, batch, stale, keyed, node: None, insistent: false }
 }
 
 fn choose_one(
@@ -204,10 +201,7 @@ pub(super) fn outcomes(question: &Question, reply: &Reply) -> Result<Vec<Outcome
     }
 }
 
-fn one(
-    operation: &Operation,
-    result: &Result<Answered, Refusal>,
-) -> Result<Outcome, Violation> {
+fn one(operation: &Operation, result: &Result<Answered, Refusal>) -> Result<Outcome, Violation> {
     let read = *operation == Operation::Get;
     Ok(match result {
         Ok(Answered { done, .. }) => match done {

@@ -76,7 +76,7 @@ impl<W> Worker<W> {
             Err(refusal) => return GetAnswer::Now(Err(refusal)),
         };
         if !open.replica.can_read_now(now) {
-            return self.get_later(shard, context, key, waiter);
+            return self.get_later(now, shard, context, key, waiter);
         }
         match open.replica.get(self.engine.as_ref(), now, key) {
             Ok(Reading::Found(found)) => GetAnswer::Now(Ok(Got { found, staleness_ms: None })),
@@ -102,6 +102,7 @@ impl<W> Worker<W> {
 
     fn get_later(
         &mut self,
+        now: Monotonic,
         shard: ShardId,
         context: &Context,
         key: &Key,
@@ -114,7 +115,7 @@ impl<W> Worker<W> {
         match open_group_mut(&mut self.slots, group) {
             Ok(open) if open.replica.leads() => {
                 let ticket = self.pending.insert(context.deadline, Kind::Read, waiter());
-                open.replica.enqueue_read(ticket);
+                open.replica.enqueue_read(now, ticket);
                 self.reads.insert(ticket, (group, key.clone()));
                 self.mark_dirty(group);
                 GetAnswer::Later

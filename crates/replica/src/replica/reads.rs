@@ -82,10 +82,12 @@ impl Reads {
 impl Replica {
     /// Queues a read that waits until it may be served; it comes back in [`Output::reads`], or in [`Output::lost`] or
     /// [`Output::refused`] where this replica does not lead.
-    pub fn enqueue_read(&mut self, ticket: Ticket) {
-        self.handle_wake(self.now);
+    pub fn enqueue_read(&mut self, now: Monotonic, ticket: Ticket) {
+        // Not when it was called last: since then the process may have stood still, and the lease may have run out.
+        let now = self.advance(now);
+        self.handle_wake(now);
         let id = self.reads.next();
-        match self.raft.read(self.now, id) {
+        match self.raft.read(now, id) {
             Ok(()) => self.reads.waiting.push_back((id, ticket)),
             Err(error) => self.refused.push((ticket, error)),
         }

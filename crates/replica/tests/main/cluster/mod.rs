@@ -157,7 +157,8 @@ impl Cluster {
         let must_see = must_see.filter(|ticket| matches!(self.asked[ticket].1, Asked::Write));
         let must_see = must_see.collect();
         let ticket = self.ask(at, Asked::Read(must_see));
-        self.node(at).replica.as_mut().unwrap().enqueue_read(ticket);
+        let now = self.now;
+        self.node(at).replica.as_mut().unwrap().enqueue_read(now, ticket);
         ticket
     }
 

@@ -197,3 +197,19 @@ fn entries_that_were_never_written_go_with_the_log_that_a_snapshot_replaces() {
     cluster.until("it is installed", |cluster| cluster.nodes[&follower].installed == 1);
     cluster.check_end();
 }
+
+/// The story: the process of a leader stood still for seconds. As it went on, a read came before anything else that told it
+/// the time: the lease held by the clock of before, and the read saw nothing of what another leader had acknowledged.
+#[test]
+fn a_read_is_confirmed_by_the_clock_of_when_it_comes() {
+    let mut cluster = Cluster::new(3, Settings::default(), 6);
+    let leader = cluster.elect();
+    cluster.pass(Duration::from_millis(100));
+    cluster.settle();
+    assert!(cluster.replica(leader).can_read_now(cluster.now));
+    cluster.cut_off.insert(leader);
+    cluster.now = cluster.now + Duration::from_secs(3);
+    let read = cluster.read(leader);
+    cluster.turn(leader);
+    assert_eq!(cluster.ends.get(&read), None, "nobody has confirmed it");
+}

@@ -205,6 +205,13 @@ impl Run {
             self.queue.push(at, Event::Ask { node: doing.node, asked });
         }
         let late = self.now + timeout + GRACE;
+        if self.options.trace {
+            let what = format!("{:?}", doing.question.operations);
+            let (node, stale) = (doing.node, doing.question.stale);
+            self.note(|| {
+                format!("client {client} asks node {node} as {request}: {what}, stale: {stale}")
+            });
+        }
         self.queue.push(late, Event::Client { client, wake: Wake::GiveUp(request) });
         self.totals.add(Count::Requests, 1);
     }
@@ -231,6 +238,9 @@ impl Run {
         if self.crowd.clients[client].shunned.contains(&node) {
             return;
         }
+        self.note(|| {
+            format!("node {node} answers client {client}, {request}: {:?}", reply.results)
+        });
         let at = self.now + about(&mut self.random, self.mix.latency);
         self.queue.push(at, Event::Reply { client, request, reply });
     }

@@ -359,6 +359,7 @@ impl Run {
                 }
             }
             Undo::Join(pairs) => {
+                self.note(|| format!("joined {pairs:?}"));
                 let arrivals = self.network.join(self.now, &pairs, &self.mix);
                 self.push_arrivals(arrivals);
             }

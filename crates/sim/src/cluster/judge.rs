@@ -52,6 +52,9 @@ impl Run {
                 let Some(status) = &summary.status else { continue };
                 if status.raft.role == Role::Leader {
                     let term = status.raft.term;
+                    if !self.seen.leaders.contains_key(&(shard, term)) {
+                        self.note(|| format!("node {node} leads shard {shard} in term {term}"));
+                    }
                     let first = *self.seen.leaders.entry((shard, term)).or_insert(node);
                     if first != node {
                         let what = format!("nodes {first} and {node} led shard {shard} in {term}");

@@ -1,10 +1,11 @@
 //! What goes wrong: processes, power, pauses, links, disks, clocks; and how each ends.
 
 use ringfort_proto::peer::Channel;
-use ringfort_types::{GroupId, ShardId};
+use ringfort_types::GroupId;
 
 use super::Run;
 use super::mix::{MILLI, SECOND};
+use super::mutants::Mutant;
 use super::network::{LinkId, Network};
 use super::node::Change;
 use super::queue::Event;
@@ -30,10 +31,11 @@ pub(super) enum Act {
     Drift,
     Flush,
     Shun,
+    Coup,
 }
 
 impl Act {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Crash,
         Self::Power,
         Self::AllPower,
@@ -49,6 +51,7 @@ impl Act {
         Self::Drift,
         Self::Flush,
         Self::Shun,
+        Self::Coup,
     ];
 
     /// The shortest mean time between two of them.
@@ -56,7 +59,9 @@ impl Act {
         match self {
             Self::Cut | Self::Flush => 500 * MILLI,
             Self::Drift => SECOND,
-            Self::Crash | Self::Power | Self::Partition | Self::Slow | Self::Shun => 3 * SECOND,
+            Self::Crash | Self::Power | Self::Partition | Self::Slow | Self::Shun | Self::Coup => {
+                3 * SECOND
+            }
             Self::Pause | Self::Stall | Self::CrashAtOperation => 4 * SECOND,
             Self::FailSync => 6 * SECOND,
             Self::AllPower | Self::FullDisk => 15 * SECOND,
@@ -68,11 +73,16 @@ impl Act {
 /// How a fault ends.
 #[derive(Clone, Debug)]
 pub(super) enum Undo {
-    Resume { node: usize, boot: u64 },
+    Resume {
+        node: usize,
+        boot: u64,
+    },
     Join(Vec<(usize, usize)>),
     Quicken(usize, usize),
     Empty(usize),
     Unshun(usize, usize),
+    /// The second part of a coup: the leader, and those that still hear it.
+    Coup(usize, Vec<usize>),
 }
 
 impl Run {
@@ -121,13 +131,14 @@ impl Run {
             }
             Act::Flush => self.flush(node),
             Act::Shun => self.shun(node),
+            Act::Coup => self.begin_coup(),
         }
     }
 
     /// A node; every third time one that leads.
     fn victim(&mut self) -> usize {
         if self.random.one_in(3) {
-            let shard = ShardId(self.random.index(self.mix.shards as usize) as u32);
+            let shard = self.any_shard();
             if let Some(leader) = self.leader_of(shard) {
                 return leader;
             }
@@ -214,8 +225,12 @@ impl Run {
             return;
         }
         machine.paused = true;
+        if self.options.mutant == Some(Mutant::ClockStops) {
+            machine.clock.set_drift(self.now, -999_999);
+        }
         self.totals.add(Count::Pauses, 1);
         let boot = machine.boot;
+        self.note(|| format!("node {node} is paused"));
         let until = self.now + self.random.between(20 * MILLI, 4 * SECOND);
         self.queue.push(until, Event::Undo(Undo::Resume { node, boot }));
     }
@@ -286,11 +301,8 @@ impl Run {
     }
 
     fn flush(&mut self, node: usize) {
-        let shards = self.mix.shards as usize;
-        let count = 1 + self.random.index(shards);
-        let groups: Vec<_> = (0..count)
-            .map(|_| GroupId::of_shard(ShardId(self.random.index(shards) as u32)))
-            .collect();
+        let count = 1 + self.random.below(self.mix.shards.into());
+        let groups: Vec<_> = (0..count).map(|_| GroupId::of_shard(self.any_shard())).collect();
         if let Some(process) = &mut self.machines[node].process {
             process.want_flush(&groups);
         }
@@ -355,6 +367,10 @@ impl Run {
             Undo::Resume { node, boot } => {
                 if self.machines[node].boot == boot {
                     self.machines[node].paused = false;
+                    if self.options.mutant == Some(Mutant::ClockStops) {
+                        self.machines[node].clock.set_drift(self.now, 0);
+                    }
+                    self.note(|| format!("node {node} goes on"));
                     self.plan_turns(node);
                 }
             }
@@ -366,6 +382,7 @@ impl Run {
             Undo::Quicken(from, to) => self.network.slow(from, to, 0),
             Undo::Empty(node) => self.machines[node].disk.set_capacity(None),
             Undo::Unshun(client, node) => self.crowd.shun(client, node, false),
+            Undo::Coup(leader, loyal) => self.end_coup(leader, &loyal),
         }
     }
 

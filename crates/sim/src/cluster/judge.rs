@@ -34,7 +34,7 @@ impl Run {
     /// Compares replicas.
     pub(super) fn look(&mut self) -> Result<(), Violation> {
         self.queue.push(self.now + LOOK, Event::Look);
-        let hashed = ShardId(self.random.index(self.mix.shards as usize) as u32);
+        let hashed = self.any_shard();
         let mut led: BTreeMap<ShardId, (Index, bool)> = BTreeMap::new();
         for node in 0..self.mix.nodes {
             let machine = &self.machines[node];

@@ -25,8 +25,10 @@
 //! # Sources
 //! Deterministic simulation as FoundationDB and TigerBeetle (VOPR) do it; swarms of faults after Groce et al.
 
+mod broken_engine;
 mod clients;
 mod clock;
+mod coup;
 mod faults;
 mod heal;
 mod judge;
@@ -109,7 +111,10 @@ pub fn run(options: RunOptions) -> Outcome {
 impl Run {
     fn new(options: RunOptions) -> Self {
         let mut random = Random::new(options.seed);
-        let mix = Mix::choose(&mut random);
+        let mut mix = Mix::choose(&mut random);
+        if options.mutant == Some(Mutant::Drift) {
+            mix.drift *= 5;
+        }
         let mut machines = Vec::new();
         for _ in 0..mix.nodes {
             let mut disk = SimDisk::new(random.next_u64());
@@ -119,7 +124,8 @@ impl Run {
         }
         let founding = (0..mix.nodes).map(|node| Arc::new(founding(&mix, node))).collect();
         let map = (0..mix.shards).map(|shard| placement(&mix, shard)).collect();
-        let network = Network::new(mix.nodes, random.fork());
+        let mut network = Network::new(mix.nodes, random.fork());
+        network.doubles_requests = options.mutant == Some(Mutant::RequestsDoubled);
         let crowd = Crowd::new(&mix, &mut random);
         Self {
             options,

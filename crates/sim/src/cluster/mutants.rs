@@ -1,8 +1,10 @@
 //! Faults of our own making: each takes out one thing that a node or its host must do, and must be noticed.
 
 use ringfort_engine::StorageEngine;
+use ringfort_log::RecoveredLog;
 use ringfort_raft::Guard;
 
+use super::broken_engine::{BrokenEngine, Fault};
 use super::{RunOptions, Violation, run};
 
 /// Something that is broken on purpose.
@@ -12,8 +14,24 @@ pub enum Mutant {
     Without(Guard),
     /// The disk says that it has synced, and has not.
     SkipSync,
+    /// The same of what an engine flushes.
+    SkipFlushSync,
     /// The log's word of durability comes before it is true.
     DurableAtOnce,
+    /// A start does not know whom it voted for.
+    ForgetVote,
+    /// A start takes what is damaged for what there was.
+    DamageUnnoticed,
+    /// An installed snapshot has no remembered answers.
+    RetriesDropped,
+    /// What is flushed has the position of the last batch and not its data.
+    BatchesTorn,
+    /// Requests between nodes arrive twice.
+    RequestsDoubled,
+    /// A machine's clock stands still while its process does.
+    ClockStops,
+    /// Clocks drift five times as much as leases allow for.
+    Drift,
 }
 
 /// The mutants that a campaign must catch, and the name of each.
@@ -22,25 +40,50 @@ pub fn mutants() -> Vec<(&'static str, Mutant)> {
     use Guard as G;
     vec![
         ("a sync is skipped", Mutant::SkipSync),
+        ("the sync of a flush is skipped", Mutant::SkipFlushSync),
         ("durable before it is", Mutant::DurableAtOnce),
+        ("the vote is forgotten at a start", Mutant::ForgetVote),
+        ("damage goes unnoticed", Mutant::DamageUnnoticed),
+        ("the retry table is dropped from snapshots", Mutant::RetriesDropped),
+        ("the applied index is not atomic with the data", Mutant::BatchesTorn),
+        ("requests between nodes arrive twice", Mutant::RequestsDoubled),
+        ("a clock that stands still in a pause", Mutant::ClockStops),
+        ("clocks drift beyond the bound", Mutant::Drift),
         ("acknowledged before a quorum has it", Mutant::Without(G::CommitByQuorum)),
         ("acknowledged before it is durable", Mutant::Without(G::AckDurable)),
         ("votes for older logs", Mutant::Without(G::VoteComparesLogs)),
+        ("several votes a term", Mutant::Without(G::OneVotePerTerm)),
         ("a lease without a margin for drift", Mutant::Without(G::LeaseMargin)),
         ("promises are not kept", Mutant::Without(G::PromiseKept)),
         ("a vote within a promise after a start", Mutant::Without(G::QuietAfterStart)),
         ("reads before the term's first commit", Mutant::Without(G::ReadNeedsTermCommit)),
         ("reads are not confirmed", Mutant::Without(G::ReadConfirmed)),
-        ("a lease by an old look at the clock", Mutant::Without(G::LeaseChecksClock)),
+        ("reads confirmed by older rounds", Mutant::Without(G::ReadRoundCounts)),
+        ("a replica that lost entries votes", Mutant::Without(G::LostEntriesNoVote)),
     ]
 }
 
 /// The engine of a process.
 pub(super) fn engine(
-    _mutant: Option<Mutant>,
+    mutant: Option<Mutant>,
     engine: Box<dyn StorageEngine>,
 ) -> Box<dyn StorageEngine> {
-    engine
+    match mutant {
+        Some(Mutant::RetriesDropped) => Box::new(BrokenEngine::new(engine, Fault::RetriesDropped)),
+        Some(Mutant::BatchesTorn) => Box::new(BrokenEngine::new(engine, Fault::BatchesTorn)),
+        _ => engine,
+    }
+}
+
+/// What a start makes of what the log recovered.
+pub(super) fn forget(mutant: Option<Mutant>, recovered: &mut RecoveredLog) {
+    for group in recovered.groups.values_mut() {
+        match mutant {
+            Some(Mutant::ForgetVote) => group.hard_state.vote = None,
+            Some(Mutant::DamageUnnoticed) => group.damage = None,
+            _ => {}
+        }
+    }
 }
 
 /// What became of a mutant.

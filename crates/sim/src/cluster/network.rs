@@ -71,6 +71,8 @@ pub(super) struct Network {
     pub(super) random: Random,
     pub(super) counts: NetworkCounts,
     pub(super) healed: bool,
+    /// A mutant: requests and answers arrive twice.
+    pub(super) doubles_requests: bool,
 }
 
 impl Network {
@@ -85,6 +87,7 @@ impl Network {
             random,
             counts: NetworkCounts::default(),
             healed: false,
+            doubles_requests: false,
         }
     }
 
@@ -147,7 +150,9 @@ impl Network {
             self.counts.lost += 1;
             return [None, None];
         }
-        let (doubled, overtaken) = (chance(mix.doubled), chance(mix.overtaken));
+        let overtaken = chance(mix.overtaken);
+        let doubled = chance(mix.doubled)
+            || (self.doubles_requests && Self::channel(link) == Channel::Requests);
         let slow = if self.healed { 0 } else { self.slow[self.pair(link)] };
         let latency = about(&mut self.random, mix.latency) + slow;
         let state = &mut self.links[link.0];

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringfort_engine::StorageEngine;
-use ringfort_env::{DiskCompletion, DiskRequest, OperationId};
+use ringfort_env::{DiskCompletion, DiskOperation, DiskRequest, OperationId};
 use ringfort_log::{
     FileLog, Headroom, LogEvent, LogOptions, LogStats, LogStore, Submission, SubmissionId, recover,
 };
@@ -31,6 +31,7 @@ use ringfort_types::{
     shard_of_token,
 };
 
+use super::mutants::{self, Mutant};
 use crate::{SimDisk, Stopped};
 
 /// Frames that wait for a worker at most; more are dropped, as a peer that does not read makes its senders do.
@@ -71,8 +72,7 @@ pub(super) struct NodeOptions {
     pub(super) payload_bytes_target: usize,
     /// Fresh at each start.
     pub(super) seed: u64,
-    /// The log's word that something is durable comes before it is: a mutant.
-    pub(super) durable_at_once: bool,
+    pub(super) mutant: Option<Mutant>,
 }
 
 /// What a client asks.
@@ -195,8 +195,9 @@ impl ClusterNode {
         now: Monotonic,
         mut engine: impl FnMut() -> Box<dyn StorageEngine>,
     ) -> Result<(Self, Vec<String>), Stopped> {
-        let (mut log, recovered) =
+        let (mut log, mut recovered) =
             recover(disk, options.log, now).map_err(|error| stopped(&error))?;
+        mutants::forget(options.mutant, &mut recovered);
         let open_options = open_options(&options);
         let (parts, mut findings) = divide(recovered, &open_options);
         let (mut workers, mut founded) = (Vec::new(), Vec::new());
@@ -427,7 +428,7 @@ impl ClusterNode {
         for input in std::mem::take(&mut self.log_inbox) {
             match input {
                 LogInput::Submit(submission) => {
-                    if self.options.durable_at_once {
+                    if self.options.mutant == Some(Mutant::DurableAtOnce) {
                         self.tell(usize::from(submission.source.0), submission.id);
                     }
                     self.log.submit(now, submission);
@@ -498,7 +499,11 @@ impl ClusterNode {
         while let Some((waiter, response)) = self.workers[number].poll_response() {
             self.answer(waiter, response, out);
         }
-        while let Some(request) = self.workers[number].poll_disk() {
+        while let Some(mut request) = self.workers[number].poll_disk() {
+            let is_sync = matches!(request.operation, DiskOperation::SyncData(_));
+            if is_sync && self.options.mutant == Some(Mutant::SkipFlushSync) {
+                request.operation = DiskOperation::SyncDirectory;
+            }
             let request = self.own(Owner::Worker(number), request);
             out.disk.push(request);
         }

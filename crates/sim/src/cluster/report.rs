@@ -108,6 +108,8 @@ counts! {
     Pauses = "pauses",
     /// Partitions.
     Partitions = "partitions",
+    /// Leaders deposed while they may hold a lease.
+    Coups = "coups",
     /// Connections cut.
     Cuts = "connections_cut",
     /// Frames delivered.

@@ -73,7 +73,7 @@ impl Run {
             retry_bytes_max: mix.retry_bytes_max,
             payload_bytes_target: mix.payload_bytes_target,
             seed: self.random.next_u64(),
-            durable_at_once: mutant == Some(Mutant::DurableAtOnce),
+            mutant,
         }
     }
 

@@ -1,7 +1,5 @@
 //! Random groups, in short. The campaign is `cargo run --release -p ringfort-sim --bin raft-groups`.
 
-use std::hash::{BuildHasher, Hasher};
-
 use ringfort_sim::group::campaign::{
     Count, Mutant, Outcome, RunOptions, Totals, mutants, run, try_mutant,
 };
@@ -56,10 +54,7 @@ fn seeds_that_stay_run_twice_to_the_same_end() {
 
 #[test]
 fn fresh_seeds() {
-    let given = std::env::var("RINGFORT_SEED").ok().map(|text| text.parse().unwrap());
-    // The standard library's hash maps have random keys from the system.
-    let drawn = || std::collections::hash_map::RandomState::new().build_hasher().finish();
-    let first: u64 = given.unwrap_or_else(drawn) >> 1;
+    let first = crate::first_seed();
     println!("seeds from {first} on");
     for seed in first..first + 120 {
         run_well(seed);

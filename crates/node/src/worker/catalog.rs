@@ -1,11 +1,12 @@
 //! The catalog's replica on this worker, and what the catalog wants to know of shards and has done to them.
 
 use bytes::Bytes;
+use ringfort_placement::ShardPlacement;
 use ringfort_raft::ChangeError;
 use ringfort_replica::command::CommandIdentity;
 use ringfort_replica::{ListQuery, MachineError, Reading};
 use ringfort_types::request::{Context, Operation, Principal};
-use ringfort_types::{GroupId, Key, Monotonic, NamespaceId, ShardId, Version};
+use ringfort_types::{Epoch, GroupId, Key, Monotonic, NamespaceId, ShardId, Version};
 
 use super::{Slot, Waiter, Worker, name_of, open_group};
 use crate::control::{ClusterMap, Instruction, Leading, RawRecord, ShardReport};
@@ -130,9 +131,14 @@ impl<W> Worker<W> {
 
     /// Takes a newer map of the cluster: who has which shard, and what this worker is to have.
     pub fn handle_map(&mut self, map: &ClusterMap) {
-        self.forwarder.handle_map(map.epoch(), map.shards());
+        self.handle_placements(map.epoch(), map.shards());
+    }
+
+    /// Takes a newer map's placements, in the order of shards.
+    pub fn handle_placements(&mut self, epoch: Epoch, shards: &[ShardPlacement]) {
+        self.forwarder.handle_map(epoch, shards);
         self.forwards_due = true;
-        for (shard, placement) in (0..).map(ShardId).zip(map.shards()) {
+        for (shard, placement) in (0..).map(ShardId).zip(shards) {
             let group = GroupId::of_shard(shard);
             let here = |id: ringfort_types::ReplicaId| id.node() == self.config.node;
             let learners = placement.learners().map(|learner| learner.id);

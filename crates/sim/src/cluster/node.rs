@@ -16,9 +16,10 @@ use ringfort_env::{DiskCompletion, DiskOperation, DiskRequest, OperationId};
 use ringfort_log::{
     FileLog, Headroom, LogEvent, LogOptions, LogStats, LogStore, Submission, SubmissionId, recover,
 };
+use ringfort_node::control::Founded;
 use ringfort_node::{
-    Formation, Founding, GetAnswer, OpenOptions, Opened, Replied, Response, ShardSummary, Space,
-    Worker, WorkerConfig, WorkerStats, divide, founding, open,
+    Founding, GetAnswer, OpenOptions, Opened, Replied, Response, ShardSummary, Space, Worker,
+    WorkerConfig, WorkerStats, divide, founding, open,
 };
 use ringfort_placement::ShardPlacement;
 use ringfort_proto::peer::{Channel, Frame};
@@ -62,7 +63,7 @@ pub(super) struct NodeOptions {
     pub(super) number: NodeNumber,
     pub(super) shards: u32,
     pub(super) workers: u16,
-    pub(super) formation: Formation,
+    pub(super) founded: Founded,
     pub(super) founding: Arc<Founding>,
     pub(super) map: Arc<[ShardPlacement]>,
     pub(super) log: LogOptions,
@@ -205,7 +206,7 @@ impl ClusterNode {
             let opened = open(disk, part, &open_options, now, engine());
             let Opened { mut worker, founded: new, findings: more } =
                 opened.map_err(|error| stopped(&error))?;
-            worker.handle_map(Epoch(1), &options.map);
+            worker.handle_placements(Epoch(1), &options.map);
             workers.push(worker);
             founded.extend(new);
             findings.extend(more);
@@ -659,7 +660,7 @@ fn open_options(options: &NodeOptions) -> OpenOptions {
     OpenOptions {
         shards: options.shards,
         workers: options.workers,
-        formation: options.formation,
+        founded: options.founded,
         founding: Arc::clone(&options.founding),
         worker: WorkerConfig {
             source: ringfort_log::SourceId(0),

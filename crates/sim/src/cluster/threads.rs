@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use ringfort_engine::{MemoryEngine, MemoryOptions, StorageEngine};
 use ringfort_env::{DiskOperation, Lane};
-use ringfort_node::Formation;
+use ringfort_node::control::Founded;
 use ringfort_proto::peer::Frame;
 use ringfort_proto::{FRAME_BYTES_MAX, decode_frame, put_frame, take_frame};
 use ringfort_raft::Guards;
@@ -56,15 +56,15 @@ impl Run {
             Some(Mutant::Without(guard)) => Guards::without(guard),
             _ => Guards::default(),
         };
-        let formation = match self.machines[node].formed {
-            true => Formation::Complete,
-            false => Formation::New,
+        let founded = match self.machines[node].formed {
+            true => Founded::Everything,
+            false => Founded::Nothing,
         };
         NodeOptions {
             number: number(node),
             shards: mix.shards,
             workers: mix.workers,
-            formation,
+            founded,
             founding: self.founding[node].clone(),
             map: self.map.clone(),
             log: mix.log,

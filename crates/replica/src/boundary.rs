@@ -57,7 +57,7 @@ pub struct Output {
     pub answers: Vec<(Ticket, Answer)>,
     /// Reads that may be served now.
     pub reads: Vec<Ticket>,
-    /// Client commands among those writes.
+    /// What waits for those writes: client commands, and entries of other leaders. The log paces itself by them.
     pub commands: u32,
     /// Tickets whose proposals are lost to a change of leadership or a stop: their outcome is unknown.
     pub lost: Vec<Ticket>,

@@ -480,6 +480,11 @@ impl Replica {
             entries.clear();
         }
         self.log_size.append(&entries, &self.raft);
+        if !self.leads() {
+            // Somebody waits for each at its leader.
+            out.commands =
+                out.commands.saturating_add(u32::try_from(entries.len()).unwrap_or(u32::MAX));
+        }
         out.persists.push((self.group, id));
         out.writes.push(GroupWrite::Append { group: self.group, hard_state, entries });
     }

@@ -176,7 +176,8 @@ impl Model {
             let known = (on(leader), Term(shard.term));
             shard.known.insert(hearer, known);
             if hearer == OWN.0 {
-                self.forwarder.handle_leader(ShardId(place as u32), known.0, known.1);
+                let now = self.now();
+                self.forwarder.handle_leader(now, ShardId(place as u32), known.0, known.1);
             }
         }
     }

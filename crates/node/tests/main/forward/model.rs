@@ -310,8 +310,7 @@ impl Model {
     /// What the forwarder wants to be done.
     fn exchange(&mut self, calm: bool) {
         let now = self.now();
-        loop {
-            let Some(sent) = self.forwarder.poll_request(now) else { break };
+        while let Some(sent) = self.forwarder.poll_request(now) {
             let (node, id, shard) = (sent.node.0, sent.id, sent.forwarded.shard);
             assert_ne!(sent.node, OWN);
             // Waiters stand in the principal's place: nobody else reads it.

@@ -10,6 +10,8 @@ use super::report::Count;
 
 /// Disks lose sectors as wholes, in bytes.
 const SECTOR: u64 = 512;
+/// Places that are tried.
+const TRIES: usize = 16;
 
 impl Run {
     pub(super) fn fill_disk(&mut self, node: usize) {
@@ -26,23 +28,15 @@ impl Run {
         if !self.may_be_damaged(node) || self.machines[node].process.is_none() {
             return;
         }
-        let Some((file, length)) = self.any_file(node) else { return };
-        let offset = self.random.below(length);
-        let lost = self.random.one_in(3);
-        let (from, to) = match lost {
-            true => (offset / SECTOR * SECTOR, (offset / SECTOR * SECTOR + SECTOR).min(length)),
-            false => (offset, offset + 1),
-        };
-        if !self.machines[node].is_proven(&file, from, to) {
-            return;
-        }
+        let tries = (0..TRIES).find_map(|_| self.any_place(node));
+        let Some((file, from, to)) = tries else { return };
         self.end_process(node, true);
         let disk = &mut self.machines[node].disk;
-        let struck = if lost {
+        let struck = if to - from > 1 {
             let zeros = vec![0; usize::try_from(to - from).unwrap_or(0)];
             disk.overwrite(&file, from, &zeros)
         } else {
-            disk.flip_bit(&file, offset, u8::try_from(offset % 8).unwrap_or(0))
+            disk.flip_bit(&file, from, u8::try_from(from % 8).unwrap_or(0))
         };
         if struck {
             self.machines[node].damaged = true;
@@ -60,9 +54,18 @@ impl Run {
         )
     }
 
-    fn any_file(&mut self, node: usize) -> Option<(FileName, u64)> {
+    /// A bit's or a sector's place in any file, if damage there can be told from a torn tail.
+    fn any_place(&mut self, node: usize) -> Option<(FileName, u64, u64)> {
         let files = self.machines[node].disk.files();
         let (file, length) = files.get(self.random.index(files.len().max(1)))?;
-        (*length > 0).then(|| (file.clone(), *length))
+        if *length == 0 {
+            return None;
+        }
+        let offset = self.random.below(*length);
+        let (from, to) = match self.random.one_in(3) {
+            true => (offset / SECTOR * SECTOR, (offset / SECTOR * SECTOR + SECTOR).min(*length)),
+            false => (offset, offset + 1),
+        };
+        self.machines[node].is_proven(file, from, to).then(|| (file.clone(), from, to))
     }
 }

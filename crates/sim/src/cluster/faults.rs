@@ -65,7 +65,7 @@ impl Act {
             Self::Pause | Self::Stall | Self::CrashAtOperation => 4 * SECOND,
             Self::FailSync => 6 * SECOND,
             Self::AllPower | Self::FullDisk => 15 * SECOND,
-            Self::Damage => 20 * SECOND,
+            Self::Damage => 10 * SECOND,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The state of a group as a model checker compares it: two groups with the same digest do the same from now on, as long as
 //! no time passes.
 //!
-//! Left out: times and randomness (a model makes timeouts choices), counters, the configuration of the start. Writes are
+//! Left out: times and randomness (a model makes timeouts choices; `led` is only told), counters, the configuration of the start. Writes are
 //! named by how far they lie behind the newest durable one. Structs are taken apart whole: who adds a field decides here.
 
 use std::hash::{Hash, Hasher};
@@ -28,6 +28,7 @@ impl Group {
             leader_heard,
             election_due: _,
             no_vote_until: _,
+            led: _,
             lost,
             asleep,
             incoming,

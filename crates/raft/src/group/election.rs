@@ -146,6 +146,7 @@ impl Group {
 
     /// Enters a state, and ends what the one before had begun.
     pub(super) fn leave_state(&mut self, next: State) {
+        self.led = self.led();
         if let State::Leader(leader) = std::mem::replace(&mut self.state, next) {
             self.end_leadership(*leader);
         }

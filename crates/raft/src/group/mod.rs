@@ -77,6 +77,8 @@ pub struct Group {
     election_due: Monotonic,
     /// No vote before this: a promise to a leader, or the quiet time after a start.
     no_vote_until: Monotonic,
+    /// What the last leadership of this replica had committed, and until when nobody else led.
+    led: Option<(Index, Monotonic)>,
     lost: Lost,
     asleep: bool,
     /// A snapshot that is being received; it outlives roles and terms.
@@ -149,6 +151,7 @@ impl Group {
             leader_heard: None,
             election_due: now,
             no_vote_until: Monotonic(0),
+            led: None,
             lost,
             asleep: false,
             incoming: None,

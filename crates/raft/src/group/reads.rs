@@ -76,6 +76,19 @@ impl Group {
         self.is_alone() || (by_lease && now < self.lease_until(leader))
     }
 
+    /// A time before which nobody but this replica led, and an index: whatever was committed before that time is at or below
+    /// it. `None` if this replica has not led with a lease since its start. It tells the age of what is applied once the lease
+    /// has run out.
+    #[must_use]
+    pub fn led(&self) -> Option<(Index, Monotonic)> {
+        let State::Leader(leader) = &self.state else { return self.led };
+        if self.commit < leader.term_start {
+            return self.led;
+        }
+        let until = self.lease_until(leader).min(self.now);
+        if until > Monotonic(0) { Some((self.commit, until)) } else { self.led }
+    }
+
     fn begin_read(&mut self, reader: Reader) {
         let State::Leader(leader) = &mut self.state else { return };
         leader.busy = self.now;

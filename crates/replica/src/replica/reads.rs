@@ -99,7 +99,9 @@ impl Replica {
         if self.raft.can_read_now(now) {
             return Some(Duration::ZERO);
         }
-        self.reads.fresh.map(|fresh| now.since(fresh))
+        // A leader that has lost its lease knows that nothing was committed elsewhere while it had it.
+        let led = self.raft.led().filter(|(index, _)| *index <= self.raft.applied());
+        self.reads.fresh.max(led.map(|(_, until)| until)).map(|fresh| now.since(fresh))
     }
 
     /// Asks the leader how far it is, so that [`Replica::staleness`] becomes smaller once it has answered.

@@ -92,6 +92,7 @@ impl std::error::Error for HttpError {
 pub struct HttpClient {
     address: SocketAddr,
     timeout: Duration,
+    header: Option<(&'static str, String)>,
     connection: Option<BufReader<TcpStream>>,
 }
 
@@ -102,6 +103,7 @@ impl HttpClient {
         Self {
             address: (Ipv4Addr::LOCALHOST, port).into(),
             timeout: READ_TIMEOUT,
+            header: None,
             connection: None,
         }
     }
@@ -110,6 +112,13 @@ impl HttpClient {
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// Sends this header with every request.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: &str) -> Self {
+        self.header = Some((name, value.to_owned()));
         self
     }
 
@@ -122,7 +131,10 @@ impl HttpClient {
             Some(connection) => connection,
             None => self.connect().map_err(HttpError::NotSent)?,
         };
-        let exchange = exchange(&mut connection, request, self.address);
+        let own = self.header.as_ref().map(|(name, value)| (*name, value.as_str()));
+        let headers: Vec<_> = own.into_iter().chain(request.headers.iter().copied()).collect();
+        let request = Request { headers: &headers, ..request.clone() };
+        let exchange = exchange(&mut connection, &request, self.address);
         let (response, keep_alive) = exchange.map_err(HttpError::Broken)?;
         if keep_alive {
             self.connection = Some(connection);

@@ -22,6 +22,7 @@ const PORT_ATTEMPTS: usize = 5;
 pub struct ServerOptions {
     binary: Option<PathBuf>,
     data_dir: Option<PathBuf>,
+    peer_port: Option<u16>,
     settings: Vec<(String, String)>,
     environment: Vec<(String, String)>,
     shim: Option<ShimOptions>,
@@ -46,6 +47,13 @@ impl ServerOptions {
     #[must_use]
     pub fn data_dir(mut self, path: &Path) -> Self {
         self.data_dir = Some(path.to_owned());
+        self
+    }
+
+    /// Listens for other nodes on this port, which may be that of another server which is down.
+    #[must_use]
+    pub fn peer_port(mut self, port: u16) -> Self {
+        self.peer_port = Some(port);
         self
     }
 
@@ -159,7 +167,7 @@ impl Server {
         let own = [
             ("node.data_dir", data_dir.to_owned()),
             ("listen.client", format!("127.0.0.1:{}", self.ports[0])),
-            ("listen.peer", format!("127.0.0.1:{}", self.ports[1])),
+            ("listen.peer", format!("127.0.0.1:{}", self.peer_port())),
         ];
         let given = self.options.settings.iter();
         let given = given.map(|(key, value)| (key.as_str(), value.clone()));
@@ -243,6 +251,12 @@ impl Server {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.ports[0]
+    }
+
+    /// The port on which other nodes reach it.
+    #[must_use]
+    pub fn peer_port(&self) -> u16 {
+        self.options.peer_port.unwrap_or(self.ports[1])
     }
 
     /// Its process id; under a wrapper, the wrapper's.

@@ -8,9 +8,10 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use ringfort_check::{Condition, Event, Member, Operation, Outcome};
 
+use super::nodes::Nodes;
 use super::{LoadOptions, Pending, Shared, micros, wire};
 use crate::Random;
-use crate::http::{HttpClient, HttpError, Response};
+use crate::http::{HttpError, Response};
 
 /// All keys of a load begin so.
 pub(super) const KEY_PREFIX: &str = "crash/";
@@ -40,7 +41,7 @@ pub(super) struct Setup {
     pub(super) start: Instant,
     pub(super) options: LoadOptions,
     pub(super) random: Random,
-    pub(super) http: HttpClient,
+    pub(super) nodes: Nodes,
     pub(super) shared: Arc<Shared>,
     pub(super) pending: Vec<Pending>,
 }
@@ -53,8 +54,8 @@ pub(super) struct Recorded {
 }
 
 pub(super) struct Client {
-    setup: Setup,
-    sequence: u64,
+    pub(super) setup: Setup,
+    pub(super) sequence: u64,
     /// The newest version this client knows of each key, for its conditions.
     known: HashMap<String, u64>,
     recorded: Recorded,
@@ -78,6 +79,10 @@ impl Client {
             }
         }
         while !self.setup.shared.stop.load(Ordering::Relaxed) {
+            if self.setup.nodes.are_several() {
+                self.anywhere()?;
+                continue;
+            }
             let gone = match self.setup.random.below(100) {
                 0..84 => {
                     let (chosen, keyed) = self.choose_single();
@@ -110,7 +115,7 @@ impl Client {
         wire::value_name(self.setup.load, self.setup.number, self.sequence, len)
     }
 
-    fn choose(&mut self) -> (String, Operation) {
+    pub(super) fn choose(&mut self) -> (String, Operation) {
         let key = single_key(self.setup.random.below(self.setup.options.keys));
         let known = self.known.get(&key).copied();
         let condition = match (self.setup.random.below(100), known) {
@@ -141,12 +146,12 @@ impl Client {
         (pending, keyed)
     }
 
-    fn choose_batch(&mut self) -> Vec<(String, Operation)> {
+    pub(super) fn choose_batch(&mut self) -> Vec<(String, Operation)> {
         let count = 1 + self.setup.random.below(5);
         (0..count).map(|_| self.choose()).collect()
     }
 
-    fn choose_pair(&mut self) -> Vec<(String, Operation)> {
+    pub(super) fn choose_pair(&mut self) -> Vec<(String, Operation)> {
         let number = self.setup.random.below(self.setup.options.pairs);
         pair_keys(number)
             .into_iter()
@@ -164,7 +169,7 @@ impl Client {
     fn single(&mut self, pending: Pending, keyed: bool) -> Result<Result<(), Gone>> {
         let Pending { key, operation, .. } = &pending;
         let identity = keyed.then_some(pending.idempotency_key.as_str());
-        let outcome = match wire::send(&mut self.setup.http, key, operation, identity) {
+        let outcome = match wire::send(self.setup.nodes.http(), key, operation, identity) {
             Ok(response) => wire::outcome(operation, &response)?,
             Err(HttpError::NotSent(_)) => return Ok(Err(Gone)),
             Err(HttpError::Broken(_)) => Outcome::Unknown,
@@ -183,19 +188,34 @@ impl Client {
         atomic: bool,
     ) -> Result<Result<(), Gone>> {
         let invoked_us = micros(self.setup.start);
-        let sent = wire::send_batch(&mut self.setup.http, operations, atomic);
+        let sent = wire::send_batch(self.setup.nodes.http(), operations, atomic);
         let outcomes = match sent {
             Ok(response) => batch_outcomes(operations, &response)?,
             Err(HttpError::NotSent(_)) => return Ok(Err(Gone)),
             Err(HttpError::Broken(_)) => vec![Outcome::Unknown; operations.len()],
         };
-        self.sequence += 1;
-        let number = (self.setup.load << 40) | (u64::from(self.setup.number) << 30) | self.sequence;
+        self.record_batch(operations, invoked_us, outcomes, atomic);
+        Ok(Ok(()))
+    }
+
+    pub(super) fn record_batch(
+        &mut self,
+        operations: &[(String, Operation)],
+        invoked_us: u64,
+        outcomes: Vec<Outcome>,
+        atomic: bool,
+    ) {
+        let number = self.next_number();
         for ((position, (key, operation)), outcome) in (0..).zip(operations).zip(outcomes) {
             let member = Member { batch: number, position, atomic };
             self.record(key.clone(), operation.clone(), invoked_us, outcome, Some(member));
         }
-        Ok(Ok(()))
+    }
+
+    /// A number that nothing else in the history has.
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.sequence += 1;
+        (self.setup.load << 40) | (u64::from(self.setup.number) << 30) | self.sequence
     }
 
     fn record(
@@ -206,19 +226,8 @@ impl Client {
         outcome: Outcome,
         batch: Option<Member>,
     ) {
-        match outcome {
-            Outcome::Written { version } => {
-                self.setup.shared.acknowledged.fetch_add(1, Ordering::Relaxed);
-                self.known.insert(key.clone(), version);
-            }
-            Outcome::Found { version, .. } => {
-                self.known.insert(key.clone(), version);
-            }
-            _ => {
-                self.known.remove(&key);
-            }
-        }
-        self.recorded.events.push(Event {
+        self.note(&key, &outcome);
+        self.push(Event {
             client: self.setup.number,
             key,
             operation,
@@ -230,9 +239,32 @@ impl Client {
             write: None,
         });
     }
+
+    pub(super) fn push(&mut self, event: Event) {
+        self.recorded.events.push(event);
+    }
+
+    /// Counts an acknowledgement, and keeps what is known of the key's version.
+    pub(super) fn note(&mut self, key: &str, outcome: &Outcome) {
+        match *outcome {
+            Outcome::Written { version } => {
+                self.setup.shared.acknowledged.fetch_add(1, Ordering::Relaxed);
+                self.known.insert(key.to_owned(), version);
+            }
+            Outcome::Found { version, .. } => {
+                self.known.insert(key.to_owned(), version);
+            }
+            _ => {
+                self.known.remove(key);
+            }
+        }
+    }
 }
 
-fn batch_outcomes(operations: &[(String, Operation)], response: &Response) -> Result<Vec<Outcome>> {
+pub(super) fn batch_outcomes(
+    operations: &[(String, Operation)],
+    response: &Response,
+) -> Result<Vec<Outcome>> {
     let body = response.json();
     if response.status != 200 {
         // One answer for all: refused, or unknown, as a whole.

@@ -6,9 +6,13 @@
 //! - Keys of atomic batches are keys of their own, in pairs under one hash tag, written by nothing else.
 //! - Some writes carry an idempotency key. Where such a write's outcome is unknown, its client sends it again with the next
 //!   load, as a user would after a crash; both attempts are one event.
-//! - A client whose server is gone ends.
+//! - A client whose only server is gone ends. Where there are several, it goes on with the next one, as it does after an
+//!   answer that came to nothing; writes with an idempotency key whose outcome is unknown are sent again there at once, and
+//!   each attempt is an event of its own. Some reads are stale ones there.
 
+mod anywhere;
 mod client;
+mod nodes;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -19,6 +23,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail, ensure};
 use ringfort_check::{Event, Operation, Outcome};
+
+use nodes::Nodes;
 
 use crate::http::HttpClient;
 use crate::{Random, wait_until};
@@ -100,6 +106,12 @@ impl Recorder {
     /// Starts a load on the server that listens on this port.
     #[must_use]
     pub fn start_load(&mut self, port: u16, options: &LoadOptions) -> Load {
+        self.start_load_on(&[port], options)
+    }
+
+    /// Starts a load on the nodes of a cluster that listen on these ports; clients begin at different ones.
+    #[must_use]
+    pub fn start_load_on(&mut self, ports: &[u16], options: &LoadOptions) -> Load {
         self.loads += 1;
         let shared = Arc::new(Shared::default());
         let mut pending = std::mem::take(&mut self.pending);
@@ -112,7 +124,7 @@ impl Recorder {
                 start: self.start,
                 options: options.clone(),
                 random: Random::new(options.seed).fork(self.loads << 32 | u64::from(number)),
-                http: HttpClient::new(port),
+                nodes: Nodes::new(ports, number),
                 shared: Arc::clone(&shared),
                 pending: own,
             });

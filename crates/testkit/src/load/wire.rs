@@ -87,6 +87,23 @@ pub(super) fn send(
     })
 }
 
+/// Sends a read that any replica may answer from what it has applied.
+pub(super) fn send_stale(http: &mut HttpClient, key: &str) -> Result<Response, HttpError> {
+    http.get(&format!("/v1/kv/{}?consistency=stale", encode(key)))
+}
+
+/// What an answer to a stale read says of its age, in microseconds.
+///
+/// # Errors
+/// It says nothing, and must: a value, or its absence, was given.
+pub(super) fn staleness_us(response: &Response) -> Result<u64> {
+    let header = response.header("ringfort-staleness-ms");
+    let milliseconds = header.and_then(|text| text.parse::<u64>().ok());
+    let milliseconds = milliseconds
+        .with_context(|| format!("a stale read without a bound: {:?}", response.headers))?;
+    Ok(milliseconds.saturating_mul(1000))
+}
+
 /// Sends a batch.
 pub(super) fn send_batch(
     http: &mut HttpClient,

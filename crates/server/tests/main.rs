@@ -1,9 +1,10 @@
-//! The server as a real process: killed at random moments, on a disk that fails or is full, traced, stopped, and as
-//! the guide says.
+//! The server as a real process: killed at random moments, on a disk that fails or is full, traced, stopped, as the
+//! guide says, and several of them as one cluster.
 //!
 //! The executable is built on demand (see `ringfort_testkit::binary`). Variables:
 //!
 //! - `RINGFORT_CRASH_CYCLES`: kills of the crash test; default 20.
+//! - `RINGFORT_CRASH_SECONDS`: length of the same with three nodes; default 20.
 //! - `RINGFORT_SEED`: of all choices; default another each time, printed.
 //! - `RINGFORT_TEST_BINARY`, `RINGFORT_TEST_MUTANT`: executables to take instead of building them.
 //! - `RINGFORT_TEST_REQUIRE_ALL`: a test that cannot run here, for want of `strace` or of root, fails instead of being
@@ -11,6 +12,7 @@
 
 #![allow(clippy::unwrap_used)] // a test may; its helpers are part of it
 
+mod cluster;
 mod crash;
 mod disk;
 mod guide;

@@ -176,8 +176,7 @@ impl Model {
             let known = (on(leader), Term(shard.term));
             shard.known.insert(hearer, known);
             if hearer == OWN.0 {
-                let now = self.now();
-                self.forwarder.handle_leader(now, ShardId(place as u32), known.0, known.1);
+                self.forwarder.handle_leader(ShardId(place as u32), known.0, known.1);
             }
         }
     }
@@ -310,7 +309,8 @@ impl Model {
     /// What the forwarder wants to be done.
     fn exchange(&mut self, calm: bool) {
         let now = self.now();
-        while let Some(sent) = self.forwarder.poll_request(now) {
+        loop {
+            let Some(sent) = self.forwarder.poll_request(now) else { break };
             let (node, id, shard) = (sent.node.0, sent.id, sent.forwarded.shard);
             assert_ne!(sent.node, OWN);
             // Waiters stand in the principal's place: nobody else reads it.

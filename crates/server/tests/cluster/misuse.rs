@@ -1,0 +1,143 @@
+//! Nodes that do not belong where they are: each is refused, its own log says why, and the cluster goes on.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use ringfort_testkit::{Cluster, Server, ServerOptions, node_id, wait_until};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Enough to reach every shard.
+const WRITES: usize = 30;
+
+fn await_said(server: &Server, words: &[&str]) -> Result<()> {
+    let said = || {
+        let log = server.log_text();
+        Ok(log.lines().any(|line| words.iter().all(|word| line.contains(word))).then_some(()))
+    };
+    let awaited = wait_until(&format!("a log line with {words:?}"), PATIENCE, said);
+    awaited.with_context(|| format!("its log:\n{}", server.log_text()))
+}
+
+/// The cluster serves through each of these nodes.
+fn serves(cluster: &Cluster, nodes: &[usize]) -> Result<()> {
+    for node in nodes {
+        let mut http = cluster.node(*node).client();
+        for number in 0..WRITES {
+            // A node that was lost just now is noticed by what fails on the way to it.
+            wait_until("a write to be acknowledged", PATIENCE, || {
+                let response = http.put(&format!("key-{number}"), node_id(*node).as_bytes())?;
+                let refused = matches!(response.status, 503 | 504);
+                ensure!(response.status == 200 || refused, "{}", response.text());
+                Ok((!refused).then_some(()))
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn is_ready(server: &Server) -> Result<bool> {
+    Ok(server.client().get("/readyz")?.status == 200)
+}
+
+#[test]
+fn a_node_of_another_cluster_at_a_peers_address_is_not_taken_for_the_peer() -> Result<()> {
+    let mut cluster = Cluster::start(3, 3, |_, options| options)?;
+    let place = cluster.node(2).peer_port();
+    cluster.kill(2)?;
+    // It forms a cluster of its own first, and comes to the address afterwards.
+    let mut foreign = ServerOptions::new().set("node.id", "n2").start()?;
+    let cluster_id = foreign.client().get("/v1/cluster")?.json()["cluster_id"].to_string();
+    foreign.kill()?;
+    foreign.restart_with(|options| options.peer_port(place))?;
+    for node in 0..2 {
+        await_said(cluster.node(node), &["n2", "wrong_cluster", cluster_id.trim_matches('"')])?;
+    }
+    serves(&cluster, &[0, 1])?;
+    foreign.kill()?;
+    cluster.start_all()?;
+    cluster.await_agreement()?;
+    serves(&cluster, &[2])
+}
+
+#[test]
+fn a_node_of_another_cluster_that_has_this_ones_addresses_says_that_it_is_refused() -> Result<()> {
+    let mut other = Cluster::start(3, 3, |_, options| options)?;
+    other.kill(1)?;
+    let place = other.node(1).peer_port();
+    let one = Cluster::start(3, 3, |node, options| match node {
+        1 => options.peer_port(place),
+        _ => options,
+    })?;
+    for node in [0, 2] {
+        await_said(other.node(node), &["n1", "wrong_cluster"])?;
+    }
+    serves(&other, &[0, 2])?;
+    one.await_agreement()?;
+    serves(&one, &[0, 1, 2])
+}
+
+#[test]
+fn a_wiped_disk_under_an_old_node_id_is_refused() -> Result<()> {
+    let mut cluster = Cluster::start(3, 3, |_, options| options)?;
+    serves(&cluster, &[0])?;
+    cluster.kill(1)?;
+    let data = cluster.node(1).data_dir().to_owned();
+    let aside = cluster.node(1).home().join("aside");
+    std::fs::rename(&data, &aside)?;
+    std::fs::create_dir(&data)?;
+    cluster.spawn(1)?;
+    await_said(cluster.node(1), &["n1", "its disk was wiped or replaced"])?;
+    ensure!(!is_ready(cluster.node(1))?, "a node without its data says that it is ready");
+    serves(&cluster, &[0, 2])?;
+    // With its own disk it belongs there again.
+    cluster.kill(1)?;
+    std::fs::remove_dir_all(&data)?;
+    std::fs::rename(&aside, &data)?;
+    cluster.start_all()?;
+    cluster.await_agreement()?;
+    serves(&cluster, &[1])
+}
+
+#[test]
+fn a_second_node_of_the_same_id_is_refused() -> Result<()> {
+    let cluster = Cluster::start(3, 3, |_, options| options)?;
+    let before = cluster.await_agreement()?;
+    let seeds: Vec<_> =
+        (0..3).map(|node| format!("127.0.0.1:{}", cluster.node(node).peer_port())).collect();
+    let second = ServerOptions::new()
+        .set("node.id", "n0")
+        .set("cluster.seeds", &seeds.join(","))
+        .set("cluster.bootstrap_expect", "3");
+    let mut second = second.prepare()?;
+    second.spawn()?;
+    await_said(&second, &["n0", "a second node has node.id"])?;
+    ensure!(!is_ready(&second)?, "a second n0 says that it is ready");
+    serves(&cluster, &[0, 1, 2])?;
+    ensure!(cluster.await_agreement()? == before, "leaders changed");
+    Ok(())
+}
+
+#[test]
+fn settings_that_differ_are_warned_about() -> Result<()> {
+    let mut cluster = Cluster::start(3, 3, |_, options| options)?;
+    cluster.kill(1)?;
+    cluster.node_mut(1).set_options(|options| {
+        options
+            .set("cluster.shards", "16")
+            .set("cluster.replication_factor", "1")
+            .set("raft.election_timeout", "2s")
+    });
+    cluster.start_all()?;
+    cluster.await_agreement()?;
+    let warnings = cluster.document(1, "/v1/cluster")?["warnings"].to_string();
+    for words in [
+        "cluster.shards is configured as 16; the cluster was formed with 8",
+        "cluster.replication_factor is configured as 1; the cluster was formed with 3",
+        "raft.election_timeout is configured as 2s; the cluster was formed with 1s",
+    ] {
+        ensure!(warnings.contains(words), "{words:?} is not in {warnings}");
+    }
+    let others = cluster.document(0, "/v1/cluster")?["warnings"].to_string();
+    ensure!(!others.contains("is configured as"), "{others}");
+    serves(&cluster, &[0, 1, 2])
+}

@@ -1,0 +1,5 @@
+//! Clusters of real processes: killed and paused under load, without a quorum, and put together wrongly.
+
+mod campaign;
+mod misuse;
+mod quorum;

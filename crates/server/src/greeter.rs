@@ -12,7 +12,6 @@
 //! What is refused here has not been looked at by anybody: `not_applied` is always true. Requests are not counted: they
 //! would be missing from the counters of the node that serves.
 
-use std::convert::Infallible;
 use std::future::pending;
 use std::rc::Rc;
 use std::thread::JoinHandle;
@@ -36,6 +35,9 @@ use crate::listen::{self, Handed, nobody};
 use crate::options::ServerOptions;
 use crate::server::{Phase, reached};
 use crate::{clock, fatal, limits, metrics};
+
+/// The largest body of a wish for a cluster: an empty object.
+const INIT_BYTES_MAX: usize = 1024;
 
 /// Starts the thread. It ends when the node serves and what came before is answered, or when the start is given up. Gives
 /// what is handed over from each entrance.
@@ -148,20 +150,27 @@ struct Starting {
 }
 
 impl Starting {
+    fn is_forming(&self) -> bool {
+        *self.phases.borrow() == Phase::Forming
+    }
+
     /// The refusal of a read.
-    fn not_yet() -> Refusal {
-        Refusal::new(Code::Unavailable, "the node starts: its log is being replayed")
+    fn not_yet(&self) -> Refusal {
+        let detail = match self.is_forming() {
+            true => "the node starts: it has joined no cluster yet",
+            false => "the node starts: its log is being replayed",
+        };
+        Refusal::new(Code::Unavailable, detail)
     }
 
     /// The refusal of anything that would change something.
-    fn not_applied() -> Refusal {
-        Refusal::not_applied(Code::Unavailable, Self::not_yet().detail)
+    fn not_applied(&self) -> Refusal {
+        Refusal::not_applied(Code::Unavailable, self.not_yet().detail)
     }
 }
 
 impl Backend for Starting {
-    /// Nothing is admitted.
-    type Admission = Infallible;
+    type Admission = ();
 
     fn now(&self) -> Monotonic {
         clock::now()
@@ -172,37 +181,37 @@ impl Backend for Starting {
     }
 
     async fn get(&self, _: &Context, _: Get) -> Result<Got, Refusal> {
-        Err(Self::not_yet())
+        Err(self.not_yet())
     }
 
     async fn write(&self, _: &Context, _: Write) -> Result<Answered, Refusal> {
-        Err(Self::not_applied())
+        Err(self.not_applied())
     }
 
     async fn batch(&self, _: &Context, _: Batch) -> Result<BatchAnswer, Refusal> {
-        Err(Self::not_applied())
+        Err(self.not_applied())
     }
 
     async fn list(&self, _: &Context, _: List) -> Result<Page, Refusal> {
-        Err(Self::not_yet())
+        Err(self.not_yet())
     }
 
     async fn cluster(&self, _: &Context) -> Result<ClusterView, Refusal> {
-        Err(Self::not_yet())
+        Err(self.not_yet())
     }
 
     async fn drain_node(&self, _: &Context, _: &str) -> Result<(), Refusal> {
-        Err(Self::not_applied())
+        Err(self.not_applied())
     }
 
     async fn remove_node(&self, _: &Context, _: &str) -> Result<(), Refusal> {
-        Err(Self::not_applied())
+        Err(self.not_applied())
     }
 
     async fn init_cluster(&self, context: &Context) -> Result<ClusterId, Refusal> {
         let (init, formed) = oneshot::channel();
         if self.formation.try_send(init).is_err() {
-            return Err(Self::not_applied());
+            return Err(self.not_applied());
         }
         let left = context.deadline.since(clock::now());
         match tokio::time::timeout(left, formed).await {
@@ -210,7 +219,7 @@ impl Backend for Starting {
             Ok(Ok(Err(refused))) => {
                 Err(Refusal::not_applied(Code::Unavailable, refused.to_string()))
             }
-            Ok(Err(_)) => Err(Self::not_applied()),
+            Ok(Err(_)) => Err(self.not_applied()),
             // It is wanted still, and forms when every seed has answered.
             Err(_) => Err(Refusal::unknown(
                 Code::Timeout,
@@ -237,8 +246,12 @@ impl Backend for Starting {
         metrics::encode_process(format)
     }
 
-    fn admit(&self, _: usize) -> Result<Infallible, Refusal> {
-        Err(Self::not_applied())
+    /// Nothing is admitted but what a wish for a cluster takes, while there is none.
+    fn admit(&self, bytes: usize) -> Result<(), Refusal> {
+        match self.is_forming() && bytes <= INIT_BYTES_MAX {
+            true => Ok(()),
+            false => Err(self.not_applied()),
+        }
     }
 
     fn observe(&self, _: Observation) {}

@@ -27,6 +27,7 @@ mod requests;
 mod text;
 
 pub(crate) use self::latencies::Latencies;
+pub(crate) use self::peers::PeerStats;
 pub(crate) use self::requests::RequestMetrics;
 
 /// Everything that one answer to `/metrics` says.
@@ -56,12 +57,14 @@ pub(crate) async fn encode(host: &Host, format: MetricsFormat) -> String {
                 host.inflight_bytes(),
                 pending,
                 stats,
+                host.peers.stats(),
             )
         });
         // A server that stops answers with what it still has.
-        let Ok((requests, connections, inflight, pending, stats)) = part.await else {
+        let Ok((requests, connections, inflight, pending, stats, peers)) = part.await else {
             continue;
         };
+        scrape.peers.add(&host.shared.map(), &peers);
         scrape.requests.add(&requests);
         scrape.connections += connections as u64;
         scrape.inflight_bytes += inflight as u64;

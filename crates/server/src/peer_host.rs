@@ -19,6 +19,7 @@ use crate::clock;
 use crate::disk::FileDisk;
 use crate::formation::FormationHost;
 use crate::identity;
+use crate::metrics::PeerStats;
 use crate::peers::{
     Channel, Directory, Hello, Loss, Own, Peer, PeerHost, PeerLinks, Received, Unsent,
 };
@@ -78,6 +79,16 @@ impl Peers {
     /// Whether the link for consensus to a node is up; `None` where there was none yet. And since when.
     pub(crate) fn state_of(&self, node: NodeNumber) -> Option<(bool, Monotonic)> {
         self.up.borrow().get(&node).copied()
+    }
+
+    /// What this thread's links and accepted connections have done.
+    pub(crate) fn stats(&self) -> PeerStats {
+        let links = self.links.borrow();
+        let links = links.as_ref();
+        PeerStats {
+            links: links.map(|links| links.link_stats()).unwrap_or_default(),
+            accepted: links.map(|links| links.accept_stats()).unwrap_or_default(),
+        }
     }
 
     /// Takes a newer map: addresses of other nodes may be others.

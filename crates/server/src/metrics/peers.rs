@@ -5,8 +5,18 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use ringfort_node::control::ClusterMap;
+use ringfort_types::NodeNumber;
 
 use super::{Encoded, counter, gauge};
+use crate::peers::{AcceptStats, Channel, LinkStats};
+
+/// What one thread's links and accepted connections have done.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PeerStats {
+    pub(crate) links: Vec<(NodeNumber, Channel, LinkStats)>,
+    pub(crate) accepted: AcceptStats,
+}
 
 /// Everything about other nodes.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +38,8 @@ pub(crate) struct PeerMetrics {
     pub(crate) frames_sent: u64,
     /// Of those frames, lengths included.
     pub(crate) bytes_sent: u64,
+    /// Writes that carried those frames.
+    pub(crate) writes: u64,
     /// Connections made, the first one included.
     pub(crate) connects: u64,
     /// Dials that failed, refusals included.
@@ -58,9 +70,10 @@ pub(crate) struct AcceptedMetrics {
 
 type Of = fn(&PeerMetrics) -> u64;
 
-const COUNTERS: [(&str, &str, Of); 7] = [
+const COUNTERS: [(&str, &str, Of); 8] = [
     ("ringfort_peer_frames_sent", "Frames sent", |link| link.frames_sent),
     ("ringfort_peer_sent_bytes", "Bytes of frames sent", |link| link.bytes_sent),
+    ("ringfort_peer_writes", "Writes that carried frames", |link| link.writes),
     ("ringfort_peer_connects", "Connections made", |link| link.connects),
     ("ringfort_peer_dials_failed", "Dials that failed", |link| link.dials_failed),
     ("ringfort_peer_dials_refused", "Dials that the other node refused", |link| link.refused),
@@ -77,6 +90,31 @@ const GAUGES: [(&str, &str, Of); 3] = [
 ];
 
 impl Peers {
+    /// Adds one thread's.
+    pub(super) fn add(&mut self, map: &ClusterMap, stats: &PeerStats) {
+        for (number, channel, link) in &stats.links {
+            // A node that has left the map has no name any more, and its links are about to go.
+            let Some(member) = map.member(*number) else { continue };
+            self.link_mut(member.info.name.id.as_str(), channel.as_str()).add(link);
+        }
+        let (accepted, more) = (&mut self.accepted, &stats.accepted);
+        accepted.connections += more.connections as u64;
+        accepted.frames_received += more.frames;
+        accepted.bytes_received += more.bytes;
+        accepted.handshakes_failed += more.handshakes_failed;
+        accepted.malformed += more.malformed;
+    }
+
+    fn link_mut(&mut self, node: &str, channel: &'static str) -> &mut PeerMetrics {
+        let found = self.links.iter().position(|link| link.node == node && link.channel == channel);
+        let at = found.unwrap_or_else(|| {
+            let node = node.to_owned();
+            self.links.push(PeerMetrics { node, channel, ..PeerMetrics::default() });
+            self.links.len() - 1
+        });
+        &mut self.links[at]
+    }
+
     pub(super) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
         for (name, help, of) in COUNTERS {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
@@ -114,6 +152,20 @@ impl Peers {
 }
 
 impl PeerMetrics {
+    fn add(&mut self, link: &LinkStats) {
+        self.up += u64::from(link.is_up);
+        self.frames_sent += link.frames;
+        self.bytes_sent += link.bytes;
+        self.writes += link.writes;
+        self.connects += link.connects;
+        self.dials_failed += link.dials_failed;
+        self.refused += link.refusals;
+        self.unsent += link.unsent;
+        self.lost += link.lost;
+        self.queued_frames += link.queue_frames as u64;
+        self.queued_bytes += link.queue_bytes as u64;
+    }
+
     fn labels(&self) -> [(&'static str, String); 2] {
         [("peer", self.node.clone()), ("channel", self.channel.to_owned())]
     }
@@ -134,6 +186,7 @@ mod tests {
             up: first,
             frames_sent: first + 1,
             bytes_sent: first + 2,
+            writes: first + 10,
             connects: first + 3,
             dials_failed: first + 4,
             refused: first + 5,
@@ -157,6 +210,7 @@ mod tests {
         for (name, value) in [
             ("frames_sent_total", 11),
             ("sent_bytes_total", 12),
+            ("writes_total", 20),
             ("connects_total", 13),
             ("dials_failed_total", 14),
             ("dials_refused_total", 15),

@@ -75,6 +75,10 @@ pub struct ServerCost {
     pub syncs_per_second: Option<f64>,
     /// Bytes written to the disk per operation.
     pub written_bytes_per_operation: Option<f64>,
+    /// Frames that the nodes of a cluster sent each other per operation, where every node is an endpoint.
+    pub peer_frames_per_operation: Option<f64>,
+    /// Bytes that they sent each other per operation.
+    pub peer_bytes_per_operation: Option<f64>,
     /// Resident memory at the end, in bytes.
     pub resident_bytes: Option<f64>,
 }
@@ -92,6 +96,8 @@ impl ServerCost {
             syncs_per_operation: per_operation(cost.syncs),
             syncs_per_second: cost.syncs.map(|syncs| syncs / seconds),
             written_bytes_per_operation: per_operation(cost.written_bytes),
+            peer_frames_per_operation: per_operation(cost.peer_frames),
+            peer_bytes_per_operation: per_operation(cost.peer_bytes),
             resident_bytes: cost.resident_bytes,
         }
     }
@@ -260,6 +266,8 @@ impl Report {
             ("context switches of the server", server.switches_per_operation),
             ("syncs", server.syncs_per_operation),
             ("bytes written", server.written_bytes_per_operation),
+            ("frames between nodes", server.peer_frames_per_operation),
+            ("bytes between nodes", server.peer_bytes_per_operation),
             ("µs CPU of this generator", self.generator_cpu_us_per_operation),
         ];
         if rows.iter().any(|(_, figure)| figure.is_some()) {

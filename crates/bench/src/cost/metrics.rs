@@ -5,6 +5,10 @@ use super::Cost;
 /// Series that count syncs: Ringfort's, and etcd's write-ahead log.
 const SYNCS: [&str; 2] = ["ringfort_log_syncs_total", "etcd_disk_wal_fsync_duration_seconds_count"];
 const WRITTEN_BYTES: [&str; 1] = ["ringfort_log_written_bytes_total"];
+/// What nodes send each other. etcd counts bytes only.
+const PEER_FRAMES: [&str; 1] = ["ringfort_peer_frames_sent_total"];
+const PEER_BYTES: [&str; 2] =
+    ["ringfort_peer_sent_bytes_total", "etcd_network_peer_sent_bytes_total"];
 const SWITCHES: [&str; 1] = ["process_context_switches_total"];
 const CPU_SECONDS: [&str; 1] = ["process_cpu_seconds_total"];
 const RESIDENT_BYTES: [&str; 1] = ["process_resident_memory_bytes"];
@@ -19,6 +23,8 @@ pub(super) fn cost(document: &str) -> Cost {
         involuntary_switches: None,
         syncs: first(document, &SYNCS),
         written_bytes: first(document, &WRITTEN_BYTES),
+        peer_frames: first(document, &PEER_FRAMES),
+        peer_bytes: first(document, &PEER_BYTES),
         resident_bytes: first(document, &RESIDENT_BYTES),
     }
 }
@@ -60,10 +66,13 @@ mod tests {
             ringfort_log_syncs_total{worker=\"0\"} 40\n\
             ringfort_log_syncs_total{worker=\"}1\"} 2 1700000000\n\
             ringfort_log_syncs_total_other 7\n\
+            ringfort_peer_frames_sent_total{peer=\"b\",channel=\"consensus\"} 3\n\
+            ringfort_peer_frames_sent_total{peer=\"c\",channel=\"requests\"} 4\n\
             process_cpu_seconds_total 1.5\n";
         let cost = cost(document);
         assert_eq!(cost.syncs, Some(42.0));
         assert_eq!(cost.cpu_us, Some(1.5e6));
+        assert_eq!(cost.peer_frames, Some(7.0));
         assert_eq!(cost.written_bytes, None);
     }
 

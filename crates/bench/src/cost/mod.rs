@@ -23,6 +23,9 @@ pub(crate) struct Cost {
     pub(crate) involuntary_switches: Option<f64>,
     pub(crate) syncs: Option<f64>,
     pub(crate) written_bytes: Option<f64>,
+    /// Frames that nodes sent each other, and bytes.
+    pub(crate) peer_frames: Option<f64>,
+    pub(crate) peer_bytes: Option<f64>,
     /// Not a total: what it is now.
     pub(crate) resident_bytes: Option<f64>,
 }
@@ -45,6 +48,8 @@ impl Cost {
             ),
             syncs: difference(self.syncs, earlier.syncs),
             written_bytes: difference(self.written_bytes, earlier.written_bytes),
+            peer_frames: difference(self.peer_frames, earlier.peer_frames),
+            peer_bytes: difference(self.peer_bytes, earlier.peer_bytes),
             resident_bytes: self.resident_bytes,
         }
     }
@@ -59,6 +64,8 @@ impl Cost {
             involuntary_switches: self.involuntary_switches.or(other.involuntary_switches),
             syncs: self.syncs.or(other.syncs),
             written_bytes: self.written_bytes.or(other.written_bytes),
+            peer_frames: self.peer_frames.or(other.peer_frames),
+            peer_bytes: self.peer_bytes.or(other.peer_bytes),
             resident_bytes: self.resident_bytes.or(other.resident_bytes),
         }
     }
@@ -74,6 +81,8 @@ impl Cost {
             involuntary_switches: sum(self.involuntary_switches, other.involuntary_switches),
             syncs: sum(self.syncs, other.syncs),
             written_bytes: sum(self.written_bytes, other.written_bytes),
+            peer_frames: sum(self.peer_frames, other.peer_frames),
+            peer_bytes: sum(self.peer_bytes, other.peer_bytes),
             resident_bytes: sum(self.resident_bytes, other.resident_bytes),
         }
     }

@@ -25,6 +25,8 @@ pub(super) fn sample(pid: u32) -> anyhow::Result<Cost> {
         switches: Some(voluntary + involuntary),
         involuntary_switches: Some(involuntary),
         syncs: None,
+        peer_frames: None,
+        peer_bytes: None,
         // Needs more rights than the rest: unknown where they are missing.
         written_bytes: read("io").ok().and_then(|text| field(&text, "write_bytes:")),
         resident_bytes: field(&read("status")?, "VmRSS:").map(|kib| kib * 1024.0),

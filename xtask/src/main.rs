@@ -20,10 +20,13 @@ cargo xtask COMMAND
   compare [--rounds N] [--seconds S] [--quick] [-o table|json]
                            this server beside etcd and Redis, in interleaved rounds, and its restart
                            with 1,000,000 records; --quick: one short round, 100,000 records
+  compare-cluster [--parts speed,equal-load,syncs,idle,catch-up] [--rounds N] [--seconds S]
+          [--missed-writes N] [-o table|json]
+                           three nodes beside a three-member etcd: see docs/benchmarks.md
   restart [--records N] [-o table|json]
                            the restart part of `compare` alone
 
-compare and restart build the release executable first; --no-build measures the one that is there.
+compare, compare-cluster and restart build the release executable first; --no-build measures the one that is there.
 ";
 
 fn main() -> ExitCode {
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         "peers" => lab::peers(rest),
         "perf" => lab::perf(&root, rest),
         "compare" => lab::compare(&root, rest),
+        "compare-cluster" => lab::compare_cluster(&root, rest),
         "restart" => lab::restart(&root, rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

@@ -28,14 +28,14 @@ pub(super) fn per_operation(executable: &Path, server: &Server) -> anyhow::Resul
     let _tracing = Tracing::mounted()?;
     let _probes = Probes::set(executable)?;
     let load = puts(Until::Operations(OPERATIONS));
-    let bench = load.command(executable, server);
+    let bench = load.command(executable, &server.target());
     let mut command = Command::new("perf");
     let counts = executable.with_file_name("allocations.txt");
     command.args(["stat", "--field-separator", ",", "--output"]).arg(&counts);
     command.arg("--event").arg(format!("{GROUP}:*"));
     command.arg("--pid").arg(server.process.pid().to_string());
     command.arg("--").arg(bench.get_program()).args(bench.get_args());
-    load.run_as(&mut command, server)?;
+    load.run_as(&mut command, &server.target())?;
     let text = std::fs::read_to_string(&counts).context("perf stat wrote no counts")?;
     std::fs::remove_file(&counts)?;
     Ok(total(&text)? / OPERATIONS as f64)

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use serde_json::{Value, json};
 
-use super::load::{Load, LoadResult, Until};
+use super::load::{Load, LoadResult, Until, known, median};
 use super::options::{Options, Output};
 use super::process::LabDirectory;
 use super::restart::{self, RestartResult};
@@ -114,7 +114,7 @@ fn measure_system(
     results: &mut Rounds,
 ) -> anyhow::Result<()> {
     let server = Server::start(system, executable, lab)?;
-    Load::of_all(KEYS).run(executable, &server)?;
+    Load::of_all(KEYS).run(executable, &server.target())?;
     for case in Case::ALL {
         for channels in channels(system, case) {
             let load = Load {
@@ -123,8 +123,9 @@ fn measure_system(
                 channels: *channels,
                 keys: KEYS,
                 until: Until::Seconds(seconds),
+                rate: None,
             };
-            let result = load.run(executable, &server)?;
+            let result = load.run(executable, &server.target())?;
             eprintln!(
                 "  {:<9} {:<20} {:>9.0}/s{}",
                 system.name(),
@@ -290,33 +291,4 @@ const FIGURES: [(&str, Figure); 6] = [
 
 fn verdict(good: bool) -> &'static str {
     if good { "pass" } else { "MISS" }
-}
-
-fn known(number: f64) -> Option<f64> {
-    Some(number).filter(|number| number.is_finite())
-}
-
-/// The median of those rounds that know the figure; not a number if none does.
-fn median(rounds: &[LoadResult], figure: impl Fn(&LoadResult) -> Option<f64>) -> f64 {
-    let mut values: Vec<f64> = rounds.iter().filter_map(figure).collect();
-    values.sort_by(f64::total_cmp);
-    match (values.len(), values.len() / 2) {
-        (0, _) => f64::NAN,
-        (len, middle) if len % 2 == 0 => f64::midpoint(values[middle - 1], values[middle]),
-        (_, middle) => values[middle],
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_the_middle_of_what_is_known() {
-        let result = |per_second| LoadResult { per_second, ..LoadResult::default() };
-        let rounds = [result(9.0), result(1.0), result(4.0)];
-        assert!((median(&rounds, |r| Some(r.per_second)) - 4.0).abs() < 1e-9);
-        assert!((median(&rounds[..2], |r| Some(r.per_second)) - 5.0).abs() < 1e-9);
-        assert!(median(&rounds, |r| r.syncs).is_nan());
-    }
 }

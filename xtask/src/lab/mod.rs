@@ -1,6 +1,7 @@
 //! Measuring on this machine: servers started for the purpose, loaded over loopback, and always taken away again.
 
 mod allocations;
+mod cluster;
 mod compare;
 mod http;
 mod load;
@@ -12,6 +13,7 @@ mod restart;
 mod servers;
 mod stacks;
 
+pub(crate) use cluster::compare_cluster;
 pub(crate) use compare::compare;
 pub(crate) use peers::peers;
 pub(crate) use perf::perf;

@@ -47,6 +47,11 @@ impl<'a> Options<'a> {
         }
     }
 
+    /// Takes `name TEXT`.
+    pub(super) fn text(&mut self, name: &str) -> anyhow::Result<Option<&'a str>> {
+        self.value(name)
+    }
+
     /// Nothing may remain.
     pub(super) fn finish(self) -> anyhow::Result<()> {
         match self.rest.first() {

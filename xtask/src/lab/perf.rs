@@ -37,7 +37,7 @@ pub(crate) fn perf(root: &Path, arguments: &[String]) -> anyhow::Result<ExitCode
     let server = Server::start(System::Ringfort, &executable, &lab)?;
     let load = puts(Until::Seconds(seconds));
     eprintln!("measuring for {seconds} s");
-    let cost = load.run(&executable, &server)?;
+    let cost = load.run(&executable, &server.target())?;
     eprintln!("sampling for {seconds} s");
     let script = sample(seconds, &executable, &server, &lab)?;
     let attribution = Attribution::read(&script);
@@ -52,7 +52,7 @@ pub(crate) fn perf(root: &Path, arguments: &[String]) -> anyhow::Result<ExitCode
 
 /// The load that the table is about.
 pub(super) fn puts(until: Until) -> Load {
-    Load { workload: "put", connections: 64, channels: 1, keys: KEYS, until }
+    Load { workload: "put", connections: 64, channels: 1, keys: KEYS, until, rate: None }
 }
 
 /// Stacks are walked by frame pointers: cheap enough to sample a busy server without bending what is measured.
@@ -91,7 +91,7 @@ fn sample(
     record.args(["--delay", &WARMUP.as_millis().to_string()]);
     record.args(["--", "sleep", &seconds.to_string()]);
     let mut recorder = Guarded::start(&mut record, &lab.file("perf.log"))?;
-    puts(Until::Seconds(seconds + 1)).run(executable, server)?;
+    puts(Until::Seconds(seconds + 1)).run(executable, &server.target())?;
     recorder.wait(Duration::from_secs(60))?;
     let output = Command::new("perf")
         .args(["script", "--no-inline", "--fields", "comm,tid,ip,sym", "--input"])

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use rustix::param::clock_ticks_per_second;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How often a condition is looked at.
@@ -37,6 +38,26 @@ impl Guarded {
     /// Its process id.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its resident memory in bytes.
+    pub(super) fn resident_bytes(&self) -> anyhow::Result<u64> {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
+            .with_context(|| format!("{path} has no VmRSS"))?;
+        Ok(kib * 1024)
+    }
+
+    /// User and system time that it has used so far.
+    pub(super) fn cpu_time(&self) -> anyhow::Result<Duration> {
+        let path = format!("/proc/{}/stat", self.pid());
+        let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        let ticks = cpu_ticks(&stat).with_context(|| format!("{path} has another format"))?;
+        Ok(Duration::from_secs_f64(ticks as f64 / clock_ticks_per_second() as f64))
     }
 
     /// `kill -9`, and waits until it is gone.
@@ -89,6 +110,14 @@ impl Guarded {
         result.with_context(|| format!("{} does not serve: {}", self.name, self.last_words()))
     }
 
+    /// Fails if the process has ended.
+    pub(super) fn expect_alive(&mut self) -> anyhow::Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("{} ended with {status}: {}", self.name, self.last_words()),
+        }
+    }
+
     /// The end of what it printed.
     fn last_words(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
@@ -105,8 +134,18 @@ impl Drop for Guarded {
     }
 }
 
+/// Ticks of CPU time. The name of the process, in parentheses, may hold anything.
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    // The first field here is number 3 of proc(5); utime is 14, stime 15.
+    let mut fields = after_name.split(' ').skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(user + system)
+}
+
 /// The same command under `setpriv`, which has the kernel kill it when its parent is gone.
-fn with_death_signal(command: &Command) -> Command {
+pub(super) fn with_death_signal(command: &Command) -> Command {
     let mut wrapped = Command::new("setpriv");
     wrapped.args(["--pdeathsig", "KILL", "--"]);
     wrapped.arg(command.get_program()).args(command.get_args());
@@ -196,6 +235,13 @@ fn remove_left_behind(lab: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_name_may_hold_anything() {
+        let stat = "12 (a) b) (c) S 1 12 12 0 -1 4194560 10 0 0 0 250 75 0 0 20 0 4 0 100";
+        assert_eq!(cpu_ticks(stat), Some(325));
+        assert_eq!(cpu_ticks("12 (a"), None);
+    }
 
     #[test]
     fn a_guarded_process_ends_with_its_guard() {

@@ -70,8 +70,8 @@ pub(super) fn measure(
     let start = || Server::start_on(System::Ringfort, executable, lab, &data);
     let mut server = start()?;
     eprintln!("restart: loading {records} records");
-    let load_per_second = Load::of_all(records).run(executable, &server)?.per_second;
-    let loaded_bytes = server.resident_bytes()?;
+    let load_per_second = Load::of_all(records).run(executable, &server.target())?.per_second;
+    let loaded_bytes = server.process.resident_bytes()?;
     let keys = one_key_per_shard(records);
     server.process.kill()?;
     drop(server);
@@ -105,7 +105,7 @@ fn restarted(
         server.process.await_that(PATIENCE, || first_answer(&mut ready))?;
     }
     let seconds = began.elapsed().as_secs_f64();
-    let resident_bytes = server.resident_bytes()?;
+    let resident_bytes = server.process.resident_bytes()?;
     check_shards(address)?;
     Ok((server, Restart { seconds, resident_bytes }))
 }

@@ -1,6 +1,5 @@
 //! The servers under test, each with its data below the lab's directory and its ports on loopback.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -10,10 +9,11 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::http;
+use super::load::Target;
 use super::process::{Guarded, LabDirectory};
 
 /// Longest time from start to serving.
-const START_PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const START_PATIENCE: Duration = Duration::from_secs(60);
 /// Longest time from SIGTERM to the end.
 pub(super) const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -92,24 +92,14 @@ impl Server {
         Ok(Self { system, process, address })
     }
 
-    /// The endpoint, as the load generator takes it.
-    pub(super) fn endpoint(&self) -> String {
-        match self.system {
-            System::Ringfort | System::Etcd => format!("http://{}", self.address),
-            System::Redis => format!("redis://{}", self.address),
+    /// What a load goes to.
+    pub(super) fn target(&self) -> Target {
+        let scheme = if self.system == System::Redis { "redis" } else { "http" };
+        Target {
+            system: self.system,
+            endpoints: vec![format!("{scheme}://{}", self.address)],
+            pids: vec![self.process.pid()],
         }
-    }
-
-    /// Resident memory in bytes.
-    pub(super) fn resident_bytes(&self) -> anyhow::Result<u64> {
-        let path = format!("/proc/{}/status", self.process.pid());
-        let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        let kib = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
-            .with_context(|| format!("{path} has no VmRSS"))?;
-        Ok(kib * 1024)
     }
 }
 
@@ -165,12 +155,16 @@ fn answers_ping(address: SocketAddr) -> bool {
 }
 
 /// Ports that nobody listens on now.
-fn free_ports() -> anyhow::Result<[u16; 2]> {
-    let listeners = [
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
-    ];
-    Ok([listeners[0].local_addr()?.port(), listeners[1].local_addr()?.port()])
+pub(super) fn free_ports<const COUNT: usize>() -> anyhow::Result<[u16; COUNT]> {
+    // All are held until the last is found: none is given twice.
+    let mut listeners = Vec::with_capacity(COUNT);
+    let mut ports = [0; COUNT];
+    for port in &mut ports {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        *port = listener.local_addr()?.port();
+        listeners.push(listener);
+    }
+    Ok(ports)
 }
 
 /// Builds the release executable, unless what stands there is to be measured, and says where it is.

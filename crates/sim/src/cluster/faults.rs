@@ -400,7 +400,11 @@ impl Run {
         for node in 0..nodes {
             let machine = &mut self.machines[node];
             machine.disk.heal();
-            machine.paused = false;
+            if std::mem::take(&mut machine.paused)
+                && self.options.mutant == Some(Mutant::ClockStops)
+            {
+                machine.clock.set_drift(self.now, 0);
+            }
             machine.stalled_until = [self.now; 2];
             self.plan_turns(node);
             for client in 0..self.mix.clients {

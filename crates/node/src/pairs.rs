@@ -44,13 +44,16 @@ pub(crate) struct Told {
     heard: Monotonic,
 }
 
+/// A sleeping group that another node leads, with leader and term.
+pub(crate) type Asleep = (GroupId, ReplicaId, Term);
+
 /// What one worker of another node tells.
 #[derive(Debug)]
 pub(crate) struct Heard {
     boot: BootId,
     version: u64,
-    /// The sleeping groups that it leads, with leader and term.
-    pub(crate) set: Vec<(GroupId, ReplicaId, Term)>,
+    /// The sleeping groups that it leads.
+    pub(crate) set: Vec<Asleep>,
     /// When it was last heard of.
     at: Monotonic,
 }
@@ -138,8 +141,8 @@ impl Pairs {
         from: (NodeNumber, u32),
         boot: BootId,
         version: u64,
-        set: Option<Vec<(GroupId, ReplicaId, Term)>>,
-    ) -> (Option<&[(GroupId, ReplicaId, Term)]>, Vec<GroupId>) {
+        set: Option<Vec<Asleep>>,
+    ) -> (Option<&[Asleep]>, Vec<GroupId>) {
         let fresh = || Heard { boot, version: 0, set: Vec::new(), at: now };
         let heard = self.heard.entry(from).or_insert_with(fresh);
         let mut orphans = Vec::new();

@@ -75,10 +75,9 @@ impl FormationHost {
             }
             let due = self.core.borrow().next_tick();
             let wait = due.map_or(TICK_MAX, |due| due.since(clock::now()).min(TICK_MAX));
-            tokio::select! {
-                () = tokio::time::sleep(wait.max(Duration::from_millis(1))) => {}
-                () = self.changed.notified() => {}
-            }
+            // Until something came, or something is due.
+            let wait = wait.max(Duration::from_millis(1));
+            drop(tokio::time::timeout(wait, self.changed.notified()).await);
         }
     }
 

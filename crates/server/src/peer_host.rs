@@ -215,7 +215,7 @@ impl PeerHost for Peers {
                 if worker == host.number {
                     host.with_worker(|core| core.handle_frame(now, from, frame));
                 } else {
-                    let room = Arc::clone(&room);
+                    let (frame, room) = (Box::new(frame), Arc::clone(&room));
                     host.shared.workers[worker].push(WorkerInput::Frame { from, frame, room });
                 }
             });

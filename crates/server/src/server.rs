@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use ringfort_env::Disk;
 use ringfort_node::control::{
-    CATALOG_FILE, CatalogCopy, ClusterMap, ClusterSettings, Control, Founded, ReadsBy,
+    CATALOG_FILE, CatalogCopy, ClusterMap, ClusterSettings, Control, Founded, IdentityContent,
+    ReadsBy,
 };
 use ringfort_node::host::{FileLog, GroupWrite, Headroom, LogError, LogOptions, SourceId, recover};
 use ringfort_node::host::{
@@ -22,7 +23,7 @@ use ringfort_types::request::Limits;
 use ringfort_types::{ClusterId, NodeId, NodeNumber};
 use tokio::sync::{mpsc, watch};
 
-use crate::background;
+use crate::background::{self, Job};
 use crate::claim::{self, Addresses, Claimed};
 use crate::clock;
 use crate::data_dir::{DataDir, DataDirError};
@@ -32,6 +33,7 @@ use crate::greeter;
 use crate::identity::{self, IdentityError};
 use crate::inbox::Inbox;
 use crate::limits;
+use crate::listen::Handed;
 use crate::log_thread::{LogInput, LogThread};
 use crate::options::{EngineKind, ServerOptions};
 use crate::peer_host;
@@ -197,40 +199,19 @@ impl Server {
             info,
             map: RwLock::new(Arc::clone(control.map())),
         });
-        let mut control = Some((control, claimed.clone()));
         let (opened, openings) = channel();
         let (ready, readies) = channel();
-        // Each worker accepts from each entrance.
-        let acceptors = parts.len() * entrances.count();
-        let connections_max = limits::connections_max(options.connections, acceptors);
-        let mut handed = handed.into_iter();
-        // What was logged of a node is logged by one thread.
-        let peer_options = PeerOptions::default();
-        let mut workers = Vec::new();
-        for (number, part) in parts.into_iter().enumerate() {
-            let start = WorkerStart {
-                number,
-                part,
-                opening: opening.clone(),
-                disk: disk.clone(),
-                opened: opened.clone(),
-                ready: ready.clone(),
-                shared: Arc::clone(&shared),
-                background: to_background.clone(),
-                // The first worker takes over all that came during the start.
-                entrances: entrances.open(options, &mut handed).map_err(system("a socket"))?,
-                connections_max,
-                // The first worker speaks for the node.
-                member: control.take(),
-                peers: entrances.peer_socket().map_err(system("a socket"))?,
-                own: peer_host::own(&claimed, claimed.boot),
-                tls: claimed.tls.clone(),
-                peer_options: peer_options.clone(),
-                stop_timeout: options.stop_timeout,
-                phases: phases.clone(),
-            };
-            workers.push(start.spawn().map_err(system("a thread"))?);
-        }
+        let hiring = Hiring {
+            options,
+            entrances: &entrances,
+            claimed: &claimed,
+            opening: &opening,
+            disk: &disk,
+            shared: &shared,
+            background: &to_background,
+            phases: &phases,
+        };
+        let workers = hiring.hire(parts, control, handed, &opened, &ready)?;
         // So that a thread that ends without a word is noticed.
         drop((opened, ready));
         let founded = await_openings(&openings, workers.len())?;
@@ -253,10 +234,7 @@ impl Server {
             // The log thread ends the process if it fails, so the word comes.
             receive(&founding_durable)?;
         }
-        if claimed.identity.founded != Founded::Everything {
-            claimed.identity.founded = Founded::Everything;
-            identity::write(&mut disk, &claimed.identity)?;
-        }
+        note_founding(&mut disk, &mut claimed.identity)?;
         phase.send_replace(Phase::Electing);
         for _ in &workers {
             receive(&readies)?;
@@ -319,6 +297,73 @@ struct Prepared {
     opening: Opening,
     info: NodeInfo,
     limits: Limits,
+}
+
+/// What the workers' threads start with.
+struct Hiring<'a> {
+    options: &'a ServerOptions,
+    entrances: &'a Entrances,
+    claimed: &'a Claimed,
+    opening: &'a Opening,
+    disk: &'a FileDisk,
+    shared: &'a Arc<Shared>,
+    background: &'a Sender<Job>,
+    phases: &'a watch::Receiver<Phase>,
+}
+
+impl Hiring<'_> {
+    /// Starts a thread for each part. The first worker speaks for the node, and takes over all connections that came during
+    /// the start.
+    fn hire(
+        &self,
+        parts: Vec<Part>,
+        control: Control,
+        handed: Vec<Handed>,
+        opened: &Sender<OpenedPart>,
+        ready: &Sender<()>,
+    ) -> Result<Vec<JoinHandle<()>>, StartError> {
+        let Self { options, entrances, claimed, .. } = *self;
+        let mut member = Some((control, claimed.clone()));
+        let mut handed = handed.into_iter();
+        // Each worker accepts from each entrance.
+        let acceptors = parts.len() * entrances.count();
+        let connections_max = limits::connections_max(options.connections, acceptors);
+        // What was logged of a node is logged by one thread.
+        let peer_options = PeerOptions::default();
+        let mut workers = Vec::with_capacity(parts.len());
+        for (number, part) in parts.into_iter().enumerate() {
+            let start = WorkerStart {
+                number,
+                part,
+                opening: self.opening.clone(),
+                disk: self.disk.clone(),
+                opened: opened.clone(),
+                ready: ready.clone(),
+                shared: Arc::clone(self.shared),
+                background: self.background.clone(),
+                entrances: entrances.open(options, &mut handed).map_err(system("a socket"))?,
+                connections_max,
+                member: member.take(),
+                peers: entrances.peer_socket().map_err(system("a socket"))?,
+                own: peer_host::own(claimed, claimed.boot),
+                tls: claimed.tls.clone(),
+                peer_options: peer_options.clone(),
+                stop_timeout: options.stop_timeout,
+                phases: self.phases.clone(),
+            };
+            workers.push(start.spawn().map_err(system("a thread"))?);
+        }
+        Ok(workers)
+    }
+}
+
+/// Notes that all groups are founded: one that the log does not know from now on is lost, not new.
+fn note_founding(disk: &mut FileDisk, identity: &mut IdentityContent) -> Result<(), StartError> {
+    if identity.founded != Founded::Everything {
+        identity.founded = Founded::Everything;
+        identity::write(disk, identity)?;
+    }
+    Ok(())
 }
 
 /// How every worker opens its part.

@@ -59,7 +59,7 @@ pub(crate) enum WorkerInput {
     /// What another node sent, and what it takes of the connection's window.
     Frame {
         from: NodeNumber,
-        frame: Frame,
+        frame: Box<Frame>,
         room: Arc<Room>,
     },
 }
@@ -296,7 +296,7 @@ impl Host {
                     }
                 }
                 WorkerInput::Frame { from, frame, room } => {
-                    worker.handle_frame(clock::now(), from, frame);
+                    worker.handle_frame(clock::now(), from, *frame);
                     drop(room);
                 }
                 WorkerInput::Call(_) => {}

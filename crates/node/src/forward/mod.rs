@@ -18,8 +18,9 @@
 //! - Requests under way are bounded in number and in bytes.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use ringfort_route::{Attempts, BudgetConfig, Failure, Retrier, Routes};
+use ringfort_route::{Attempts, BudgetConfig, Failure, Retrier, Routes, Want};
 use ringfort_types::request::Page;
 use ringfort_types::{Code, Epoch, Monotonic, NodeNumber, Refusal, ReplicaId, ShardId, Term};
 
@@ -32,6 +33,9 @@ mod steps;
 mod table;
 
 pub use ask::{Ask, ForwardAnswer, Forwarded};
+
+/// How long the answer of a leader that leads no longer is waited for.
+const DEPOSED_GRACE: Duration = Duration::from_millis(200);
 
 /// Settings of a forwarder.
 #[derive(Clone, Copy, Debug)]
@@ -248,6 +252,11 @@ impl<W> Forwarder<W> {
                 self.queue(id);
                 continue;
             }
+            if matches!(request.state, State::Sent(_)) && now < request.forwarded.deadline {
+                self.stats.lost += 1;
+                self.fail(now, id, &Failure::Lost);
+                continue;
+            }
             let Some(request) = self.remove(id) else { return };
             self.stats.timeouts += 1;
             let sent = match request.state {
@@ -269,10 +278,19 @@ impl<W> Forwarder<W> {
         }
     }
 
-    /// Somebody says who leads a shard in which term: a replica of this node's own, or another node.
-    pub fn handle_leader(&mut self, shard: ShardId, leader: ReplicaId, term: Term) {
+    /// Somebody says who leads a shard in which term: a replica of this node's own, or another node. What an earlier leader
+    /// was asked may have been done just before; if its answer does not come soon, it counts as lost.
+    pub fn handle_leader(&mut self, now: Monotonic, shard: ShardId, leader: ReplicaId, term: Term) {
         if self.routes.handle_leader(shard, leader, term) {
             self.unpark_all(|request| request.forwarded.shard == shard);
+            let deposed = |request: &Request<W>| {
+                request.forwarded.shard == shard
+                    && request.forwarded.ask.want() == Want::Leader
+                    && matches!(request.state, State::Sent(to) if to != leader)
+            };
+            for id in self.table.ids(deposed) {
+                self.hurry(id, now + DEPOSED_GRACE);
+            }
         }
     }
 

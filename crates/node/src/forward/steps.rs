@@ -128,6 +128,14 @@ impl<W> Forwarder<W> {
         }
     }
 
+    /// Has a request's attempt given up at this time, if it is not answered before.
+    pub(super) fn hurry(&mut self, id: u64, until: Monotonic) {
+        let due = self.table.get(id).map(|request| request.due);
+        if due.is_some_and(|due| until < due) {
+            self.set_due(id, Some(until));
+        }
+    }
+
     /// Sets when something is to be done about a request: at this time, or at its deadline.
     fn set_due(&mut self, id: u64, due: Option<Monotonic>) {
         let live = self.table.len();

@@ -41,6 +41,9 @@ impl AnswerRoom {
     }
 }
 
+/// A batch's operations on one shard, and for each whether it writes and who waits.
+type Share<W> = (Vec<(u16, Operation)>, Vec<(bool, W)>);
+
 impl<W> Worker<W> {
     /// Executes an atomic batch, whose keys share one shard; the answer comes under the waiter.
     ///
@@ -117,7 +120,7 @@ impl<W> Worker<W> {
             return self.batch_here(now, context, identity, operations, waiter);
         }
         // Operations on one key stay in their order: those of one shard go together.
-        let mut parts: BTreeMap<ShardId, (Vec<(u16, Operation)>, Vec<(bool, W)>)> = BTreeMap::new();
+        let mut parts: BTreeMap<ShardId, Share<W>> = BTreeMap::new();
         let (mut here, mut waiters) = (Vec::new(), VecDeque::new());
         for (place, operation) in places.iter().zip(operations) {
             match place {

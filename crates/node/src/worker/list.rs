@@ -117,7 +117,7 @@ impl<W> Worker<W> {
         id: RequestId,
         context: &Context,
         list: List,
-        shards: Vec<ShardId>,
+        shards: &[ShardId],
     ) {
         let stale = list.consistency == Consistency::Stale;
         let serves = |shard: &&ShardId| {
@@ -126,8 +126,8 @@ impl<W> Worker<W> {
         if let Some(shard) = shards.iter().find(|shard| !serves(shard)).copied() {
             return self.tell_not_leader(from, id, shard);
         }
-        let waiter = || Waiter::Peer { node: from, id: id.0, shards: shards.clone() };
-        if let Err(refusal) = self.list_here(now, context, list, shards.clone(), waiter) {
+        let waiter = || Waiter::Peer { node: from, id: id.0, shards: shards.to_vec() };
+        if let Err(refusal) = self.list_here(now, context, list, shards.to_vec(), waiter) {
             self.tell(from, id, Told::Refused(refusal));
         }
     }

@@ -86,7 +86,7 @@ impl<W> Worker<W> {
         &mut self,
         now: Monotonic,
         from: NodeNumber,
-        heartbeat: peer::PairHeartbeat,
+        heartbeat: &peer::PairHeartbeat,
     ) {
         let Some(boot) = boot_of(&heartbeat.boot_id) else {
             self.stats.frames_malformed += 1;

@@ -70,7 +70,7 @@ impl<W> Worker<W> {
             matches!(&returned.forwarded.ask, Ask::List { shards, .. } if shards.len() > 1);
         let here = open_shard(&self.slots, shard).is_ok_and(|open| open.replica.leads());
         if !here && !several {
-            let hint = self.hint(shard).map(|(leader, term)| (leader, term));
+            let hint = self.hint(shard);
             return self.forwarder.handle_not_local(now, returned, hint);
         }
         let Returned { forwarded, waiter: Some(waiter), attempts } = returned else { return };
@@ -145,7 +145,7 @@ impl<W> Worker<W> {
         let (is_open, leads) = (open.is_ok(), open.is_ok_and(|open| open.replica.leads()));
         let refused = match ask {
             Wire::List { list, shards } => {
-                return self.serve_list(now, from, id, &context, list, shards);
+                return self.serve_list(now, from, id, &context, list, &shards);
             }
             Wire::Get(get) if get.consistency == Consistency::Stale && is_open => {
                 let answer = self.get_stale(now, &context, shard, &get.key, waiter);

@@ -13,7 +13,7 @@ impl<W> Worker<W> {
         for consensus in frame.consensus {
             self.handle_consensus(now, from, consensus);
         }
-        if let Some(heartbeat) = frame.heartbeat {
+        if let Some(heartbeat) = &frame.heartbeat {
             self.handle_pair_heartbeat(now, from, heartbeat);
         }
         for ack in &frame.heartbeat_acks {

@@ -113,7 +113,7 @@ impl<W> Worker<W> {
             self.unapplied_bytes += open.replica.unapplied_bytes();
             let hint = open.replica.leader();
             if let (Some(shard), Some(leader)) = (group.shard(), hint.leader) {
-                self.forwarder.handle_leader(shard, leader, hint.term);
+                self.forwarder.handle_leader(now, shard, leader, hint.term);
             }
             self.finish_stale(now, group);
             if let Err(error) = polled {

@@ -341,7 +341,7 @@ impl Run {
             doing.node = (doing.node + 1) % self.mix.nodes;
         }
         // Whoever has tried all nodes waits a little.
-        let tried_all = doing.tries as usize % self.mix.nodes == 0;
+        let tried_all = (doing.tries as usize).is_multiple_of(self.mix.nodes);
         let pause = if tried_all { about(random, 50 * MILLI) } else { about(random, MILLI) };
         let request = doing.request;
         self.crowd.clients[client].doing = Some(doing);

@@ -128,7 +128,7 @@ impl Mix {
 fn settings(random: &mut Random) -> Settings {
     let heartbeat = [50, 100, 200][random.index(3)];
     let election = heartbeat * random.between(5, 10);
-    let lease = election * random.between(6, 10) / 10;
+    let lease = election * [6, 8, 9, 10, 10, 10][random.index(6)] / 10;
     let margin = lease / random.between(5, 20);
     let millis = Duration::from_millis;
     Settings {

@@ -29,6 +29,7 @@ mod broken_engine;
 mod clients;
 mod clock;
 mod coup;
+mod disks;
 mod faults;
 mod heal;
 mod judge;

@@ -26,7 +26,7 @@ pub(super) fn choose(
     number: u64,
 ) -> Question {
     let era = now / mix.keys_for;
-    if known.len() > 2 * (mix.keys + 2 * mix.pairs) as usize {
+    if known.len() as u64 > 2 * (mix.keys + 2 * mix.pairs) {
         known.clear();
     }
     let (operations, batch) = match random.below(100) {

@@ -176,7 +176,8 @@ impl Model {
             let known = (on(leader), Term(shard.term));
             shard.known.insert(hearer, known);
             if hearer == OWN.0 {
-                self.forwarder.handle_leader(ShardId(place as u32), known.0, known.1);
+                let now = self.now();
+                self.forwarder.handle_leader(now, ShardId(place as u32), known.0, known.1);
             }
         }
     }
@@ -309,8 +310,7 @@ impl Model {
     /// What the forwarder wants to be done.
     fn exchange(&mut self, calm: bool) {
         let now = self.now();
-        loop {
-            let Some(sent) = self.forwarder.poll_request(now) else { break };
+        while let Some(sent) = self.forwarder.poll_request(now) {
             let (node, id, shard) = (sent.node.0, sent.id, sent.forwarded.shard);
             assert_ne!(sent.node, OWN);
             // Waiters stand in the principal's place: nobody else reads it.

@@ -18,7 +18,7 @@ const DEADLINE: u64 = 5000;
 /// A forwarder with one shard on nodes 1, 2 and 3, which node 1 leads.
 fn led() -> Forwarder<u32> {
     let mut forwarder = forwarder(&[&[1, 2, 3]]);
-    forwarder.handle_leader(S, on(1), Term(1));
+    forwarder.handle_leader(at(0), S, on(1), Term(1));
     forwarder
 }
 
@@ -112,7 +112,7 @@ fn doubt_stays_over_all_attempts() {
     let mut forwarder = led();
     send(&mut forwarder, write(identified()));
     forwarder.handle_node_down(at(1), NodeNumber(1));
-    forwarder.handle_leader(S, on(2), Term(2));
+    forwarder.handle_leader(at(0), S, on(2), Term(2));
     let again = sent(&mut forwarder, at(1));
     let full = Refusal::not_applied(Code::StorageFull, "full");
     forwarder.handle_answer(at(2), NodeNumber(2), again[0].1, ForwardAnswer::Refused(full));
@@ -157,7 +157,7 @@ fn a_shard_without_a_leader_costs_few_messages_and_its_leader_gets_them_all() {
     }
     assert!((10..30).contains(&messages), "{messages}");
     assert_eq!(forwarder.poll_response(), None);
-    forwarder.handle_leader(S, on(2), Term(1));
+    forwarder.handle_leader(at(0), S, on(2), Term(1));
     let sent = sent(&mut forwarder, at(2000));
     assert_eq!(sent.len(), 1000);
     assert!(sent.iter().all(|(node, _)| *node == 2));
@@ -223,7 +223,7 @@ fn what_this_node_leads_comes_back_with_its_doubt() {
     let mut forwarder = led();
     send(&mut forwarder, write(identified()));
     forwarder.handle_node_down(at(1), NodeNumber(1));
-    forwarder.handle_leader(S, on(0), Term(2));
+    forwarder.handle_leader(at(0), S, on(0), Term(2));
     assert!(sent(&mut forwarder, at(1)).is_empty());
     let local = forwarder.poll_local().unwrap();
     assert!(forwarder.is_empty());
@@ -242,7 +242,7 @@ fn what_this_node_leads_comes_back_with_its_doubt() {
 #[test]
 fn a_replica_here_that_does_not_lead_after_all_is_not_asked_again_at_once() {
     let mut forwarder = forwarder(&[&[0, 1, 2]]);
-    forwarder.handle_leader(S, on(0), Term(1));
+    forwarder.handle_leader(at(0), S, on(0), Term(1));
     forwarder.begin(at(0), request(write(Identity::None), at(DEADLINE)), || 1).unwrap();
     assert!(forwarder.poll_request(at(0)).is_none());
     let local = forwarder.poll_local().unwrap();
@@ -281,7 +281,7 @@ fn admission_is_bounded_in_number_and_bytes() {
             forwarder.handle_answer(at(round), NodeNumber(node), id, answer);
         }
         // The one that waits for its turn to ask.
-        forwarder.handle_leader(S, on(1), Term(1));
+        forwarder.handle_leader(at(0), S, on(1), Term(1));
         for (node, id) in sent(&mut forwarder, at(round)) {
             let answer = ForwardAnswer::Answered(written());
             forwarder.handle_answer(at(round), NodeNumber(node), id, answer);
@@ -322,12 +322,12 @@ fn a_part_of_a_batch_has_an_answer_for_each_operation() {
     // What an earlier attempt may have done counts for each write.
     send(&mut forwarder, part(identified()));
     forwarder.handle_node_down(at(1), NodeNumber(1));
-    forwarder.handle_leader(S, on(2), Term(2));
+    forwarder.handle_leader(at(0), S, on(2), Term(2));
     let id = sent(&mut forwarder, at(1))[0].1;
     forwarder.handle_answer(at(2), NodeNumber(2), id, ForwardAnswer::All(all.clone()));
     let refusal = each(forwarder.poll_response().unwrap().1).pop().unwrap().unwrap_err();
     assert_eq!(refusal.outcome, Some(Outcome::Unknown));
-    forwarder.handle_leader(S, on(1), Term(3));
+    forwarder.handle_leader(at(0), S, on(1), Term(3));
     forwarder.handle_node_up(NodeNumber(1));
 
     // A refusal of the whole is one of each; only a write has an outcome.
@@ -384,7 +384,7 @@ fn page(keys: &[&str], more: bool, shards: &[u32]) -> ForwardAnswer {
 fn three() -> Forwarder<u32> {
     let mut forwarder = forwarder(&[&[1, 2], &[1, 2], &[1, 2]]);
     for (shard, node) in [(0, 1), (1, 1), (2, 2)] {
-        forwarder.handle_leader(ShardId(shard), on(node), Term(1));
+        forwarder.handle_leader(at(0), ShardId(shard), on(node), Term(1));
     }
     forwarder
 }
@@ -459,7 +459,7 @@ fn ids_differ_between_starts_and_are_never_used_again() {
     for seed in [1, u64::MAX / 3, u64::MAX] {
         let mut forwarder = Forwarder::new(at(0), config(seed));
         forwarder.handle_map(Epoch(1), &[shard(&[1])]);
-        forwarder.handle_leader(S, on(1), Term(1));
+        forwarder.handle_leader(at(0), S, on(1), Term(1));
         // One stays under way while many come and go.
         forwarder.begin(at(0), request(write(Identity::None), at(DEADLINE)), || 0).unwrap();
         assert!(seen.insert(sent(&mut forwarder, at(0))[0].1));
@@ -475,4 +475,26 @@ fn ids_differ_between_starts_and_are_never_used_again() {
         }
         assert_eq!(forwarder.len(), 1);
     }
+}
+
+#[test]
+fn what_a_deposed_leader_was_asked_is_soon_given_up_or_asked_again() {
+    let mut forwarder = led();
+    forwarder.begin(at(0), request(get(Consistency::Linearizable), at(DEADLINE)), || 1).unwrap();
+    forwarder.begin(at(0), request(write(Identity::None), at(DEADLINE)), || 2).unwrap();
+    let first = sent(&mut forwarder, at(0));
+    assert_eq!(first.iter().map(|(node, _)| *node).collect::<Vec<_>>(), [1, 1]);
+    forwarder.handle_leader(at(1000), S, on(2), Term(2));
+    forwarder.handle_tick(at(1100));
+    assert!(forwarder.poll_response().is_none(), "its answer may be under way");
+    forwarder.handle_tick(at(1250));
+    let (waiter, response) = forwarder.poll_response().unwrap();
+    let refusal = response.unwrap_err();
+    assert_eq!(
+        (waiter, refusal.code, refusal.outcome),
+        (2, Code::Unavailable, Some(Outcome::Unknown))
+    );
+    forwarder.handle_tick(at(1500));
+    let again = sent(&mut forwarder, at(1500));
+    assert_eq!(again.iter().map(|(node, _)| *node).collect::<Vec<_>>(), [2], "the read goes on");
 }

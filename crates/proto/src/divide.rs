@@ -19,6 +19,7 @@ impl Frame {
             heartbeat_acks,
             reports,
             instructions,
+            leads,
         } = self;
         consensus.is_empty()
             && requests.is_empty()
@@ -29,6 +30,7 @@ impl Frame {
             && heartbeat_acks.is_empty()
             && reports.is_empty()
             && instructions.is_empty()
+            && leads.is_empty()
     }
 
     /// Gives each worker what is for it, in the order in which it stands; workers that it is nothing for get none. Raft
@@ -57,6 +59,7 @@ impl Frame {
             heartbeat_acks,
             reports,
             instructions,
+            leads,
         } = self;
         let mut parts = vec![Self::default(); workers.into()];
         for message in consensus {
@@ -72,6 +75,9 @@ impl Frame {
             // Of a worker that there is not, whichever drops it.
             let worker = RequestId(answer.id).worker() % workers;
             parts[usize::from(worker)].answers.push(answer);
+        }
+        for led in leads {
+            parts[usize::from(owner(GroupId(led.group), workers))].leads.push(led);
         }
         for ack in heartbeat_acks {
             let worker = u16::try_from(ack.worker % u32::from(workers)).unwrap_or_default();

@@ -19,9 +19,12 @@ pub(crate) async fn cluster(host: &Host) -> Result<ClusterView, Refusal> {
     let held = summaries.into_iter().map(|summary| (summary.shard, summary)).collect();
     let leaders = leaders(host).await?;
     let up = host.on_host(0, links_up).await?;
+    let is_up = |number| number == info.number || up.get(&number).is_none_or(|(up, _)| *up);
     let mut shards = Vec::with_capacity(map.shards().len());
     for (shard, placement) in (0..).map(ShardId).zip(map.shards()) {
+        // Whoever cannot be reached may still be believed to lead.
         let leader = leaders.get(&shard).copied().flatten();
+        let leader = leader.filter(|leader| is_up(leader.node()));
         shards.push(shard_view(host, &map, shard, placement, leader, &held));
     }
     let mut warnings = info.warnings.clone();
@@ -29,7 +32,6 @@ pub(crate) async fn cluster(host: &Host) -> Result<ClusterView, Refusal> {
     if closed > 0 {
         warnings.push(format!("{closed} of {} shards are closed; each says why", shards.len()));
     }
-    let is_up = |number| number == info.number || up.get(&number).is_none_or(|(up, _)| *up);
     let catalog = map.members().count();
     let alive = map.members().filter(|member| is_up(member.number)).count();
     Ok(ClusterView {

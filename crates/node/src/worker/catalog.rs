@@ -137,6 +137,9 @@ impl<W> Worker<W> {
     /// Takes a newer map's placements, in the order of shards.
     pub fn handle_placements(&mut self, epoch: Epoch, shards: &[ShardPlacement]) {
         self.forwarder.handle_map(epoch, shards);
+        let holders = shards.iter().flat_map(ShardPlacement::replicas);
+        self.nodes = holders.map(|replica| replica.id.node()).collect();
+        self.nodes.remove(&self.config.node);
         self.forwards_due = true;
         for (shard, placement) in (0..).map(ShardId).zip(shards) {
             let group = GroupId::of_shard(shard);

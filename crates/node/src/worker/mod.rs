@@ -3,7 +3,7 @@
 //! The host hands in requests and words of durability, then calls [`Worker::poll`] once for the turn: everything enqueued
 //! becomes one entry per shard and one submission to the log; everything committed is applied and answered.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ringfort_engine::{Generation, StorageEngine, StoreSize};
 use ringfort_env::DiskError;
@@ -35,6 +35,7 @@ mod batch;
 pub(crate) mod catalog;
 mod flush;
 mod install;
+mod leads;
 mod lifecycle;
 mod list;
 mod pairs;
@@ -214,6 +215,10 @@ pub struct Worker<W> {
     forwards_due: bool,
     stale: StaleReads,
     pairs: Pairs,
+    /// Every node that holds a shard.
+    nodes: BTreeSet<NodeNumber>,
+    /// When it is told next who leads.
+    leads_due: Monotonic,
     reads: BTreeMap<Ticket, (GroupId, Key)>,
     /// Listings under way: the first is worked on, none but that one holds items.
     listings: VecDeque<(Ticket, Listing)>,
@@ -267,6 +272,8 @@ impl<W> Worker<W> {
             forwarder: Forwarder::new(now, forward_config(&config, making.seed)),
             stale: StaleReads::default(),
             pairs: Pairs::default(),
+            nodes: BTreeSet::new(),
+            leads_due: Monotonic::default(),
             reads: BTreeMap::new(),
             listings: VecDeque::new(),
             listing_due: false,

@@ -19,6 +19,9 @@ impl<W> Worker<W> {
         for ack in &frame.heartbeat_acks {
             self.handle_pair_ack(now, from, ack);
         }
+        for led in &frame.leads {
+            self.handle_led(now, from, led);
+        }
         for request in frame.requests {
             self.handle_request(now, from, request);
         }

@@ -33,6 +33,7 @@ impl<W> Worker<W> {
         self.now = self.now.max(now);
         self.expire_stale(now);
         self.tick_pairs(now);
+        self.tick_leads(now);
         self.forwarder.handle_tick(now);
         self.forwards_due = true;
         let expired = self.pending.expire(now);
@@ -125,6 +126,9 @@ impl<W> Worker<W> {
         self.flush_installs(now);
         self.start_flush(now);
         self.submit(&mut out);
+        if !out.roles.is_empty() {
+            self.tell_leads_soon();
+        }
         for (group, message) in out.messages.drain(..) {
             self.outbox.message(group, message);
         }

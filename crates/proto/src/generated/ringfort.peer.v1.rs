@@ -74,6 +74,9 @@ pub struct Frame {
     pub reports: ::prost::alloc::vec::Vec<super::super::cluster::v1::ShardReport>,
     #[prost(message, repeated, tag = "9")]
     pub instructions: ::prost::alloc::vec::Vec<super::super::cluster::v1::Instruction>,
+    /// Groups that the sender leads and the receiver has no replica of.
+    #[prost(message, repeated, tag = "10")]
+    pub leads: ::prost::alloc::vec::Vec<Led>,
     #[prost(message, optional, tag = "6")]
     pub heartbeat: ::core::option::Option<PairHeartbeat>,
     #[prost(message, repeated, tag = "7")]

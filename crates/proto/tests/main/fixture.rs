@@ -205,6 +205,7 @@ fn frame() -> Frame {
         }],
         reports: Vec::new(),
         instructions: Vec::new(),
+        leads: Vec::new(),
     }
 }
 

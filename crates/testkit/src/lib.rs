@@ -30,7 +30,7 @@ pub mod transcript;
 mod wait;
 
 pub use cluster::{Cluster, Leaders, node_id};
-pub use ports::free_ports;
+pub use ports::{free_port_range, free_ports};
 pub use process::{Process, Signal};
 pub use random::{Random, seed_from_environment};
 pub use server::{Server, ServerOptions};

@@ -19,18 +19,27 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 /// # Errors
 /// None is left.
 pub fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let span = LAST - FIRST + 1;
-    let first = std::process::id().wrapping_mul(7919) % span;
     let mut ports = Vec::with_capacity(count);
+    while ports.len() < count {
+        ports.push(free_port_range(1)?);
+    }
+    Ok(ports)
+}
+
+/// The first of so many consecutive ports, each as [`free_ports`] gives them.
+///
+/// # Errors
+/// There are no such ports.
+pub fn free_port_range(count: u16) -> Result<u16> {
+    let span = LAST - FIRST + 1;
+    let start = std::process::id().wrapping_mul(7919) % span;
     for _ in 0..span {
-        if ports.len() == count {
-            return Ok(ports);
-        }
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = u16::try_from(FIRST + (first + step) % span)?;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            ports.push(port);
+        let step = NEXT.fetch_add(count.into(), Ordering::Relaxed);
+        let first = u16::try_from(FIRST + start.wrapping_add(step) % span)?;
+        let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        if u32::from(first) + u32::from(count) <= LAST + 1 && (first..first + count).all(is_free) {
+            return Ok(first);
         }
     }
-    bail!("no free port from {FIRST} to {LAST}");
+    bail!("no {count} free ports in a row from {FIRST} to {LAST}");
 }

@@ -4,7 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ringfort_testkit::{Process, Signal, free_ports, wait_until};
+use ringfort_testkit::{Process, Signal, free_port_range, wait_until};
 use rustix::process::{Pid, kill_process};
 
 use crate::support::{Ran, command, finish, run};
@@ -69,14 +69,9 @@ fn spawn(home: &Path, port: u16, arguments: &[&str]) -> Process {
     Process::start(command, &home.join("dev.log")).unwrap()
 }
 
-/// A port that is free together with all others of so many nodes.
+/// A port that is free together with all others of so many nodes, and that no other test gets.
 fn base_port(nodes: u16) -> u16 {
-    let mut ports = std::iter::repeat_with(|| free_ports(1).unwrap()[0]);
-    let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    let all_free = |first: &u16| {
-        (0..nodes).map(|node| first + 10 * node).all(|port| is_free(port) && is_free(port + 1))
-    };
-    ports.find(all_free).unwrap()
+    free_port_range(10 * nodes).unwrap()
 }
 
 #[test]

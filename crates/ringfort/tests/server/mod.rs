@@ -92,7 +92,8 @@ fn a_log_that_fails_costs_lines_only() {
 fn a_data_directory_of_another_is_refused() {
     let mut target = Target::start();
     let data_dir = format!("node.data_dir={}", target.server.data_dir().display());
-    let arguments = ["server", "--set", &data_dir, "--set", "listen.client=127.0.0.1:0"];
+    let any_port = ["--set", "listen.client=127.0.0.1:0", "--set", "listen.peer=127.0.0.1:0"];
+    let arguments = [&["server", "--set", &data_dir][..], &any_port].concat();
     let held = finish(command(&arguments), b"").exits(3);
     assert!(held.stderr.contains("held by another ringfort process"), "{held:?}");
     target.server.terminate().unwrap();
@@ -100,7 +101,7 @@ fn a_data_directory_of_another_is_refused() {
     assert!(other.stderr.contains("belongs to node \"a\""), "{other:?}");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = format!("listen.client={}", taken.local_addr().unwrap());
-    let ran = finish(command(&["server", "--set", &data_dir, "--set", &listen]), b"").exits(3);
+    let ran = finish(command(&[&arguments[..], &["--set", &listen]].concat()), b"").exits(3);
     for expected in
         ["listen.client (--set): ", "Address already in use", "--set listen.client=ADDRESS:PORT"]
     {
@@ -133,11 +134,12 @@ fn a_data_directory_that_is_none_is_refused_as_a_wrong_setting() {
 fn more_shards_than_segments_can_hold_are_refused_before_they_are_fixed() {
     let dir = tempfile::tempdir().unwrap();
     let data_dir = format!("node.data_dir={}", dir.path().display());
-    let small =
-        ["listen.client=127.0.0.1:0", "cluster.shards=4096", "storage.segment_bytes=512KiB"];
+    let any_port = ["listen.client=127.0.0.1:0", "listen.peer=127.0.0.1:0"];
+    let small = ["cluster.shards=4096", "storage.segment_bytes=512KiB"];
     let bounds = ["limits.max_request_bytes=64KiB", "limits.max_value_bytes=64KiB"];
     let mut arguments = vec!["server", "--set", &data_dir];
-    arguments.extend(small.iter().chain(&bounds).flat_map(|setting| ["--set", setting]));
+    let all = any_port.iter().chain(&small).chain(&bounds);
+    arguments.extend(all.flat_map(|setting| ["--set", setting]));
     let ran = finish(command(&arguments), b"").exits(2);
     let expected = "cannot start: storage.segment_bytes (--set): ";
     assert!(ran.stderr.contains(expected), "{ran:?}");
@@ -149,7 +151,8 @@ fn more_shards_than_segments_can_hold_are_refused_before_they_are_fixed() {
     let mut node = Node::start(dir.path(), &arguments[3..]);
     wait_until("the node to be formed", PATIENCE, || {
         let identity = std::fs::read_to_string(dir.path().join("identity.json"));
-        let formed = identity.ok().filter(|identity| identity.contains("\"formed\": true"));
+        let formed =
+            identity.ok().filter(|identity| identity.contains("\"founded\": \"everything\""));
         Ok(formed.inspect(|identity| assert!(identity.contains("\"shards\": 4096"), "{identity}")))
     })
     .unwrap();
@@ -174,8 +177,9 @@ struct Node(std::process::Child);
 
 impl Node {
     fn start(data_dir: &Path, arguments: &[&str]) -> Self {
-        let mut command =
-            command(&["server", "--set", "listen.client=127.0.0.1:0", "--set", "cluster.shards=1"]);
+        let settings = ["listen.client=127.0.0.1:0", "listen.peer=127.0.0.1:0", "cluster.shards=1"];
+        let mut command = command(&["server"]);
+        command.args(settings.iter().flat_map(|setting| ["--set", setting]));
         command.arg("--set").arg(format!("node.data_dir={}", data_dir.display())).args(arguments);
         Self(command.stdin(Stdio::piped()).spawn().unwrap())
     }

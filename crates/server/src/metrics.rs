@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use ringfort_door::MetricsFormat;
 use ringfort_node::host::LogStats;
-use ringfort_node::{ShardSummary, WorkerStats};
+use ringfort_node::{ForwardStats, ShardSummary, WorkerStats};
 use tokio::sync::oneshot;
 
 use self::raft::RaftTotals;
@@ -19,6 +19,7 @@ use crate::log_thread::LogInput;
 use crate::view;
 use crate::worker_thread::Host;
 
+mod forwards;
 mod latencies;
 mod peers;
 mod process;
@@ -38,6 +39,7 @@ struct Scrape {
     inflight_bytes: u64,
     pending: u64,
     workers: Vec<WorkerStats>,
+    forwards: Vec<ForwardStats>,
     shards: Vec<ShardSummary>,
     log: LogStats,
     syncs: Latencies,
@@ -45,31 +47,46 @@ struct Scrape {
     process: process::Process,
 }
 
+/// What one worker's thread says.
+struct Part {
+    requests: RequestMetrics,
+    connections: usize,
+    inflight_bytes: usize,
+    pending: usize,
+    stats: WorkerStats,
+    forwards: ForwardStats,
+    peers: PeerStats,
+}
+
+impl Part {
+    fn of(host: &Host) -> Self {
+        let (pending, stats, forwards) =
+            host.with_worker(|worker| (worker.pending(), worker.stats(), worker.forward_stats()));
+        Self {
+            requests: host.requests.borrow().clone(),
+            connections: host.connections.get(),
+            inflight_bytes: host.inflight_bytes(),
+            pending,
+            stats,
+            forwards,
+            peers: host.peers.stats(),
+        }
+    }
+}
+
 /// All metrics as text.
 pub(crate) async fn encode(host: &Host, format: MetricsFormat) -> String {
     let mut scrape = Scrape { process: process::Process::read(), ..Scrape::default() };
     for number in 0..host.shared.workers.len() {
-        let part = host.on_host(number, |host| {
-            let (pending, stats) = host.with_worker(|worker| (worker.pending(), worker.stats()));
-            (
-                host.requests.borrow().clone(),
-                host.connections.get(),
-                host.inflight_bytes(),
-                pending,
-                stats,
-                host.peers.stats(),
-            )
-        });
         // A server that stops answers with what it still has.
-        let Ok((requests, connections, inflight, pending, stats, peers)) = part.await else {
-            continue;
-        };
-        scrape.peers.add(&host.shared.map(), &peers);
-        scrape.requests.add(&requests);
-        scrape.connections += connections as u64;
-        scrape.inflight_bytes += inflight as u64;
-        scrape.pending += pending as u64;
-        scrape.workers.push(stats);
+        let Ok(part) = host.on_host(number, Part::of).await else { continue };
+        scrape.peers.add(&host.shared.map(), &part.peers);
+        scrape.requests.add(&part.requests);
+        scrape.connections += part.connections as u64;
+        scrape.inflight_bytes += part.inflight_bytes as u64;
+        scrape.pending += part.pending as u64;
+        scrape.workers.push(part.stats);
+        scrape.forwards.push(part.forwards);
     }
     scrape.shards = view::summaries(host).await.unwrap_or_default();
     let (sender, receiver) = oneshot::channel();
@@ -107,6 +124,7 @@ impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Encoded {
         self.encode_requests(&mut encoder)?;
         self.encode_workers(&mut encoder)?;
+        forwards::encode(&self.forwards, &mut encoder)?;
         self.encode_shards(&mut encoder)?;
         RaftTotals::of(&self.shards).encode(&mut encoder)?;
         self.encode_log(&mut encoder)?;
@@ -159,6 +177,20 @@ impl Scrape {
             "Requests whose deadline passed",
             sum(|s| s.timeouts),
         )?;
+        for (name, help, value) in [
+            (
+                "ringfort_frame_parts_malformed",
+                "Parts of frames that could not be read",
+                sum(|s| s.frames_malformed),
+            ),
+            (
+                "ringfort_raft_messages_foreign",
+                "Messages that came from another node than their replica's",
+                sum(|s| s.frames_foreign),
+            ),
+        ] {
+            counter(encoder, name, help, value)?;
+        }
         counter(encoder, "ringfort_engine_flushes", "Flushes that ended well", sum(|s| s.flushes))?;
         counter(
             encoder,

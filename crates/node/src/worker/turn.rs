@@ -9,7 +9,7 @@ use ringfort_types::request::{Done, Operation};
 use ringfort_types::{GroupId, Key, Monotonic};
 
 use super::flush::Record;
-use super::{UnderWay, Worker, WorkerError, open_group, open_group_mut, replied};
+use super::{UnderWay, Waiter, Worker, WorkerError, open_group, open_group_mut, replied};
 use crate::pending::{Response, response};
 
 impl<W> Worker<W> {
@@ -132,9 +132,11 @@ impl<W> Worker<W> {
         for (group, message) in out.messages.drain(..) {
             self.outbox.message(group, message);
         }
-        self.stats.commands += out.answers.len() as u64;
         for (ticket, answer) in std::mem::take(&mut out.answers) {
-            self.respond(ticket, response(answer));
+            let Some(waiter) = self.pending.take(ticket) else { continue };
+            // What the node itself asks of the catalog is no client's.
+            self.stats.commands += u64::from(!matches!(waiter, Waiter::Catalog(_)));
+            self.answer(waiter, response(answer));
         }
         for ticket in std::mem::take(&mut out.reads) {
             self.finish_read(now, ticket);

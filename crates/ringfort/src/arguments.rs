@@ -71,7 +71,7 @@ Settings come from flags, then the environment (RINGFORT_NODE__DATA_DIR), then t
 defaults; see `ringfort check-config`.
 
 SIGTERM and SIGINT stop the node once requests in flight are answered; SIGHUP reads the log level
-again and reopens the log file.
+and the certificates again and reopens the log file.
 
 Examples:
   ringfort server --config /etc/ringfort.toml

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
+pub(crate) use ringfort_server::Certificates;
 use ringfort_server::{DataDirError, EngineKind, PeerTlsFiles, Server, ServerOptions, StartError};
 
 use crate::config::settings::{Security, Settings};
@@ -17,8 +18,9 @@ pub(crate) type Node = Server;
 ///
 /// # Errors
 /// What keeps it from serving, and what to do about it.
-pub(crate) fn start(settings: &Settings) -> Result<Node, NotStarted> {
-    let node = Server::start(&options(settings)).map_err(|error| NotStarted::of(&error))?;
+pub(crate) fn start(settings: &Settings, certificates: &Certificates) -> Result<Node, NotStarted> {
+    let node =
+        Server::start(&options(settings), certificates).map_err(|error| NotStarted::of(&error))?;
     crate::allocator::give_back();
     Ok(node)
 }

@@ -14,6 +14,7 @@ use ringfort_node::host::{Capacity, ReplicationFactor, Zone};
 use ringfort_types::{BootId, Incarnation, NodeId, NodeNumber};
 use tokio::sync::{mpsc, watch};
 
+use crate::certificates::Certificates;
 use crate::disk::FileDisk;
 use crate::formation::{Forming, FormingError, Init};
 use crate::identity::{self, IdentityError};
@@ -43,6 +44,7 @@ pub(crate) struct Addresses {
 pub(crate) fn claim(
     disk: &mut FileDisk,
     options: &ServerOptions,
+    certificates: &Certificates,
     addresses: &Addresses,
     socket: std::net::TcpListener,
     inits: mpsc::Receiver<Init>,
@@ -53,7 +55,11 @@ pub(crate) fn claim(
     let settings = settings(options)?;
     let boot = BootId(random_128()?);
     let tls = match &options.peer_tls {
-        Some(files) => Some(Arc::new(PeerTls::load(files.clone(), identity.name.id.clone())?)),
+        Some(files) => {
+            let tls = Arc::new(PeerTls::load(files.clone(), identity.name.id.clone())?);
+            certificates.set(&tls);
+            Some(tls)
+        }
         None => None,
     };
     let formation = FormationConfig {

@@ -28,7 +28,7 @@ use crate::disk::FileDisk;
 use crate::fatal;
 use crate::identity::{self, IdentityError};
 use crate::peers::{
-    Channel, Directory, Hello, Loss, PeerHost, PeerLinks, PeerOptions, PeerTls, Received,
+    Answered, Channel, Directory, Hello, Loss, PeerHost, PeerLinks, PeerOptions, PeerTls, Received,
 };
 use crate::server::{Phase, reached};
 
@@ -127,10 +127,15 @@ impl FormationHost {
         tokio::task::spawn_local(async move {
             let answered = links.ask(&address, &question).await;
             let answer = match answered {
-                Ok(answered) => match decode(answered.message) {
-                    Some(FormationMessage::Answer(answer)) => Some(answer),
-                    _ => None,
-                },
+                Ok(Answered { from, message }) => {
+                    let answer = match decode(message) {
+                        Some(FormationMessage::Answer(answer)) => Some(answer),
+                        _ => None,
+                    };
+                    let (node, understood) = (from.node_id, answer.is_some());
+                    tracing::trace!(address, %node, understood, "an answer");
+                    answer
+                }
                 Err(error) => {
                     tracing::debug!(address, "no answer: {error}");
                     None

@@ -20,6 +20,7 @@
 
 mod backend;
 mod background;
+mod certificates;
 mod claim;
 mod clock;
 mod data_dir;
@@ -36,13 +37,14 @@ mod log_thread;
 mod metrics;
 mod options;
 mod peer_host;
-pub mod peers;
+mod peers;
 mod server;
 mod view;
 mod worker_thread;
 
+pub use certificates::Certificates;
 pub use data_dir::DataDirError;
 pub use fatal::EXIT_DISK_FAILED;
 pub use options::{EngineKind, Reads, ServerOptions};
-pub use peers::PeerTlsFiles;
+pub use peers::{PeerTlsFiles, TlsError};
 pub use server::{Server, StartError};

@@ -114,7 +114,10 @@ impl Peers {
             _ => Channel::Consensus,
         };
         match &*self.links.borrow() {
-            Some(links) => links.send(node, channel, frame).map_err(|Unsent { frame, .. }| frame),
+            Some(links) => links.send(node, channel, frame).map_err(|Unsent { frame, why }| {
+                tracing::trace!(%node, channel = channel.as_str(), ?why, "a frame was not taken");
+                frame
+            }),
             None => Err(Box::new(frame)),
         }
     }
@@ -202,7 +205,8 @@ impl PeerHost for Peers {
     }
 
     fn handle_frame(&self, received: Received) {
-        let Received { from, mut frame, room, .. } = received;
+        let Received { from, channel, mut frame, room } = received;
+        tracing::trace!(node = %from, channel = channel.as_str(), "a frame");
         let now = clock::now();
         if let Some(member) = &mut *self.member.borrow_mut() {
             member.handle_frame(now, from, &mut frame);

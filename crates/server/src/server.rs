@@ -24,6 +24,7 @@ use ringfort_types::{ClusterId, NodeId, NodeNumber};
 use tokio::sync::{mpsc, watch};
 
 use crate::background::{self, Job};
+use crate::certificates::Certificates;
 use crate::claim::{self, Addresses, Claimed};
 use crate::clock;
 use crate::data_dir::{DataDir, DataDirError};
@@ -167,7 +168,7 @@ impl Server {
     ///
     /// # Errors
     /// See [`StartError`]. Damage of a shard is no error: the shard is closed and the log says so.
-    pub fn start(options: &ServerOptions) -> Result<Self, StartError> {
+    pub fn start(options: &ServerOptions, certificates: &Certificates) -> Result<Self, StartError> {
         limits::raise_open_files();
         let data_dir = DataDir::hold(&options.data_dir)?;
         // Addresses first: a start that cannot listen should not have touched the log.
@@ -182,7 +183,9 @@ impl Server {
         let addresses =
             Addresses { client: entrances.client_address(), peer: entrances.peer_address() };
         let socket = entrances.peer_socket().map_err(system("a socket"))?;
-        let claimed = claim::claim(&mut disk, options, &addresses, socket, inits, phases.clone())?;
+        let following = phases.clone();
+        let claimed =
+            claim::claim(&mut disk, options, certificates, &addresses, socket, inits, following)?;
         let mut claimed = claimed.ok_or(StartError::Stopped)?;
         phase.send_replace(Phase::Opening);
         let Prepared { log, parts, opening, info, limits, control } =

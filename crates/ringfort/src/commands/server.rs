@@ -3,7 +3,7 @@
 //! ```text
 //!   configuration ──► log ──► start ──► serving ──SIGTERM, SIGINT, end of the parent──► stop ──► exit 0
 //!                               │          │ ▲
-//!                               │          └─┘ SIGHUP: level and output of the log
+//!                               │          └─┘ SIGHUP: level and output of the log, certificates
 //!                               └─ a stop while starting: exit 0 at once (nothing was promised yet)
 //! ```
 //!
@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::arguments::ServerArguments;
 use crate::config::{Effective, Problems, Sources};
 use crate::exit::{Exit, Failure};
-use crate::host;
+use crate::host::{self, Certificates};
 use crate::logging::{self, Logging, Output};
 use crate::output;
 
@@ -72,11 +72,15 @@ fn serve(
     if arguments.stop_with_stdin {
         watch_parent(sender.clone())?;
     }
-    start_node(effective, sender.clone())?;
+    let certificates = Certificates::default();
+    start_node(effective, certificates.clone(), sender.clone())?;
     let mut node = None;
     let why = loop {
         match next(&events)? {
-            Event::Reload => reload(sources, log),
+            Event::Reload => {
+                reload(sources, log);
+                reload_certificates(&certificates);
+            }
             Event::Started(Ok(started)) => {
                 tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
                 node = Some(started);
@@ -110,10 +114,14 @@ fn cannot_start(effective: &Effective, error: &host::NotStarted) -> Failure {
 }
 
 /// Starts the node beside the signals, so that a long replay can be interrupted.
-fn start_node(effective: &Effective, events: Sender<Event>) -> Result<(), Failure> {
+fn start_node(
+    effective: &Effective,
+    certificates: Certificates,
+    events: Sender<Event>,
+) -> Result<(), Failure> {
     let settings = effective.settings.clone();
     spawn("start", move || {
-        let started = host::start(&settings);
+        let started = host::start(&settings, &certificates);
         send(&events, Event::Started(started));
     })
 }
@@ -207,6 +215,17 @@ fn reload(sources: &Sources, log: &Logging) {
             for problem in &problems.0 {
                 tracing::warn!("SIGHUP: the configuration was read again and is wrong: {problem}");
             }
+        }
+    }
+}
+
+/// Has the certificates read again from the files they came from.
+fn reload_certificates(certificates: &Certificates) {
+    match certificates.reload() {
+        Ok(false) => {}
+        Ok(true) => tracing::info!("SIGHUP: the certificates were read again"),
+        Err(error) => {
+            tracing::warn!("SIGHUP: the certificates stay as they were: {error}");
         }
     }
 }

@@ -20,7 +20,7 @@ use super::tls::PeerTls;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub enum DialError {
+pub(crate) enum DialError {
     /// Nobody was reached.
     #[error("{0}")]
     Connect(io::Error),

@@ -9,39 +9,39 @@ use super::hello::{Channel, Hello, RefusalCode};
 
 /// What this node says of itself.
 #[derive(Clone, Debug)]
-pub struct Own {
+pub(crate) struct Own {
     /// None before the cluster is formed.
-    pub cluster: Option<ClusterId>,
+    pub(crate) cluster: Option<ClusterId>,
     /// This node.
-    pub node_id: NodeId,
+    pub(crate) node_id: NodeId,
     /// Its data directory.
-    pub incarnation: Incarnation,
+    pub(crate) incarnation: Incarnation,
     /// This start.
-    pub boot_id: BootId,
+    pub(crate) boot_id: BootId,
     /// Its number in the cluster; means nothing before it is formed.
-    pub number: NodeNumber,
+    pub(crate) number: NodeNumber,
     /// Version of the executable.
-    pub version: String,
+    pub(crate) version: String,
 }
 
 /// Another node of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// Where it listens: `host:port`. A name is resolved at each dial.
-    pub address: String,
+    pub(crate) address: String,
     /// Who answers there.
-    pub node_id: NodeId,
+    pub(crate) node_id: NodeId,
     /// Its data directory.
-    pub incarnation: Incarnation,
+    pub(crate) incarnation: Incarnation,
 }
 
 /// This node and the others.
 #[derive(Clone, Debug)]
-pub struct Directory {
+pub(crate) struct Directory {
     /// This node.
-    pub own: Own,
+    pub(crate) own: Own,
     /// The others, by number. Empty before the cluster is formed.
-    pub peers: BTreeMap<NodeNumber, Peer>,
+    pub(crate) peers: BTreeMap<NodeNumber, Peer>,
 }
 
 impl Directory {
@@ -50,7 +50,7 @@ impl Directory {
     ///
     /// # Errors
     /// Why not, for that node's log.
-    pub fn admit(&self, hello: &Hello) -> Result<(), Refused> {
+    pub(crate) fn admit(&self, hello: &Hello) -> Result<(), Refused> {
         if hello.channel == Channel::Formation {
             return Ok(());
         }

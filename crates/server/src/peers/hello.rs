@@ -8,7 +8,7 @@ use ringfort_types::{BootId, ClusterId, Incarnation, NodeId, NodeNumber};
 
 /// What a connection is for. Each has a connection of its own, so that none waits behind another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Channel {
+pub(crate) enum Channel {
     /// Raft messages but snapshots, heartbeats, gossip.
     Consensus,
     /// Forwarded requests and their answers.
@@ -21,11 +21,11 @@ pub enum Channel {
 
 impl Channel {
     /// The channels that carry frames.
-    pub const OF_FRAMES: [Self; 3] = [Self::Consensus, Self::Requests, Self::Snapshots];
+    pub(crate) const OF_FRAMES: [Self; 3] = [Self::Consensus, Self::Requests, Self::Snapshots];
 
     /// Its name in logs and metrics.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Consensus => "consensus",
             Self::Requests => "requests",
@@ -56,7 +56,7 @@ impl Channel {
 
 /// Why a connection is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RefusalCode {
+pub(crate) enum RefusalCode {
     /// The two belong to different clusters, or one has none yet.
     WrongCluster,
     /// Another node was meant.
@@ -78,7 +78,7 @@ pub enum RefusalCode {
 impl RefusalCode {
     /// Its name in messages.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::WrongCluster => "wrong_cluster",
             Self::WrongNode => "wrong_node",
@@ -93,30 +93,30 @@ impl RefusalCode {
 
     /// A refusal for this reason, in words for a person.
     #[must_use]
-    pub fn because(self, reason: impl fmt::Display) -> Refused {
+    pub(crate) fn because(self, reason: impl fmt::Display) -> Refused {
         Refused { code: self.as_str().to_owned(), reason: reason.to_string() }
     }
 }
 
 /// The first message in each direction.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hello {
+pub(crate) struct Hello {
     /// The sender's cluster; none before it is formed.
-    pub cluster: Option<ClusterId>,
+    pub(crate) cluster: Option<ClusterId>,
     /// The sender.
-    pub node_id: NodeId,
+    pub(crate) node_id: NodeId,
     /// The sender's data directory.
-    pub incarnation: Incarnation,
+    pub(crate) incarnation: Incarnation,
     /// The sender's start.
-    pub boot_id: BootId,
+    pub(crate) boot_id: BootId,
     /// The sender's number; means nothing without a cluster.
-    pub number: NodeNumber,
+    pub(crate) number: NodeNumber,
     /// What the connection is for.
-    pub channel: Channel,
+    pub(crate) channel: Channel,
     /// The number of the node that is meant; means nothing on [`Channel::Formation`].
-    pub to: NodeNumber,
+    pub(crate) to: NodeNumber,
     /// Version of the sender's executable.
-    pub version: String,
+    pub(crate) version: String,
 }
 
 impl Hello {

@@ -30,7 +30,7 @@ use crate::fatal;
 use crate::listen::{self, nobody};
 
 /// What stands behind the links of a thread. Called on that thread; may call [`PeerLinks`] in turn.
-pub trait PeerHost {
+pub(crate) trait PeerHost {
     /// Whether a node is let in; [`Directory::admit`] judges by the directory. With TLS its certificate names the node id of
     /// the hello. Asked again for each connection when the directory changes.
     ///
@@ -55,7 +55,7 @@ pub trait PeerHost {
 
 /// What became of the frames that a broken link had taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
+pub(crate) enum Loss {
     /// None of those taken since the link was last down has left this node.
     NotSent,
     /// Any of them may have arrived.
@@ -64,21 +64,23 @@ pub enum Loss {
 
 /// A frame from another node.
 #[derive(Debug)]
-pub struct Received {
+pub(crate) struct Received {
     /// The node that sent it.
-    pub from: NodeNumber,
+    pub(crate) from: NodeNumber,
     /// The channel on which it came.
-    pub channel: Channel,
+    pub(crate) channel: Channel,
     /// What it said. Its keys, values and payloads are slices of what was read, 64 KiB or more: whoever keeps one for long
     /// takes a copy.
-    pub frame: Frame,
+    pub(crate) frame: Frame,
     /// To be kept for as long as the frame is held.
-    pub room: Room,
+    pub(crate) room: Room,
 }
 
 /// The part of a connection's window that a frame takes. While it is held, so much less is read from the connection.
 #[derive(Debug)]
-pub struct Room(#[expect(dead_code, reason = "it is there to be dropped")] OwnedSemaphorePermit);
+pub(crate) struct Room(
+    #[expect(dead_code, reason = "it is there to be dropped")] OwnedSemaphorePermit,
+);
 
 impl Room {
     pub(super) fn new(permit: OwnedSemaphorePermit) -> Self {
@@ -88,16 +90,16 @@ impl Room {
 
 /// A frame that was not taken: nothing of it was or will be sent.
 #[derive(Debug)]
-pub struct Unsent {
+pub(crate) struct Unsent {
     /// The frame.
-    pub frame: Box<Frame>,
+    pub(crate) frame: Box<Frame>,
     /// Why.
-    pub why: WhyUnsent,
+    pub(crate) why: WhyUnsent,
 }
 
 /// Why a frame was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhyUnsent {
+pub(crate) enum WhyUnsent {
     /// The directory has no such node, or the channel carries no frames.
     Unknown,
     /// The last attempt to reach the node failed, or its connection has just broken.
@@ -110,32 +112,32 @@ pub enum WhyUnsent {
 
 /// The answer to a question of formation.
 #[derive(Debug)]
-pub struct Answered {
+pub(crate) struct Answered {
     /// Who answered. With TLS, its certificate names this node.
-    pub from: Hello,
+    pub(crate) from: Hello,
     /// What.
-    pub message: Bytes,
+    pub(crate) message: Bytes,
 }
 
 /// Bounds of a thread's links.
 #[derive(Clone, Debug)]
-pub struct PeerOptions {
+pub(crate) struct PeerOptions {
     /// Time from the connection to the end of the handshake, for whoever connects.
-    pub handshake_timeout: Duration,
+    pub(crate) handshake_timeout: Duration,
     /// Time for a dial, handshake included.
-    pub dial_timeout: Duration,
+    pub(crate) dial_timeout: Duration,
     /// Time from the end of the handshake to the answer of a question of formation.
-    pub answer_timeout: Duration,
+    pub(crate) answer_timeout: Duration,
     /// Connections accepted at once.
-    pub connections_max: usize,
+    pub(crate) connections_max: usize,
     /// Bytes of frames of one connection that are handled at once; a longer frame is handled alone.
-    pub window_bytes: u32,
+    pub(crate) window_bytes: u32,
     /// Frames in a link's queue.
-    pub queue_frames_max: usize,
+    pub(crate) queue_frames_max: usize,
     /// Bytes in a link's queue; a longer frame is taken into an empty one.
-    pub queue_bytes_max: usize,
+    pub(crate) queue_bytes_max: usize,
     /// What has been logged. Threads with clones of the same options share it.
-    pub notes: PeerNotes,
+    pub(crate) notes: PeerNotes,
 }
 
 impl Default for PeerOptions {
@@ -210,14 +212,14 @@ impl Shared {
 
 /// One thread's connections to all other nodes. To be used within a `LocalSet` of a single-threaded runtime. Dropped, it
 /// closes its links; connections that were accepted end as [`Self::serve`] says.
-pub struct PeerLinks {
+pub(crate) struct PeerLinks {
     shared: Rc<Shared>,
 }
 
 impl PeerLinks {
     /// No connection is made yet. Without `tls` everything is plain TCP.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         directory: Arc<Directory>,
         tls: Option<Arc<PeerTls>>,
         host: Rc<dyn PeerHost>,
@@ -236,7 +238,7 @@ impl PeerLinks {
 
     /// Takes over a newer directory. Links to nodes that are gone or changed are closed, and their host is told;
     /// connections of nodes that are not admitted any more end.
-    pub fn set_directory(&self, directory: &Arc<Directory>) {
+    pub(crate) fn set_directory(&self, directory: &Arc<Directory>) {
         let shared = &self.shared;
         let before = shared.directory.send_replace(Arc::clone(directory));
         let (old, new) = (&before.own, &directory.own);
@@ -252,7 +254,12 @@ impl PeerLinks {
     ///
     /// # Errors
     /// The frame was not taken, and nothing of it is sent. Whoever can do without it may drop it.
-    pub fn send(&self, node: NodeNumber, channel: Channel, frame: Frame) -> Result<(), Unsent> {
+    pub(crate) fn send(
+        &self,
+        node: NodeNumber,
+        channel: Channel,
+        frame: Frame,
+    ) -> Result<(), Unsent> {
         match self.link((node, channel)) {
             Some(link) => link.send(frame),
             None => Err(Unsent { frame: Box::new(frame), why: WhyUnsent::Unknown }),
@@ -278,7 +285,7 @@ impl PeerLinks {
     ///
     /// # Errors
     /// There is no answer; the question may have arrived all the same.
-    pub async fn ask(&self, address: &str, question: &[u8]) -> Result<Answered, DialError> {
+    pub(crate) async fn ask(&self, address: &str, question: &[u8]) -> Result<Answered, DialError> {
         let options = &self.shared.options;
         let hello = self.shared.hello(Channel::Formation, NodeNumber(0));
         let dial = Dial {
@@ -304,7 +311,7 @@ impl PeerLinks {
     }
 
     /// Accepts connections until told otherwise, then ends those that are there.
-    pub fn serve(
+    pub(crate) fn serve(
         &self,
         socket: std::net::TcpListener,
         until: impl Future<Output = ()> + 'static,
@@ -323,14 +330,14 @@ impl PeerLinks {
 
     /// What each link has done.
     #[must_use]
-    pub fn link_stats(&self) -> Vec<(NodeNumber, Channel, LinkStats)> {
+    pub(crate) fn link_stats(&self) -> Vec<(NodeNumber, Channel, LinkStats)> {
         let links = self.shared.links.borrow();
         links.iter().map(|((node, channel), link)| (*node, *channel, link.stats())).collect()
     }
 
     /// What the connections that this thread accepted have done.
     #[must_use]
-    pub fn accept_stats(&self) -> AcceptStats {
+    pub(crate) fn accept_stats(&self) -> AcceptStats {
         self.shared.accepted.get()
     }
 }

@@ -49,12 +49,9 @@ mod tls;
 #[cfg(test)]
 mod tests;
 
-pub use dial::DialError;
-pub use directory::{Directory, Own, Peer};
-pub use hello::{Channel, Hello, RefusalCode};
-pub use links::{
-    Answered, Loss, PeerHost, PeerLinks, PeerOptions, Received, Room, Unsent, WhyUnsent,
-};
-pub use notes::PeerNotes;
-pub use stats::{AcceptStats, LinkStats};
-pub use tls::{PeerCertificate, PeerTls, PeerTlsFiles, TlsError};
+pub(crate) use directory::{Directory, Own, Peer};
+pub(crate) use hello::{Channel, Hello};
+pub(crate) use links::{Answered, Loss, PeerHost, PeerLinks, PeerOptions, Received, Room, Unsent};
+pub(crate) use stats::{AcceptStats, LinkStats};
+pub(crate) use tls::PeerTls;
+pub use tls::{PeerTlsFiles, TlsError};

@@ -9,7 +9,7 @@ use ringfort_types::NodeNumber;
 /// What has been said about other nodes and strangers. Clones are one and the same: threads that share it say together
 /// what one would.
 #[derive(Clone, Debug, Default)]
-pub struct PeerNotes {
+pub(crate) struct PeerNotes {
     notes: Arc<Mutex<Notes>>,
 }
 

@@ -69,7 +69,7 @@ pub enum TlsError {
 }
 
 /// What a node speaks TLS with. Shared by all threads.
-pub struct PeerTls {
+pub(crate) struct PeerTls {
     files: PeerTlsFiles,
     node_id: NodeId,
     configs: RwLock<Configs>,
@@ -92,7 +92,7 @@ impl PeerTls {
     ///
     /// # Errors
     /// A file cannot be read, key and certificate do not fit, or the certificate does not name the node.
-    pub fn load(files: PeerTlsFiles, node_id: NodeId) -> Result<Self, TlsError> {
+    pub(crate) fn load(files: PeerTlsFiles, node_id: NodeId) -> Result<Self, TlsError> {
         let configs = RwLock::new(read(&files, &node_id)?);
         Ok(Self { files, node_id, configs })
     }
@@ -101,7 +101,7 @@ impl PeerTls {
     ///
     /// # Errors
     /// As [`Self::load`]; then the certificates of before stay in use.
-    pub fn reload(&self) -> Result<(), TlsError> {
+    pub(crate) fn reload(&self) -> Result<(), TlsError> {
         let configs = read(&self.files, &self.node_id)?;
         *self.configs.write().unwrap_or_else(PoisonError::into_inner) = configs;
         Ok(())
@@ -114,7 +114,7 @@ impl PeerTls {
 
 /// The certificate that the other side has proved to own.
 #[derive(Clone, Debug)]
-pub struct PeerCertificate(CertificateDer<'static>);
+pub(crate) struct PeerCertificate(CertificateDer<'static>);
 
 impl PeerCertificate {
     /// The first of a chain, as TLS gives it.
@@ -124,7 +124,7 @@ impl PeerCertificate {
 
     /// Whether it belongs to this node.
     #[must_use]
-    pub fn names(&self, node_id: &NodeId) -> bool {
+    pub(crate) fn names(&self, node_id: &NodeId) -> bool {
         let Ok(certificate) = webpki::EndEntityCert::try_from(&self.0) else {
             return false;
         };

@@ -8,7 +8,7 @@ use ringfort_proto::peer as wire;
 use ringfort_types::{ClusterId, Incarnation, NodeId, NodeNumber};
 
 use super::support::*;
-use crate::peers::dial::{Dial, DialError};
+use crate::peers::dial::Dial;
 use crate::peers::*;
 
 /// Dials node 2 as this node, and gives what that says to it.

@@ -16,6 +16,8 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::timeout;
 
+pub(super) use crate::peers::dial::DialError;
+pub(super) use crate::peers::links::WhyUnsent;
 use crate::peers::*;
 
 /// No test takes longer.

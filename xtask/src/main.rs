@@ -25,8 +25,11 @@ cargo xtask COMMAND
                            three nodes beside a three-member etcd: see docs/benchmarks.md
   restart [--records N] [-o table|json]
                            the restart part of `compare` alone
+  failover [--kills N] [--rounds N] [--interval-ms N] [-o table|json]
+                           how long writes fail after kill -9 of the node that leads the most
+                           shards, beside a three-member etcd
 
-compare, compare-cluster and restart build the release executable first; --no-build measures the one that is there.
+compare, compare-cluster, restart and failover build the release executable first; --no-build measures the one that is there.
 ";
 
 fn main() -> ExitCode {
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         "compare" => lab::compare(&root, rest),
         "compare-cluster" => lab::compare_cluster(&root, rest),
         "restart" => lab::restart(&root, rest),
+        "failover" => lab::failover(&root, rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;

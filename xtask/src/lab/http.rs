@@ -11,11 +11,22 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The status and body of a GET.
 pub(super) fn get(address: SocketAddr, path: &str) -> anyhow::Result<(u16, Vec<u8>)> {
+    ask(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"))
+}
+
+/// The status and body of a POST of JSON.
+pub(super) fn post(address: SocketAddr, path: &str, body: &str) -> anyhow::Result<(u16, Vec<u8>)> {
+    let head =
+        format!("POST {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\n");
+    ask(address, &format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()))
+}
+
+fn ask(address: SocketAddr, request: &str) -> anyhow::Result<(u16, Vec<u8>)> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
     // HTTP/1.0: the answer ends with the connection, so there is nothing to parse but its head.
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(64 << 20).read_to_end(&mut answer)?;
     let head_end = answer

@@ -3,6 +3,7 @@
 mod allocations;
 mod cluster;
 mod compare;
+mod failover;
 mod http;
 mod load;
 mod options;
@@ -15,6 +16,7 @@ mod stacks;
 
 pub(crate) use cluster::compare_cluster;
 pub(crate) use compare::compare;
+pub(crate) use failover::failover;
 pub(crate) use peers::peers;
 pub(crate) use perf::perf;
 pub(crate) use restart::restart;

@@ -34,6 +34,8 @@ pub(super) enum Until {
     Operations(u64),
     /// Every key has been written once.
     Loaded,
+    /// It is told to stop, without warm-up.
+    Stopped,
 }
 
 /// One run of the load generator.
@@ -114,6 +116,9 @@ impl Load {
             Until::Operations(operations) => {
                 command.arg("--requests").arg(operations.to_string());
                 command.args(["--warmup", "0ms"]);
+            }
+            Until::Stopped => {
+                command.args(["--duration", "86400s", "--warmup", "0ms"]);
             }
             Until::Loaded => {}
         }

@@ -48,8 +48,8 @@ pub(super) fn measure(lab: &Lab) -> anyhow::Result<Findings> {
     // What two nodes alone do, so that it is seen what the third one's return costs.
     let two = open.run(&lab.executable, &cluster.target())?;
 
-    let endless = puts(OPEN_LOOP_CLIENTS, Until::Seconds(2 * PATIENCE.as_secs()), Some(rate));
-    let running = endless.start(&lab.executable, &cluster.target())?;
+    let running = puts(OPEN_LOOP_CLIENTS, Until::Stopped, Some(rate));
+    let running = running.start(&lab.executable, &cluster.target())?;
     let began = Instant::now();
     cluster.spawn(FOLLOWER)?;
     let caught_up = wait_until(PATIENCE, || {

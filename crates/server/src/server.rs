@@ -136,6 +136,8 @@ pub(crate) enum Phase {
     Electing,
     /// Clients are served.
     Serving,
+    /// Other nodes take over what is led here; clients are served.
+    HandingOver,
     /// Nothing more is accepted; what is in flight is answered.
     Stopping,
     /// Nobody waits for an answer any more.
@@ -153,7 +155,7 @@ pub struct Server {
     health_address: Option<SocketAddr>,
     greeter: JoinHandle<()>,
     phase: watch::Sender<Phase>,
-    /// Each worker's word that its connections have ended.
+    /// Each worker's word that it leads nothing any more, and that its connections have ended.
     words: Receiver<()>,
     log: Sender<LogInput>,
     workers: Vec<JoinHandle<()>>,
@@ -271,16 +273,15 @@ impl Server {
         self.health_address
     }
 
-    /// Stops the node: accepts nothing more, answers what is in flight, and ends its threads. Everything acknowledged is
-    /// durable already. Blocks.
+    /// Stops the node: hands leadership over, accepts nothing more, answers what is in flight, and ends its threads.
+    /// Everything acknowledged is durable already. Blocks.
     pub fn stop(self) {
+        self.phase.send_replace(Phase::HandingOver);
+        self.await_workers();
         self.phase.send_replace(Phase::Stopping);
-        join(self.greeter);
-        // A worker that ended by a panic has ended the process.
-        for _ in &self.workers {
-            let _ = self.words.recv();
-        }
+        self.await_workers();
         self.phase.send_replace(Phase::Stopped);
+        join(self.greeter);
         for worker in self.workers {
             join(worker);
         }
@@ -289,6 +290,15 @@ impl Server {
         join(self.log_thread);
         join(self.background);
         tracing::info!("stopped");
+    }
+}
+
+impl Server {
+    /// Waits for a word of each worker. One that ended by a panic has ended the process.
+    fn await_workers(&self) {
+        for _ in &self.workers {
+            let _ = self.words.recv();
+        }
     }
 }
 

@@ -45,6 +45,8 @@ pub(crate) type NodeWorker = Worker<Waiter>;
 
 /// How often deadlines and expiry are looked at.
 const TICK: Duration = Duration::from_millis(20);
+/// Longest time that a node which stops waits for others to take over what it leads.
+const HAND_OVER_MAX: Duration = Duration::from_secs(1);
 /// How often free space and the size of the data are looked at.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
 
@@ -122,6 +124,8 @@ pub(crate) struct Host {
     inflight: Rc<Cell<usize>>,
     /// Told once when every open shard can be read and written.
     ready: Cell<Option<Sender<()>>>,
+    /// Told once when nothing is led here any more that others could lead. While it is there, leadership is handed over.
+    handing_over: Cell<Option<oneshot::Sender<()>>>,
 }
 
 /// Room taken by a request's body; given back when dropped.
@@ -149,6 +153,7 @@ impl Host {
             background: start.background.clone(),
             inflight: Rc::default(),
             ready: Cell::new(Some(start.ready.clone())),
+            handing_over: Cell::default(),
         }
     }
 
@@ -302,6 +307,7 @@ impl Host {
                 WorkerInput::Call(_) => {}
             }
         }
+        self.hand_over_now(&mut worker);
         worker.poll(clock::now());
         self.send_frames(&mut worker);
         while let Some(submission) = worker.poll_submission() {
@@ -333,6 +339,29 @@ impl Host {
             } else {
                 self.ready.set(Some(ready));
             }
+        }
+    }
+
+    /// Hands leadership over to other nodes, turn by turn, until none is left or it has taken too long. Requests go on
+    /// being answered: by way of whoever leads then.
+    async fn hand_over(&self) {
+        let (done, handed_over) = oneshot::channel();
+        self.handing_over.set(Some(done));
+        self.shared.workers[self.number].wake();
+        if tokio::time::timeout(HAND_OVER_MAX, handed_over).await.is_err() {
+            tracing::warn!(worker = self.number, "not all leadership was taken over in time");
+        }
+        self.handing_over.set(None);
+    }
+
+    fn hand_over_now(&self, worker: &mut NodeWorker) {
+        let Some(done) = self.handing_over.take() else { return };
+        let reachable = |node| self.peers.state_of(node).is_some_and(|(up, _)| up);
+        if worker.hand_over(clock::now(), reachable) > 0 {
+            self.handing_over.set(Some(done));
+        } else {
+            // Whoever waits may have waited long enough.
+            let _ = done.send(());
         }
     }
 
@@ -385,7 +414,8 @@ pub(crate) struct WorkerStart {
     pub(crate) opening: Opening,
     pub(crate) disk: FileDisk,
     pub(crate) opened: Sender<OpenedPart>,
-    /// Told when every open shard can be read and written, and again when this worker's connections have ended.
+    /// Told when every open shard can be read and written, when leadership is handed over, and when this worker's connections
+    /// have ended.
     pub(crate) ready: Sender<()>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) background: Sender<Job>,
@@ -480,6 +510,10 @@ impl WorkerStart {
             let accept = listen::accept(socket, handed, self.connections_max, until, serve_one);
             serving.spawn_local(accept);
         }
+        drop(phases.wait_for(|phase| *phase >= Phase::HandingOver).await);
+        host.hand_over().await;
+        // The others' connections may still bring requests for what this worker led.
+        let _ = self.ready.send(());
         drop(phases.wait_for(|phase| *phase >= Phase::Stopping).await);
         let finished = async { while serving.join_next().await.is_some() {} };
         if tokio::time::timeout(self.stop_timeout, finished).await.is_err() {

@@ -20,6 +20,7 @@ mod lifecycle;
 mod listing;
 mod metrics;
 mod starting;
+mod stopping;
 mod trace;
 
 use ringfort_testkit::ServerOptions;

@@ -121,7 +121,7 @@ impl<W> Worker<W> {
     ) {
         let stale = list.consistency == Consistency::Stale;
         let serves = |shard: &&ShardId| {
-            open_shard(&self.slots, **shard).is_ok_and(|open| stale || open.replica.leads())
+            open_shard(&self.slots, **shard).is_ok_and(|open| stale || open.replica.serves())
         };
         if let Some(shard) = shards.iter().find(|shard| !serves(shard)).copied() {
             return self.tell_not_leader(from, id, shard);

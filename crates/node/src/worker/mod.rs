@@ -34,6 +34,7 @@ mod answers;
 mod batch;
 pub(crate) mod catalog;
 mod flush;
+mod hand_over;
 mod install;
 mod leads;
 mod lifecycle;

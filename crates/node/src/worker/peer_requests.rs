@@ -68,7 +68,7 @@ impl<W> Worker<W> {
         let shard = returned.forwarded.shard;
         let several =
             matches!(&returned.forwarded.ask, Ask::List { shards, .. } if shards.len() > 1);
-        let here = open_shard(&self.slots, shard).is_ok_and(|open| open.replica.leads());
+        let here = open_shard(&self.slots, shard).is_ok_and(|open| open.replica.serves());
         if !here && !several {
             let hint = self.hint(shard);
             return self.forwarder.handle_not_local(now, returned, hint);
@@ -115,9 +115,13 @@ impl<W> Worker<W> {
         }
     }
 
-    /// Who leads a shard, as this node's replica knows.
+    /// Who leads a shard, as this node's replica knows; nobody while it hands leadership over.
     fn hint(&self, shard: ShardId) -> Option<(ReplicaId, Term)> {
-        let hint = open_shard(&self.slots, shard).ok()?.replica.leader();
+        let replica = &open_shard(&self.slots, shard).ok()?.replica;
+        let hint = replica.leader();
+        if replica.leads() && !replica.serves() {
+            return None;
+        }
         Some((hint.leader?, hint.term))
     }
 
@@ -142,7 +146,7 @@ impl<W> Worker<W> {
         let context = Context { arrived: now, deadline: now + timeout, principal };
         let waiter = || Waiter::Peer { node: from, id: id.0, shards: Vec::new() };
         let open = open_shard(&self.slots, shard);
-        let (is_open, leads) = (open.is_ok(), open.is_ok_and(|open| open.replica.leads()));
+        let (is_open, serves) = (open.is_ok(), open.is_ok_and(|open| open.replica.serves()));
         let refused = match ask {
             Wire::List { list, shards } => {
                 return self.serve_list(now, from, id, &context, list, &shards);
@@ -151,7 +155,7 @@ impl<W> Worker<W> {
                 let answer = self.get_stale(now, &context, shard, &get.key, waiter);
                 return self.tell_now(from, id, answer);
             }
-            _ if !leads => return self.tell_not_leader(from, id, shard),
+            _ if !serves => return self.tell_not_leader(from, id, shard),
             Wire::Get(get) => {
                 let answer = self.get_here(now, &context, shard, &get.key, waiter);
                 return self.tell_now(from, id, answer);

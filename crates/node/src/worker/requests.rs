@@ -20,7 +20,7 @@ use crate::space::growth;
 pub(super) enum Place {
     /// By this node's replica, which leads, or is the only one there is.
     Here,
-    /// By another node's, or by whoever comes to lead.
+    /// By another node's, or by whoever comes to lead: also where this node's hands leadership over.
     Elsewhere,
 }
 
@@ -34,7 +34,7 @@ impl<W> Worker<W> {
     /// Where a request for a shard is served.
     pub(super) fn place_of(&self, shard: ShardId) -> Place {
         match open_shard(&self.slots, shard) {
-            Ok(open) if open.replica.leads() => Place::Here,
+            Ok(open) if open.replica.serves() => Place::Here,
             _ if self.forwarder.routes().is_elsewhere(shard) => Place::Elsewhere,
             _ => Place::Here,
         }

@@ -64,6 +64,12 @@ impl Group {
         Ok(())
     }
 
+    /// Whether this replica leads, and hands leadership over: it takes no proposals now.
+    #[must_use]
+    pub fn is_transferring(&self) -> bool {
+        matches!(&self.state, State::Leader(leader) if leader.transfer.is_some())
+    }
+
     /// Asks the target to take over once it holds everything.
     pub(super) fn proceed_transfer(&mut self, peer: ReplicaId) {
         let last = self.log.last().index;

@@ -162,6 +162,12 @@ impl Replica {
         self.raft.role() == Role::Leader
     }
 
+    /// Whether this replica takes what only a leader serves: it leads, and is not handing leadership over.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        self.leads() && !self.raft.is_transferring()
+    }
+
     /// Who leads its group, as far as it knows.
     #[must_use]
     pub fn leader(&self) -> LeaderHint {

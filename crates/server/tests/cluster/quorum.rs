@@ -107,7 +107,7 @@ fn without_a_quorum(nodes: usize, lost: &[usize]) -> Result<()> {
     let refused = std::thread::scope(|scope| {
         let client = |number| scope.spawn(move || refuses(left, number));
         let clients: Vec<_> = (0..KEYS).map(client).collect();
-        let joined = clients.into_iter().map(|client| client.join());
+        let joined = clients.into_iter().map(std::thread::ScopedJoinHandle::join);
         joined.map(|result| result.map_err(|_| anyhow::anyhow!("a client panicked"))?).collect()
     });
     let refused: Result<Vec<Possible>> = refused;

@@ -97,14 +97,14 @@ fn count_bytes(what: &str, settings: Settings) -> usize {
         leaders.push(leader);
         followers.push(follower);
     }
-    let held = || {
+    // Bytes that the region does not know of were there before: those of the groups themselves.
+    let held = |before: usize| {
         let change = region.change();
-        change.bytes_allocated - change.bytes_deallocated
+        before + change.bytes_allocated - change.bytes_deallocated
     };
-    let both = held();
+    let both = held(0);
     drop(followers);
-    // Their own bytes were there before.
-    let leader = (held() + GROUPS * size_of::<Group>()) / GROUPS + size_of::<Group>();
+    let leader = held(GROUPS * size_of::<Group>()) / GROUPS + size_of::<Group>();
     let follower = both / GROUPS + 2 * size_of::<Group>() - leader;
     println!("  {what:<31} leader {leader:>8}   follower {follower:>8}");
     leader.max(follower)

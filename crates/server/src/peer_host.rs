@@ -235,12 +235,15 @@ impl PeerHost for Peers {
         }
     }
 
-    fn handle_down(&self, node: NodeNumber, channel: Channel, _: Loss) {
+    fn handle_down(&self, node: NodeNumber, channel: Channel, loss: Loss) {
         tracing::debug!(%node, channel = channel.as_str(), "connection lost");
         self.tell_up(node, channel, false);
         self.with_host(|host| {
             host.with_worker(|worker| match channel {
-                Channel::Requests => worker.handle_node_down(clock::now(), node),
+                Channel::Requests => match loss {
+                    Loss::NotSent => worker.handle_node_unreached(clock::now(), node),
+                    Loss::InDoubt => worker.handle_node_down(clock::now(), node),
+                },
                 Channel::Consensus => worker.handle_consensus_down(node),
                 Channel::Snapshots | Channel::Formation => {}
             });

@@ -303,12 +303,22 @@ impl<W> Forwarder<W> {
     /// The connection to the node broke, or the node does not answer any more: what was sent to it is in doubt.
     pub fn handle_node_down(&mut self, now: Monotonic, node: NodeNumber) {
         self.routes.handle_unreachable(now, node);
-        let sent =
-            |request: &Request<W>| matches!(request.state, State::Sent(to) if to.node() == node);
-        for id in self.table.ids(sent) {
+        for id in self.sent_to(node) {
             self.stats.lost += 1;
             self.fail(now, id, &Failure::Lost);
         }
+    }
+
+    /// The node could not be reached: nothing that was to be sent to it has left this node.
+    pub fn handle_node_unreached(&mut self, now: Monotonic, node: NodeNumber) {
+        self.routes.handle_unreachable(now, node);
+        for id in self.sent_to(node) {
+            self.fail(now, id, &Failure::NotSent);
+        }
+    }
+
+    fn sent_to(&self, node: NodeNumber) -> Vec<u64> {
+        self.table.ids(|request| matches!(request.state, State::Sent(to) if to.node() == node))
     }
 
     /// An attempt that was polled could not be handed to any connection: the node has seen nothing of it.

@@ -78,6 +78,12 @@ impl<W> Worker<W> {
         self.forwards_due = true;
     }
 
+    /// Takes word that no connection for requests to a node could be made: nothing that was to go there has left this node.
+    pub fn handle_node_unreached(&mut self, now: Monotonic, node: NodeNumber) {
+        self.forwarder.handle_node_unreached(now, node);
+        self.forwards_due = true;
+    }
+
     /// Takes word that the connection for consensus to a node broke.
     pub fn handle_consensus_down(&mut self, node: NodeNumber) {
         for position in 0..self.mine.len() {

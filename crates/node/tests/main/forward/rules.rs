@@ -107,6 +107,24 @@ fn what_was_never_handed_to_a_connection_is_sent_elsewhere() {
     assert_eq!(refusal(&mut forwarder), (Code::Timeout, Some(Outcome::Unknown)), "under way");
 }
 
+/// The story: the first request to a node that was down waited for the connection to it, and when none could be made, the
+/// write was said to be in doubt.
+#[test]
+fn what_waited_for_a_connection_that_never_was_is_not_in_doubt() {
+    let mut forwarder = led();
+    send(&mut forwarder, write(Identity::None));
+    forwarder.handle_node_unreached(at(1), NodeNumber(1));
+    let due = forwarder.next_deadline().unwrap();
+    forwarder.handle_tick(due);
+    let again = sent(&mut forwarder, due);
+    assert_eq!(again.len(), 1);
+    assert_ne!(again[0].0, 1, "node 1 is avoided");
+    forwarder.handle_node_unreached(due, NodeNumber(again[0].0));
+    forwarder.handle_tick(at(DEADLINE));
+    let (_, outcome) = refusal(&mut forwarder);
+    assert_eq!(outcome, Some(Outcome::NotApplied));
+}
+
 #[test]
 fn doubt_stays_over_all_attempts() {
     let mut forwarder = led();

@@ -35,7 +35,7 @@
 //! | [`Group::compact`] | the engine's durable state has reached an index, and the log's record of it is durable |
 //! | [`Group::handle_snapshot_chunk`], [`Group::handle_snapshot_failed`] | answers to [`SnapshotEffect::Read`] |
 //! | [`Group::handle_staged`], [`Group::handle_staging_failed`], [`Group::handle_installed`] | answers to [`SnapshotEffect::Stage`] and [`SnapshotEffect::Install`] |
-//! | [`Group::handle_unreachable`] | what was sent to a peer may be lost: it sends again sooner |
+//! | [`Group::handle_unreachable`] | what was sent to a peer may be lost: it sends again sooner, or follows another leader sooner |
 //! | [`Group::handle_pair_heartbeat`], [`Group::handle_pair_ack`] | one heartbeat between two nodes stands for all their groups |
 //! | [`Group::handle_wake`] | a node of a sleeping group is lost or started anew |
 //!

@@ -164,8 +164,15 @@ impl Group {
     }
 
     /// Takes word that what was sent to a peer may not have arrived.
+    ///
+    /// A follower whose leader that is asks for votes sooner.
     pub fn handle_unreachable(&mut self, peer: ReplicaId) {
-        let State::Leader(leader) = &mut self.state else { return };
+        let State::Leader(leader) = &mut self.state else {
+            if self.leader == Some(peer) {
+                self.hasten_election();
+            }
+            return;
+        };
         if let Some(peer) = leader.peers.iter_mut().find(|known| known.id == peer)
             && peer.sending == Sending::Replicate
         {

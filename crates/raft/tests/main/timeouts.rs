@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use ringfort_raft::{Config, Configuration, Group, Restored, Role};
-use ringfort_types::{Monotonic, ReplicaId};
+use ringfort_raft::{Body, Config, Configuration, Group, Message, Restored, Role, Round};
+use ringfort_types::{Index, Monotonic, ReplicaId, Term};
 
 const START: Monotonic = Monotonic(1_000_000_000);
 const SEEDS: u64 = 500;
@@ -70,4 +70,41 @@ fn mostly_one_replica_alone_asks_first() {
         let candidates = conflicts(voters, |id, seed| candidate(id, voters, seed));
         assert!(candidates <= most, "candidates, {voters} voters: {candidates} of a hundred");
     }
+}
+
+/// A follower that heard its leader, long after its start.
+fn follower_of(leader: u64, heard: Monotonic, seed: u64) -> Group {
+    let mut group = follower(1, 3, seed);
+    let body = Body::Heartbeat { commit: Index(0), round: Round(1), lease: Duration::ZERO };
+    let (from, to) = (ReplicaId(leader), ReplicaId(1));
+    group.handle_message(heard, Message { from, to, term: Term(1), body });
+    assert_eq!(group.leader().leader, Some(from));
+    group
+}
+
+#[test]
+fn whoever_lost_the_connection_to_its_leader_asks_sooner_and_not_before_the_timeout() {
+    let heard = START + Duration::from_secs(60);
+    let timeout = Config::new(ReplicaId(1), 0).settings.election_timeout;
+    let mut quarters = [0; 4];
+    for seed in 0..SEEDS {
+        let mut group = follower_of(2, heard, seed);
+        let before = patience(&group, heard);
+        group.handle_unreachable(ReplicaId(3));
+        assert_eq!(patience(&group, heard), before, "another replica's connection is no reason");
+        group.handle_unreachable(ReplicaId(2));
+        let wait = patience(&group, heard);
+        assert!(wait >= timeout && wait <= timeout * 5 / 4 && wait <= before, "{wait:?}");
+        if before > timeout * 5 / 4 {
+            quarters[((wait - timeout).as_nanos() * 16 / timeout.as_nanos()).min(3) as usize] += 1;
+        }
+        group.handle_unreachable(ReplicaId(2));
+        assert_eq!(patience(&group, heard), wait, "seed {seed}: another draw");
+        let mut again = group.clone();
+        let body = Body::Heartbeat { commit: Index(0), round: Round(2), lease: Duration::ZERO };
+        let (from, to) = (ReplicaId(2), ReplicaId(1));
+        again.handle_message(heard, Message { from, to, term: Term(1), body });
+        assert!(patience(&again, heard) >= timeout, "a leader that is heard again is followed");
+    }
+    assert!(quarters.iter().all(|count| *count > 0), "of each sixteenth: {quarters:?}");
 }

@@ -15,14 +15,15 @@ use ringfort_testkit::{Server, ServerOptions, ShimOptions, free_ports, wait_unti
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// What is refused while the node starts: method, target, body, and whether it would write.
+/// What is refused while the node starts: method, target, body, and whether it would write. KEY stands for a key that no other
+/// request names.
 const REFUSED: [(&str, &str, &str, bool); 11] = [
     ("GET", "/v1/kv/stored", "", false),
-    ("PUT", "/v1/kv/refused", "", true),
-    ("PUT", "/v1/kv/refused", "a value", true),
-    ("DELETE", "/v1/kv/stored", "", true),
+    ("PUT", "/v1/kv/KEY", "", true),
+    ("PUT", "/v1/kv/KEY", "a value", true),
+    ("DELETE", "/v1/kv/kept", "", true),
     ("GET", "/v1/kv?prefix=s", "", false),
-    ("POST", "/v1/batch", r#"{"ops":[{"op":"put","key":"refused","value":"1"}]}"#, true),
+    ("POST", "/v1/batch", r#"{"ops":[{"op":"put","key":"KEY","value":"1"}]}"#, true),
     ("GET", "/v1/cluster", "", false),
     ("GET", "/v1/cluster/shards", "", false),
     ("GET", "/v1/cluster/route?key=a", "", false),
@@ -56,8 +57,25 @@ fn failed_checks(response: &Response) -> Vec<String> {
     failed.filter_map(|check| check["name"].as_str().map(str::to_owned)).collect()
 }
 
+/// What was refused, and so has not happened.
+#[derive(Default)]
+struct Refused {
+    /// Keys whose writes were refused: they are never there.
+    keys: Vec<String>,
+    last: u32,
+    /// The node served by the time it was asked to delete the key that is kept otherwise: that one was not refused.
+    delete_taken: bool,
+}
+
+impl Refused {
+    fn next_key(&mut self) -> String {
+        self.last += 1;
+        format!("refused-{}", self.last)
+    }
+}
+
 /// Asks a node for everything; it is not ready, neither before nor afterwards.
-fn expect_starting(client: &mut HttpClient) -> Result<()> {
+fn expect_starting(client: &mut HttpClient, refused: &mut Refused) -> Result<()> {
     let live = client.get("/livez")?;
     ensure!((live.status, live.text().as_str()) == (200, r#"{"live":true}"#), "{live:?}");
     ensure!(live.header("connection") == Some("close"), "{live:?}");
@@ -73,11 +91,19 @@ fn expect_starting(client: &mut HttpClient) -> Result<()> {
     expect_refusal(&ready, false)?;
     ensure!(failed_checks(&ready) == ["replayed", "joined", "routes"], "{ready:?}");
     for (method, target, body, writes) in REFUSED {
-        let response = ask(client, method, target, body.as_bytes())?;
+        let key = refused.next_key();
+        let (target, body) = (target.replace("KEY", &key), body.replace("KEY", &key));
+        let deletes = target == "/v1/kv/kept";
+        refused.delete_taken |= deletes;
+        let response = ask(client, method, &target, body.as_bytes())?;
         expect_refusal(&response, writes).with_context(|| format!("{method} {target}"))?;
+        refused.delete_taken &= !deletes;
+        refused.keys.push(key);
     }
-    let large = client.put("refused", &vec![b'x'; 1 << 20])?;
+    let key = refused.next_key();
+    let large = client.put(&key, &vec![b'x'; 1 << 20])?;
     expect_refusal(&large, true)?;
+    refused.keys.push(key);
     ensure!(client.get("/v1/kv/a?x=1")?.status == 400);
     ensure!(client.get("/nowhere")?.status == 404);
     ensure!(client.get("/readyz")?.status == 503, "it became ready meanwhile");
@@ -85,7 +111,11 @@ fn expect_starting(client: &mut HttpClient) -> Result<()> {
 }
 
 /// Lets the held start go on, sync by sync, and asks for everything between; how often that was.
-fn go_on_until_ready(server: &Server, client: &mut HttpClient) -> Result<u32> {
+fn go_on_until_ready(
+    server: &Server,
+    client: &mut HttpClient,
+    refused: &mut Refused,
+) -> Result<u32> {
     let mut steps = 0;
     loop {
         let ready = wait_until("a sync that is held, or a node that is ready", DEADLINE, || {
@@ -96,7 +126,7 @@ fn go_on_until_ready(server: &Server, client: &mut HttpClient) -> Result<u32> {
             return Ok(steps);
         }
         // It may become ready at any moment now: what it says is held to be true of before or afterwards.
-        match expect_starting(client) {
+        match expect_starting(client, refused) {
             Ok(()) => steps += 1,
             Err(error) => ensure!(client.get("/readyz")?.status == 200, "{error:#}"),
         }
@@ -139,7 +169,9 @@ fn a_node_that_starts_says_so_until_it_serves() -> Result<()> {
         .set("server.workers", "2")
         .shim(ShimOptions::default());
     let mut server = options.start()?;
-    ensure!(server.client().put("stored", b"before")?.status == 200);
+    for key in ["stored", "kept"] {
+        ensure!(server.client().put(key, b"before")?.status == 200);
+    }
     server.kill()?;
 
     server.set_options(|options| {
@@ -151,7 +183,8 @@ fn a_node_that_starts_says_so_until_it_serves() -> Result<()> {
         Ok(client.get("/livez").is_ok().then_some(()))
     })?;
     // Not one sync was let go: what needs one cannot have happened.
-    expect_starting(&mut client)?;
+    let mut refused = Refused::default();
+    expect_starting(&mut client, &mut refused)?;
     let mut on_health = HttpClient::new(health).with_timeout(ANSWER_TIMEOUT);
     ensure!(on_health.get("/livez")?.status == 200);
     ensure!(failed_checks(&on_health.get("/readyz")?).len() == 3);
@@ -160,7 +193,7 @@ fn a_node_that_starts_says_so_until_it_serves() -> Result<()> {
     let mut half = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port()))?;
     half.write_all(b"GET /v1/kv/stored HTTP/1.1\r\n")?;
 
-    let steps = go_on_until_ready(&server, &mut client)?;
+    let steps = go_on_until_ready(&server, &mut client, &mut refused)?;
     println!("{steps} syncs later it served");
     server.release_syncs()?;
     let [on_client, on_health_port] = early;
@@ -171,8 +204,12 @@ fn a_node_that_starts_says_so_until_it_serves() -> Result<()> {
     let line = finish(&mut half)?;
     ensure!(line.starts_with("HTTP/1.1 503 ") || line.starts_with("HTTP/1.1 200 "), "{line}");
     // What was refused has not happened.
-    ensure!(client.get("/v1/kv/refused")?.status == 404);
+    ensure!(refused.keys.len() >= 12, "{}", refused.keys.len());
+    for key in &refused.keys {
+        ensure!(client.get(&format!("/v1/kv/{key}"))?.status == 404, "{key} was refused");
+    }
     ensure!(client.get("/v1/kv/stored")?.body == b"before");
+    ensure!(refused.delete_taken || client.get("/v1/kv/kept")?.body == b"before");
     ensure!(client.put("stored", b"after")?.status == 200);
     ensure!(server.terminate()?.success());
     Ok(())

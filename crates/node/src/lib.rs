@@ -33,9 +33,7 @@ mod pending;
 mod space;
 mod worker;
 
-pub use forward::{
-    Ask, ForwardAnswer, ForwardConfig, ForwardRequest, ForwardStats, Forwarded, Forwarder, Returned,
-};
+pub use forward::{ForwardConfig, ForwardRequest, ForwardStats, Forwarded, Forwarder, Returned};
 pub use listing::merge_pages;
 pub use member::{Member, MemberEffect};
 pub use open::{

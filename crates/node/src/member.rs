@@ -64,29 +64,37 @@ impl Member {
         self.control.map()
     }
 
-    /// Takes out of a frame what is about the catalog.
-    pub fn handle_frame(&mut self, now: Monotonic, from: NodeNumber, frame: &mut Frame) {
-        if let Some(gossip) = frame.gossip.take()
-            && let Ok(boot) = <[u8; 16]>::try_from(&*gossip.boot_id)
-        {
-            let boot = BootId(u128::from_be_bytes(boot));
-            self.control.handle_gossip(now, from, Epoch(gossip.epoch), boot);
+    /// Takes out of a frame what is about the catalog. Gives how many parts of it could not be read.
+    pub fn handle_frame(&mut self, now: Monotonic, from: NodeNumber, frame: &mut Frame) -> u64 {
+        let mut malformed = 0;
+        if let Some(gossip) = frame.gossip.take() {
+            match <[u8; 16]>::try_from(&*gossip.boot_id) {
+                Ok(boot) => {
+                    let boot = BootId(u128::from_be_bytes(boot));
+                    self.control.handle_gossip(now, from, Epoch(gossip.epoch), boot);
+                }
+                Err(_) => malformed += 1,
+            }
         }
-        if let Some(delta) = frame.delta.take()
-            && let Ok(delta) = delta.try_into()
-        {
-            self.control.handle_delta(now, from, delta);
+        if let Some(delta) = frame.delta.take() {
+            match delta.try_into() {
+                Ok(delta) => self.control.handle_delta(now, from, delta),
+                Err(_) => malformed += 1,
+            }
         }
         for report in frame.reports.drain(..) {
-            if let Ok(report) = report.try_into() {
-                self.control.handle_report(now, from, report);
+            match report.try_into() {
+                Ok(report) => self.control.handle_report(now, from, report),
+                Err(_) => malformed += 1,
             }
         }
         for instruction in frame.instructions.drain(..) {
-            if let Ok(instruction) = instruction.try_into() {
-                self.effects.push_back(MemberEffect::Instruct(instruction));
+            match instruction.try_into() {
+                Ok(instruction) => self.effects.push_back(MemberEffect::Instruct(instruction)),
+                Err(_) => malformed += 1,
             }
         }
+        malformed
     }
 
     /// Takes what workers say of their shards.

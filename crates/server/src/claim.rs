@@ -99,9 +99,8 @@ pub(crate) fn claim(
         }
     };
     let record = identity.formation.formed.clone();
-    let record = record.ok_or_else(|| system("a formation")(std::io::ErrorKind::Other.into()))?;
-    // The record was kept because it names this node.
-    let number = record.number_of(&identity.name).unwrap_or_default();
+    let named = record.and_then(|record| Some((record.number_of(&identity.name)?, record)));
+    let (number, record) = named.ok_or(IdentityError::NotNamed)?;
     let (node, cluster) = (&identity.name.id, record.cluster_id);
     tracing::info!(%node, %cluster, nodes = record.founders.len(), "this node has a cluster");
     Ok(Some(Claimed { identity, record, number, formation, boot, tls }))
@@ -214,5 +213,11 @@ pub(crate) fn read_file(disk: &mut dyn Disk, name: &str, bytes_max: usize) -> Op
     if !there {
         return None;
     }
-    disk.read(&file, 0, bytes_max).ok()
+    match disk.read(&file, 0, bytes_max) {
+        Ok(bytes) => Some(bytes),
+        Err(error) => {
+            tracing::warn!("{name} cannot be read: {error}");
+            None
+        }
+    }
 }

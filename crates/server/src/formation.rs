@@ -164,7 +164,12 @@ impl FormationHost {
     fn init(&self, init: Init) {
         let begun = self.core.borrow_mut().handle_init(clock::now());
         match begun {
-            Ok(()) => self.inits.borrow_mut().push(init),
+            Ok(()) => {
+                let mut inits = self.inits.borrow_mut();
+                // Whoever stopped waiting asks again, or not.
+                inits.retain(|init| !init.is_closed());
+                inits.push(init);
+            }
             Err(error) => drop(init.send(Err(error))),
         }
         self.changed.notify_one();

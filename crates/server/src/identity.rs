@@ -31,6 +31,11 @@ pub enum IdentityError {
         /// Who asks.
         configured: String,
     },
+    /// The cluster that it names was formed without this node.
+    #[error(
+        "{FILE} names a cluster that was not formed with this node and this directory: restore it from a backup"
+    )]
+    NotNamed,
     /// There is a log without the file that says whose it is.
     #[error(
         "the data directory holds a log but no {FILE}: restore it from a backup, or name an empty directory"

@@ -208,10 +208,14 @@ impl PeerHost for Peers {
         let Received { from, channel, mut frame, room } = received;
         tracing::trace!(node = %from, channel = channel.as_str(), "a frame");
         let now = clock::now();
+        let mut malformed = 0;
         if let Some(member) = &mut *self.member.borrow_mut() {
-            member.handle_frame(now, from, &mut frame);
+            malformed = member.handle_frame(now, from, &mut frame);
         }
         self.with_host(|host| {
+            if malformed > 0 {
+                host.with_worker(|worker| worker.note_malformed(malformed));
+            }
             let workers = u16::try_from(host.shared.workers.len()).unwrap_or(u16::MAX);
             let room = Arc::new(room);
             frame.divide(workers, |worker, frame| {

@@ -18,7 +18,6 @@
 mod cache;
 mod catalog;
 mod core;
-mod directory;
 mod duties;
 pub mod formation;
 mod identity;
@@ -35,7 +34,6 @@ pub use catalog::{
     CatalogCopy, CatalogDelta, DeltaError, FORMATION_EPOCH, Intent, NodeRecord, RawRecord, Record,
     RecordKey, RecordValue, ReplicaRecord, ShardRecord, founding_records,
 };
-pub use directory::Directory;
 pub use duties::{MOVES_MAX, ProposalId, Proposed, Update};
 pub use identity::{
     Founded, IDENTITY_FORMAT, Identity, IdentityContent, IdentityError, SingleNode,

@@ -1,22 +1,17 @@
 //! What becomes of answers.
 
+use ringfort_proto::{Ask, Told};
 use ringfort_route::{Attempts, Failure, Want};
 use ringfort_types::request::{BatchAnswer, Page};
 use ringfort_types::{Code, Monotonic, NodeNumber, Refusal, ReplicaId, ShardId, Term};
 
-use super::{Ask, ForwardAnswer, Forwarder, Request, State};
+use super::{Forwardable, Forwarder, Request, State};
 use crate::listing::merge_pages;
 use crate::pending::{Replied, Response};
 
 impl<W> Forwarder<W> {
     /// A node answered an attempt. One that nobody waits for any more is dropped.
-    pub fn handle_answer(
-        &mut self,
-        now: Monotonic,
-        from: NodeNumber,
-        id: u64,
-        answer: ForwardAnswer,
-    ) {
+    pub fn handle_answer(&mut self, now: Monotonic, from: NodeNumber, id: u64, answer: Told) {
         let replica = match self.table.get(id) {
             Some(&Request { state: State::Sent(to), .. }) if to.node() == from => to,
             _ => {
@@ -26,7 +21,7 @@ impl<W> Forwarder<W> {
         };
         self.routes.handle_reachable(from);
         match answer {
-            ForwardAnswer::NotLeader { shard, leader, term, epoch } => {
+            Told::NotLeader { shard, leader, term, epoch } => {
                 self.stats.not_leader += 1;
                 self.stats.stale_maps += u64::from(epoch > self.routes.epoch());
                 self.handle_not_leader(
@@ -37,9 +32,9 @@ impl<W> Forwarder<W> {
                     leader.map(|leader| (leader, term)),
                 );
             }
-            ForwardAnswer::Refused(refusal) => self.handle_refused(now, id, refusal),
-            ForwardAnswer::Page { page, shards } => self.handle_page(now, id, page, &shards),
-            ForwardAnswer::Got(_) | ForwardAnswer::Answered(_) | ForwardAnswer::All(_) => {
+            Told::Refused(refusal) => self.handle_refused(now, id, refusal),
+            Told::Page { page, shards } => self.handle_page(now, id, page, &shards),
+            Told::Got(_) | Told::Answered(_) | Told::All(_) => {
                 let Some(request) = self.table.get(id) else { return };
                 let (shard, want) = (request.forwarded.shard, request.forwarded.ask.want());
                 match replied(&request.forwarded.ask, answer) {
@@ -157,16 +152,14 @@ fn each(
 }
 
 /// The reply that an answer is; `None` where it is no answer to what was asked.
-fn replied(ask: &Ask, answer: ForwardAnswer) -> Option<Replied> {
+fn replied(ask: &Ask, answer: Told) -> Option<Replied> {
     match (ask, answer) {
-        (Ask::Get(_), ForwardAnswer::Got(got)) => Some(Replied::Got(got)),
-        (Ask::Write(_), ForwardAnswer::Answered(answered)) => Some(Replied::One(answered)),
-        (Ask::Atomic(batch), ForwardAnswer::All(all)) if all.len() == batch.operations.len() => {
+        (Ask::Get(_), Told::Got(got)) => Some(Replied::Got(got)),
+        (Ask::Write(_), Told::Answered(answered)) => Some(Replied::One(answered)),
+        (Ask::Atomic(batch), Told::All(all)) if all.len() == batch.operations.len() => {
             Some(Replied::All(all.into_iter().collect::<Result<_, _>>().ok()?))
         }
-        (Ask::Part { operations, .. }, ForwardAnswer::All(all))
-            if all.len() == operations.len() =>
-        {
+        (Ask::Part { operations, .. }, Told::All(all)) if all.len() == operations.len() => {
             Some(Replied::Each(all))
         }
         _ => None,

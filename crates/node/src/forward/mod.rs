@@ -32,7 +32,8 @@ mod ask;
 mod steps;
 mod table;
 
-pub use ask::{Ask, ForwardAnswer, Forwarded};
+pub(crate) use ask::Forwardable;
+pub use ask::Forwarded;
 
 /// How long the answer of a leader that leads no longer is waited for.
 const DEPOSED_GRACE: Duration = Duration::from_millis(200);
@@ -347,7 +348,7 @@ impl<W> Forwarder<W> {
         self.decide(now, request, &Failure::NotLeader { news });
     }
 
-    /// Divides shards by the nodes that are believed to lead them, as [`Ask::List`] wants them. Those of which no leader is
+    /// Divides shards by the nodes that are believed to lead them, as [`ringfort_proto::Ask::List`] wants them. Those of which no leader is
     /// known, or only one that is avoided, stand alone: each is to be asked for by itself.
     #[must_use]
     pub fn divide(&self, shards: &[ShardId]) -> Vec<(Option<NodeNumber>, Vec<ShardId>)> {

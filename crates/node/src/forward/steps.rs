@@ -1,9 +1,10 @@
 //! The steps of a request between its beginning and its answer: queued, sent, parked, tried again.
 
+use ringfort_proto::Ask;
 use ringfort_route::{Failure, Next, Target};
 use ringfort_types::{Monotonic, ReplicaId, ShardId};
 
-use super::{Ask, Forwarder, Request, Returned, State, is_due};
+use super::{Forwardable, Forwarder, Request, Returned, State, is_due};
 
 enum Place {
     Send(ReplicaId),

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use ringfort_proto::Ask;
 use ringfort_replica::command::CommandIdentity;
 use ringfort_types::request::{Batch, Context, Done, Identity, Operation};
 use ringfort_types::{Code, GroupId, Key, Monotonic, Refusal, ShardId};
 
 use super::requests::Place;
 use super::{GetAnswer, Waiter, Worker, open_shard, replied};
-use crate::forward::Ask;
 use crate::pending::{Kind, Response};
 
 /// What the values of one batch's answers may still take, in bytes. Sizes are looked at when the batch comes in: a value

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringfort_proto::{RequestId, Told};
+use ringfort_proto::{Ask, RequestId, Told};
 use ringfort_replica::{ListQuery, Listed, MachineError, Probed, Reading, Ticket};
 use ringfort_types::request::{Consistency, Context, Item, List, Page};
 use ringfort_types::{
@@ -14,7 +14,6 @@ use super::answers::Gathering;
 use super::requests::Place;
 use super::stale::milliseconds;
 use super::{Waiter, Worker, open_group_mut, open_shard};
-use crate::forward::Ask;
 use crate::listing::{Ask as Fetch, Listing};
 use crate::pending::{Kind, Replied};
 

@@ -1,6 +1,6 @@
 //! Requests between nodes: those that go to a shard's leader elsewhere, and those that come from elsewhere to this one.
 
-use ringfort_proto::{Ask as Wire, Forward, Reply, RequestId, Told, peer};
+use ringfort_proto::{Ask, Forward, Reply, RequestId, Told, peer};
 use ringfort_types::request::{
     Answered, Consistency, Context, Done, Got, Identity, Operation, Page,
 };
@@ -8,7 +8,7 @@ use ringfort_types::{Code, Monotonic, NodeNumber, Refusal, ReplicaId, ShardId, T
 
 use super::answers::Gathering;
 use super::{GetAnswer, Waiter, Worker, open_shard};
-use crate::forward::{Ask, ForwardAnswer, Forwarded, Returned};
+use crate::forward::{Forwardable, Forwarded, Returned};
 use crate::pending::{Replied, Response};
 
 impl<W> Worker<W> {
@@ -47,7 +47,7 @@ impl<W> Worker<W> {
                     timeout: asked.deadline.since(now),
                     principal: asked.principal.clone(),
                     trace: bytes::Bytes::new(),
-                    ask: wire_of(asked.ask.clone()),
+                    ask: asked.ask.clone(),
                 };
                 self.outbox.request(request.node, bytes, forward.into());
             }
@@ -108,7 +108,7 @@ impl<W> Worker<W> {
     pub(super) fn handle_answer(&mut self, now: Monotonic, from: NodeNumber, wire: peer::Answer) {
         match Reply::try_from(wire) {
             Ok(reply) => {
-                self.forwarder.handle_answer(now, from, reply.id.0, answer_of(reply.told));
+                self.forwarder.handle_answer(now, from, reply.id.0, reply.told);
                 self.forwards_due = true;
             }
             Err(_) => self.stats.frames_malformed += 1,
@@ -143,32 +143,51 @@ impl<W> Worker<W> {
 
     fn serve_peer(&mut self, now: Monotonic, from: NodeNumber, forward: Forward) {
         let Forward { id, shard, timeout, principal, ask, .. } = forward;
+        if !self.belongs(shard, &ask) {
+            self.stats.frames_malformed += 1;
+            let detail = format!("a key of the request does not belong to shard {shard}");
+            let refusal = Refusal::not_applied(Code::Internal, detail);
+            return self.tell(from, id, Told::Refused(refusal));
+        }
         let context = Context { arrived: now, deadline: now + timeout, principal };
         let waiter = || Waiter::Peer { node: from, id: id.0, shards: Vec::new() };
         let open = open_shard(&self.slots, shard);
         let (is_open, serves) = (open.is_ok(), open.is_ok_and(|open| open.replica.serves()));
         let refused = match ask {
-            Wire::List { list, shards } => {
+            Ask::List { list, shards } => {
                 return self.serve_list(now, from, id, &context, list, &shards);
             }
-            Wire::Get(get) if get.consistency == Consistency::Stale && is_open => {
+            Ask::Get(get) if get.consistency == Consistency::Stale && is_open => {
                 let answer = self.get_stale(now, &context, shard, &get.key, waiter);
                 return self.tell_now(from, id, answer);
             }
             _ if !serves => return self.tell_not_leader(from, id, shard),
-            Wire::Get(get) => {
+            Ask::Get(get) => {
                 let answer = self.get_here(now, &context, shard, &get.key, waiter);
                 return self.tell_now(from, id, answer);
             }
-            Wire::Write(write) => self.write_here(now, &context, shard, &write, waiter).err(),
-            Wire::Atomic(batch) => self.atomic_here(now, &context, shard, &batch, waiter).err(),
-            Wire::Part { identity, operations } => {
+            Ask::Write(write) => self.write_here(now, &context, shard, &write, waiter).err(),
+            Ask::Atomic(batch) => self.atomic_here(now, &context, shard, &batch, waiter).err(),
+            Ask::Part { identity, operations } => {
                 self.serve_part(now, &context, waiter(), &identity, &operations);
                 None
             }
         };
         if let Some(refusal) = refused {
             self.tell(from, id, Told::Refused(refusal));
+        }
+    }
+
+    /// Whether all keys of a request fall into its shard: in another one's store they would not be found again.
+    fn belongs(&self, shard: ShardId, ask: &Ask) -> bool {
+        let there = |operation: &Operation| self.shard_of(operation.key()) == shard;
+        match ask {
+            Ask::Get(get) => self.shard_of(&get.key) == shard,
+            Ask::Write(write) => there(&write.operation),
+            Ask::Atomic(batch) => batch.operations.iter().all(there),
+            Ask::Part { operations, .. } => operations.iter().all(|(_, each)| there(each)),
+            // Its shards are looked for in this node's own stores.
+            Ask::List { .. } => true,
         }
     }
 
@@ -233,29 +252,6 @@ impl<W> Worker<W> {
     pub(super) fn tell(&mut self, to: NodeNumber, id: RequestId, told: Told) {
         let bytes = told_bytes(&told);
         self.outbox.answer(to, bytes, Reply { id, told }.into());
-    }
-}
-
-fn wire_of(ask: Ask) -> Wire {
-    match ask {
-        Ask::Get(get) => Wire::Get(get),
-        Ask::Write(write) => Wire::Write(write),
-        Ask::Atomic(batch) => Wire::Atomic(batch),
-        Ask::Part { identity, operations } => Wire::Part { identity, operations },
-        Ask::List { list, shards } => Wire::List { list, shards },
-    }
-}
-
-fn answer_of(told: Told) -> ForwardAnswer {
-    match told {
-        Told::Got(got) => ForwardAnswer::Got(got),
-        Told::Answered(answered) => ForwardAnswer::Answered(answered),
-        Told::All(all) => ForwardAnswer::All(all),
-        Told::Page { page, shards } => ForwardAnswer::Page { page, shards },
-        Told::Refused(refusal) => ForwardAnswer::Refused(refusal),
-        Told::NotLeader { shard, leader, term, epoch } => {
-            ForwardAnswer::NotLeader { shard, leader, term, epoch }
-        }
     }
 }
 

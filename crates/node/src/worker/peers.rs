@@ -30,6 +30,11 @@ impl<W> Worker<W> {
         }
     }
 
+    /// Takes word that parts of a frame could not be read by whoever looked at it before.
+    pub fn note_malformed(&mut self, parts: u64) {
+        self.stats.frames_malformed += parts;
+    }
+
     fn handle_consensus(&mut self, now: Monotonic, from: NodeNumber, consensus: peer::Consensus) {
         let message: Result<(GroupId, Message), _> = consensus.try_into();
         let Ok((group, message)) = message else {

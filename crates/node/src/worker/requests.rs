@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use ringfort_log::Headroom;
+use ringfort_proto::Ask;
 use ringfort_replica::Reading;
 use ringfort_replica::command::{CommandIdentity, POSITION_SINGLE};
 use ringfort_types::request::{Consistency, Context, Get, Got, Operation, Write};
@@ -11,7 +12,6 @@ use ringfort_types::{
 };
 
 use super::{GetAnswer, Waiter, Worker, open_group_mut, open_shard};
-use crate::forward::Ask;
 use crate::pending::Kind;
 use crate::space::growth;
 

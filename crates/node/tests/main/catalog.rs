@@ -1,13 +1,9 @@
 //! The copy of the catalog: deltas, the cache file, and whom the directory admits.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
 use ringfort_node::control::{
-    CacheError, CatalogCopy, CatalogDelta, Control, ControlEffect, DeltaError, Directory,
-    FormationRecord, Record, RecordKey, RecordValue,
+    CacheError, CatalogCopy, CatalogDelta, Control, ControlEffect, DeltaError, FormationRecord,
+    Record, RecordKey, RecordValue,
 };
-use ringfort_proto::peer::Hello;
 use ringfort_types::{BootId, Epoch, Monotonic, NodeNumber, ShardId, Version};
 
 use super::control::formation;
@@ -139,38 +135,4 @@ fn a_cache_of_another_cluster_does_not_count() {
     let cached = CatalogCopy::founding(&other);
     let control = Control::new(NodeNumber(0), formation(3), Some(cached)).unwrap();
     assert_eq!(control.catalog(), &copy());
-}
-
-#[test]
-fn the_directory_admits_members_as_they_are_known_and_says_why_not() {
-    let directory = Directory::new(NodeNumber(0), Arc::new(copy().map().unwrap()));
-    let hello = || Hello {
-        protocol: 1,
-        cluster_id: Bytes::copy_from_slice(&7u128.to_be_bytes()),
-        node_id: "n2".into(),
-        incarnation: Bytes::copy_from_slice(&3u128.to_be_bytes()),
-        number: 2,
-        to: 0,
-        ..Hello::default()
-    };
-    assert_eq!(directory.admit(&hello()).unwrap(), NodeNumber(2));
-    let refused = |change: fn(&mut Hello)| {
-        let mut hello = hello();
-        change(&mut hello);
-        directory.admit(&hello).unwrap_err().code
-    };
-    assert_eq!(refused(|hello| hello.protocol = 2), "newer_protocol");
-    assert_eq!(refused(|hello| hello.cluster_id = Bytes::new()), "wrong_cluster");
-    assert_eq!(
-        refused(|hello| hello.cluster_id = Bytes::copy_from_slice(&8u128.to_be_bytes())),
-        "wrong_cluster"
-    );
-    assert_eq!(refused(|hello| hello.to = 1), "wrong_node");
-    assert_eq!(refused(|hello| hello.number = 1), "unknown_node");
-    assert_eq!(refused(|hello| hello.number = u32::MAX), "unknown_node");
-    assert_eq!(refused(|hello| hello.node_id = "x".into()), "unknown_node");
-    assert_eq!(refused(|hello| hello.incarnation = Bytes::new()), "other_incarnation");
-    let other =
-        |hello: &mut Hello| hello.incarnation = Bytes::copy_from_slice(&4u128.to_be_bytes());
-    assert_eq!(refused(other), "other_incarnation");
 }

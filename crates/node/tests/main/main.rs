@@ -14,6 +14,7 @@ mod forward;
 mod listing;
 mod malformed;
 mod owner;
+mod peer;
 mod power;
 mod support;
 mod trio;

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use ringfort_node::{Ask, ForwardAnswer, Forwarded, Forwarder, Replied, Response};
+use ringfort_node::{Forwarded, Forwarder, Replied, Response};
+use ringfort_proto::{Ask, Told};
 use ringfort_sim::Random;
 use ringfort_types::request::{Answered, Consistency, Done, Got, Identity, Principal, Write};
 use ringfort_types::{
@@ -32,7 +33,7 @@ struct Message {
 
 enum Body {
     Request { waiter: u32, shard: ShardId, ask: Ask },
-    Answer(ForwardAnswer),
+    Answer(Told),
 }
 
 #[derive(Default)]
@@ -211,10 +212,8 @@ impl Model {
             let stalls = stalled.get(&message.node).is_some_and(|until| *until > ms);
             let arrives = message.arrives <= ms && !stalls;
             if arrives {
-                let body = std::mem::replace(
-                    &mut message.body,
-                    Body::Answer(ForwardAnswer::All(Vec::new())),
-                );
+                let body =
+                    std::mem::replace(&mut message.body, Body::Answer(Told::All(Vec::new())));
                 due.push(Message { body, ..*message });
             }
             !arrives
@@ -241,18 +240,11 @@ impl Model {
     }
 
     /// A node serves a request.
-    fn serve(
-        &mut self,
-        calm: bool,
-        node: u16,
-        waiter: u32,
-        shard: ShardId,
-        ask: &Ask,
-    ) -> ForwardAnswer {
+    fn serve(&mut self, calm: bool, node: u16, waiter: u32, shard: ShardId, ask: &Ask) -> Told {
         let state = &self.shards[shard.0 as usize];
         if state.leader != Some(node) {
             let known = state.known.get(&node).copied();
-            return ForwardAnswer::NotLeader {
+            return Told::NotLeader {
                 shard,
                 leader: known.map(|(leader, _)| leader).filter(|leader| *leader != on(node)),
                 term: known.map(|(_, term)| term).unwrap_or_default(),
@@ -261,11 +253,11 @@ impl Model {
         }
         let result = self.execute(calm, waiter);
         match (ask, result) {
-            (Ask::Part { .. }, result) if self.one_in(2) => ForwardAnswer::All(vec![result]),
-            (_, Err(refusal)) => ForwardAnswer::Refused(refusal),
-            (Ask::Get(_), Ok(_)) => ForwardAnswer::Got(Got::default()),
-            (Ask::Part { .. }, Ok(answered)) => ForwardAnswer::All(vec![Ok(answered)]),
-            (_, Ok(answered)) => ForwardAnswer::Answered(answered),
+            (Ask::Part { .. }, result) if self.one_in(2) => Told::All(vec![result]),
+            (_, Err(refusal)) => Told::Refused(refusal),
+            (Ask::Get(_), Ok(_)) => Told::Got(Got::default()),
+            (Ask::Part { .. }, Ok(answered)) => Told::All(vec![Ok(answered)]),
+            (_, Ok(answered)) => Told::Answered(answered),
         }
     }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use ringfort_node::{ForwardAnswer, Forwarder, Replied, Response};
+use ringfort_node::{Forwarder, Replied, Response};
+use ringfort_proto::Told;
 use ringfort_types::request::{Answered, Consistency, Done, Found, Got, Identity, Item, Page};
 use ringfort_types::{
     Code, Epoch, Key, Monotonic, NodeNumber, Outcome, Refusal, ReplicaId, ShardId, Term, Version,
@@ -28,15 +29,15 @@ fn sent(forwarder: &mut Forwarder<u32>, now: Monotonic) -> Vec<(u16, u64)> {
 }
 
 /// Begins one request and sends it; its id.
-fn send(forwarder: &mut Forwarder<u32>, ask: ringfort_node::Ask) -> u64 {
+fn send(forwarder: &mut Forwarder<u32>, ask: ringfort_proto::Ask) -> u64 {
     forwarder.begin(at(0), request(ask, at(DEADLINE)), || 1).unwrap();
     let sent = sent(forwarder, at(0));
     assert_eq!(sent.len(), 1);
     sent[0].1
 }
 
-fn not_leader(leader: Option<ReplicaId>, term: u64) -> ForwardAnswer {
-    ForwardAnswer::NotLeader { shard: S, leader, term: Term(term), epoch: Epoch(1) }
+fn not_leader(leader: Option<ReplicaId>, term: u64) -> Told {
+    Told::NotLeader { shard: S, leader, term: Term(term), epoch: Epoch(1) }
 }
 
 fn written() -> Answered {
@@ -59,11 +60,11 @@ fn a_request_goes_to_the_leader_and_its_answer_to_who_waits() {
     assert_eq!(sent.id >> 48, 3, "the worker");
     let id = sent.id;
     assert!(forwarder.poll_request(at(1)).is_none());
-    forwarder.handle_answer(at(2), NodeNumber(2), id, ForwardAnswer::Answered(written()));
+    forwarder.handle_answer(at(2), NodeNumber(2), id, Told::Answered(written()));
     assert_eq!(forwarder.poll_response(), None, "node 2 was not asked");
-    forwarder.handle_answer(at(2), NodeNumber(1), id, ForwardAnswer::Answered(written()));
+    forwarder.handle_answer(at(2), NodeNumber(1), id, Told::Answered(written()));
     assert_eq!(forwarder.poll_response(), Some((1, Ok(Replied::One(written())))));
-    forwarder.handle_answer(at(2), NodeNumber(1), id, ForwardAnswer::Answered(written()));
+    forwarder.handle_answer(at(2), NodeNumber(1), id, Told::Answered(written()));
     assert_eq!(forwarder.poll_response(), None);
     assert_eq!(forwarder.stats().late_answers, 2);
     assert!(forwarder.is_empty());
@@ -74,8 +75,7 @@ fn a_request_goes_to_the_leader_and_its_answer_to_who_waits() {
 fn a_wrong_guess_is_corrected_at_once_under_a_new_id() {
     let mut forwarder = led();
     let first = send(&mut forwarder, write(Identity::None));
-    let stale =
-        ForwardAnswer::NotLeader { shard: S, leader: Some(on(2)), term: Term(2), epoch: Epoch(5) };
+    let stale = Told::NotLeader { shard: S, leader: Some(on(2)), term: Term(2), epoch: Epoch(5) };
     forwarder.handle_answer(at(1), NodeNumber(1), first, stale);
     let again = sent(&mut forwarder, at(1));
     assert_eq!(again.len(), 1);
@@ -133,7 +133,7 @@ fn doubt_stays_over_all_attempts() {
     forwarder.handle_leader(at(0), S, on(2), Term(2));
     let again = sent(&mut forwarder, at(1));
     let full = Refusal::not_applied(Code::StorageFull, "full");
-    forwarder.handle_answer(at(2), NodeNumber(2), again[0].1, ForwardAnswer::Refused(full));
+    forwarder.handle_answer(at(2), NodeNumber(2), again[0].1, Told::Refused(full));
     assert_eq!(refusal(&mut forwarder), (Code::StorageFull, Some(Outcome::Unknown)));
 }
 
@@ -191,7 +191,7 @@ fn a_leader_found_by_asking_gets_all_that_wait() {
     let probe = sent(&mut forwarder, at(0));
     assert_eq!(probe.len(), 1);
     let (node, id) = probe[0];
-    forwarder.handle_answer(at(1), NodeNumber(node), id, ForwardAnswer::Answered(written()));
+    forwarder.handle_answer(at(1), NodeNumber(node), id, Told::Answered(written()));
     assert_eq!(sent(&mut forwarder, at(1)).iter().filter(|(to, _)| *to == node).count(), 9);
 }
 
@@ -224,7 +224,7 @@ fn a_node_that_lets_requests_pass_is_avoided() {
 #[test]
 fn a_late_answer_is_not_taken_for_that_of_a_request_in_the_same_place() {
     let mut forwarder = led();
-    let answer = || ForwardAnswer::Answered(written());
+    let answer = || Told::Answered(written());
     let first = send(&mut forwarder, write(Identity::None));
     forwarder.handle_answer(at(0), NodeNumber(1), first, answer());
     for _ in 0..1000 {
@@ -252,7 +252,7 @@ fn what_this_node_leads_comes_back_with_its_doubt() {
     forwarder.handle_not_local(at(2), local, Some((on(3), Term(3))));
     let again = sent(&mut forwarder, at(2));
     assert_eq!((again.len(), again[0].0), (1, 3));
-    let refused = ForwardAnswer::Refused(Refusal::not_applied(Code::StorageFull, ""));
+    let refused = Told::Refused(Refusal::not_applied(Code::StorageFull, ""));
     forwarder.handle_answer(at(3), NodeNumber(3), again[0].1, refused);
     assert_eq!(refusal(&mut forwarder), (Code::StorageFull, Some(Outcome::Unknown)));
 }
@@ -295,13 +295,13 @@ fn admission_is_bounded_in_number_and_bytes() {
         }
         assert!((1..=2).contains(&admitted), "{admitted}");
         for (node, id) in sent(&mut forwarder, at(round)) {
-            let answer = ForwardAnswer::Answered(written());
+            let answer = Told::Answered(written());
             forwarder.handle_answer(at(round), NodeNumber(node), id, answer);
         }
         // The one that waits for its turn to ask.
         forwarder.handle_leader(at(0), S, on(1), Term(1));
         for (node, id) in sent(&mut forwarder, at(round)) {
-            let answer = ForwardAnswer::Answered(written());
+            let answer = Told::Answered(written());
             forwarder.handle_answer(at(round), NodeNumber(node), id, answer);
         }
         assert!(forwarder.is_empty());
@@ -314,10 +314,10 @@ fn a_stale_read_takes_any_replica_and_its_refusal_at_once() {
     let first = send(&mut forwarder, get(Consistency::Stale));
     let found = Some(Found { version: Version(3), value: "v".into(), ttl_ms: None });
     let got = Got { found, staleness_ms: Some(12) };
-    forwarder.handle_answer(at(1), NodeNumber(1), first, ForwardAnswer::Got(got.clone()));
+    forwarder.handle_answer(at(1), NodeNumber(1), first, Told::Got(got.clone()));
     assert_eq!(forwarder.poll_response(), Some((1, Ok(Replied::Got(got)))));
     let second = send(&mut forwarder, get(Consistency::Stale));
-    let unbound = ForwardAnswer::Refused(Refusal::new(Code::Unavailable, "no bound"));
+    let unbound = Told::Refused(Refusal::new(Code::Unavailable, "no bound"));
     forwarder.handle_answer(at(1), NodeNumber(2), second, unbound);
     assert_eq!(refusal(&mut forwarder), (Code::Unavailable, None));
 }
@@ -334,7 +334,7 @@ fn a_part_of_a_batch_has_an_answer_for_each_operation() {
         Ok(Answered { done: Done::Got(None), replayed: false }),
         Err(Refusal::not_applied(Code::StorageFull, "")),
     ];
-    forwarder.handle_answer(at(1), NodeNumber(1), id, ForwardAnswer::All(all.clone()));
+    forwarder.handle_answer(at(1), NodeNumber(1), id, Told::All(all.clone()));
     assert_eq!(each(forwarder.poll_response().unwrap().1), all);
 
     // What an earlier attempt may have done counts for each write.
@@ -342,7 +342,7 @@ fn a_part_of_a_batch_has_an_answer_for_each_operation() {
     forwarder.handle_node_down(at(1), NodeNumber(1));
     forwarder.handle_leader(at(0), S, on(2), Term(2));
     let id = sent(&mut forwarder, at(1))[0].1;
-    forwarder.handle_answer(at(2), NodeNumber(2), id, ForwardAnswer::All(all.clone()));
+    forwarder.handle_answer(at(2), NodeNumber(2), id, Told::All(all.clone()));
     let refusal = each(forwarder.poll_response().unwrap().1).pop().unwrap().unwrap_err();
     assert_eq!(refusal.outcome, Some(Outcome::Unknown));
     forwarder.handle_leader(at(0), S, on(1), Term(3));
@@ -360,7 +360,7 @@ fn a_part_of_a_batch_has_an_answer_for_each_operation() {
     // An answer to another number of operations is none.
     forwarder.handle_node_up(NodeNumber(1));
     let id = send(&mut forwarder, part(Identity::None));
-    forwarder.handle_answer(at(1), NodeNumber(1), id, ForwardAnswer::All(all[..1].to_vec()));
+    forwarder.handle_answer(at(1), NodeNumber(1), id, Told::All(all[..1].to_vec()));
     let refusals = each(forwarder.poll_response().unwrap().1);
     let refusal = refusals[1].as_ref().unwrap_err();
     assert_eq!((refusal.code, refusal.outcome), (Code::Internal, Some(Outcome::Unknown)));
@@ -369,15 +369,10 @@ fn a_part_of_a_batch_has_an_answer_for_each_operation() {
 #[test]
 fn answers_of_another_kind_are_none() {
     let answers = [
-        ForwardAnswer::Got(Got::default()),
-        ForwardAnswer::All(Vec::new()),
-        ForwardAnswer::Page { page: Page::default(), shards: vec![S] },
-        ForwardAnswer::NotLeader {
-            shard: ShardId(1),
-            leader: None,
-            term: Term(1),
-            epoch: Epoch(1),
-        },
+        Told::Got(Got::default()),
+        Told::All(Vec::new()),
+        Told::Page { page: Page::default(), shards: vec![S] },
+        Told::NotLeader { shard: ShardId(1), leader: None, term: Term(1), epoch: Epoch(1) },
     ];
     for answer in answers {
         let mut forwarder = led();
@@ -387,7 +382,7 @@ fn answers_of_another_kind_are_none() {
     }
 }
 
-fn page(keys: &[&str], more: bool, shards: &[u32]) -> ForwardAnswer {
+fn page(keys: &[&str], more: bool, shards: &[u32]) -> Told {
     let item = |key: &&str| Item {
         key: Key::new((*key).to_owned()).unwrap(),
         version: Version(1),
@@ -395,7 +390,7 @@ fn page(keys: &[&str], more: bool, shards: &[u32]) -> ForwardAnswer {
         ttl_ms: None,
     };
     let page = Page { items: keys.iter().map(item).collect(), more, staleness_ms: None };
-    ForwardAnswer::Page { page, shards: shards.iter().copied().map(ShardId).collect() }
+    Told::Page { page, shards: shards.iter().copied().map(ShardId).collect() }
 }
 
 /// Three shards; node 1 leads the first two, and node 2 the last.
@@ -424,12 +419,8 @@ fn a_listing_begins_anew_where_one_of_its_shards_moved() {
     let mut forwarder = three();
     let id = send(&mut forwarder, list(&[0, 1]));
     forwarder.handle_answer(at(1), NodeNumber(1), id, page(&["b"], false, &[1]));
-    let moved = ForwardAnswer::NotLeader {
-        shard: ShardId(1),
-        leader: Some(on(2)),
-        term: Term(2),
-        epoch: Epoch(1),
-    };
+    let moved =
+        Told::NotLeader { shard: ShardId(1), leader: Some(on(2)), term: Term(2), epoch: Epoch(1) };
     forwarder.handle_answer(at(2), NodeNumber(1), id, moved);
     assert!(sent(&mut forwarder, at(2)).is_empty(), "two leaders now");
     let returned = forwarder.poll_local().unwrap();
@@ -451,7 +442,7 @@ fn a_listing_that_is_sent_again_keeps_nothing_of_its_first_attempt() {
     let mut forwarder = three();
     let id = send(&mut forwarder, list(&[0, 1]));
     forwarder.handle_answer(at(1), NodeNumber(1), id, page(&["old"], false, &[1]));
-    let refused = ForwardAnswer::Refused(Refusal::new(Code::Unavailable, ""));
+    let refused = Told::Refused(Refusal::new(Code::Unavailable, ""));
     forwarder.handle_answer(at(2), NodeNumber(1), id, refused);
     forwarder.handle_tick(at(100));
     let id = sent(&mut forwarder, at(100))[0].1;
@@ -488,7 +479,7 @@ fn ids_differ_between_starts_and_are_never_used_again() {
             let (node, id) = sent(&mut forwarder, at(0))[0];
             assert!(seen.insert(id), "{id:x}");
             assert_eq!(id >> 48, 3);
-            let answer = ForwardAnswer::Answered(written());
+            let answer = Told::Answered(written());
             forwarder.handle_answer(at(0), NodeNumber(node), id, answer);
         }
         assert_eq!(forwarder.len(), 1);

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringfort_node::{Ask, ForwardConfig, Forwarded, Forwarder};
+use ringfort_node::{ForwardConfig, Forwarded, Forwarder};
 use ringfort_placement::{Replica, Role, ShardPlacement, Wish};
+use ringfort_proto::Ask;
 use ringfort_route::BudgetConfig;
 use ringfort_types::request::{
     Condition, Consistency, Get, Identity, List, Operation, Principal, Write,

@@ -28,8 +28,9 @@ const READY_BUSY: usize = 2;
 /// Freed segments are recycled up to this many ready ones, then deleted. One more than is made: the next one that is taken is
 /// replaced by one that is freed, and not by a new one.
 const READY_MAX: usize = 3;
-/// Zeros are written in pieces of this size.
-const ZEROS_BYTES: usize = 1 << 20;
+/// Zeros are written in pieces of this size. The page cache keeps what is written at once in one piece, and each small batch that
+/// is written over it later costs a walk through the piece.
+const ZEROS_BYTES: usize = 64 << 10;
 /// After a failure, the next attempt comes this much later.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 

@@ -22,6 +22,7 @@
 //! - A closed shard answers `unavailable` and nothing else; the others serve.
 
 mod checkpoint;
+mod company;
 pub mod control;
 mod forward;
 mod listing;

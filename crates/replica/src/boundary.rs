@@ -93,3 +93,30 @@ pub struct ReplicaStatus {
     /// Bytes of remembered answers.
     pub retry_bytes: u64,
 }
+
+/// What replicas hold of requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Commands that are not proposed yet.
+    pub queued: usize,
+    /// Commands that are proposed and not applied.
+    pub proposed: usize,
+    /// Bytes of both.
+    pub bytes: usize,
+}
+
+impl Load {
+    /// The sum over several replicas, after one of them has changed from `before` to `after`.
+    ///
+    /// # Panics
+    /// The sum does not hold `before`.
+    #[must_use]
+    pub fn moved(self, before: Self, after: Self) -> Self {
+        let moved = |sum: usize, before: usize, after: usize| sum - before + after;
+        Self {
+            queued: moved(self.queued, before.queued, after.queued),
+            proposed: moved(self.proposed, before.proposed, after.proposed),
+            bytes: moved(self.bytes, before.bytes, after.bytes),
+        }
+    }
+}

@@ -3,7 +3,7 @@
 //! mimalloc gives freed memory back to the system a little later, when it is next asked for some. A server that has just
 //! replayed its log has freed as much as it read, and may then have nothing to do for hours.
 //!
-//! This is the workspace's only module with `unsafe` code: a call of C without arguments that carry a promise.
+//! This module and `scheduling` have the workspace's only `unsafe` code: calls of C whose arguments carry no promise.
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

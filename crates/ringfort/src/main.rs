@@ -18,6 +18,7 @@ mod exit;
 mod host;
 mod logging;
 mod output;
+mod scheduling;
 
 fn main() -> std::process::ExitCode {
     let arguments = <arguments::Arguments as clap::Parser>::parse();

@@ -45,6 +45,8 @@ use crate::worker_thread::{OpenedPart, Shared, ToWorkers, Waiter, WorkerStart};
 const MARKER_DELAY: Duration = Duration::from_millis(100);
 /// A group of a cluster of several with nothing to do for this long sleeps.
 const SLEEP_AFTER: Duration = Duration::from_secs(3);
+/// With no more commands than this under way on a worker, none waits for company.
+const COMPANY_MIN: usize = 8;
 /// Longest copy of a catalog that is read: 4,096 shards of some replicas are well below.
 const CATALOG_BYTES_MAX: usize = 64 << 20;
 
@@ -457,6 +459,7 @@ fn prepare(
             unapplied_bytes_max: options.inflight_bytes,
             answer_bytes_max: sizes.limits.request_bytes_max,
             payload_bytes_target: sizes.payload_target,
+            company_min: COMPANY_MIN,
         },
         raft: raft_settings(&record.settings, record.founders.len()),
         guards: Guards::default(),

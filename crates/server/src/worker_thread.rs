@@ -253,7 +253,15 @@ impl Host {
     async fn run(self: Rc<Self>) {
         let inbox = self.shared.workers[self.number].clone();
         loop {
-            inbox.notified().await;
+            let held_until = self.worker.borrow().held_until();
+            match held_until {
+                None => inbox.notified().await,
+                Some(until) => {
+                    let wait = until.since(clock::now());
+                    // Whichever comes first: the turn looks for itself.
+                    let _ = tokio::time::timeout(wait, inbox.notified()).await;
+                }
+            }
             // The runtime would keep a panic to itself.
             fatal::guard(|| self.turn(&inbox));
         }

@@ -89,6 +89,7 @@ impl SimNode {
                 unapplied_bytes_max: 16 << 20,
                 answer_bytes_max: 16 << 20,
                 payload_bytes_target: 16 << 10,
+                company_min: 1,
             },
             founding: options.founding,
             raft: options.raft,

@@ -29,7 +29,7 @@
 use ringfort_engine::Generation;
 use ringfort_log::{Base, GroupWrite};
 use ringfort_raft::{Change, ChangeError, Configuration, Guards, Lost, Settings};
-use ringfort_replica::{MachineError, Replica, ReplicaConfig};
+use ringfort_replica::{Load, MachineError, Replica, ReplicaConfig};
 use ringfort_types::{Entry, GroupId, HardState, Index, ReplicaId};
 
 use super::flush::Record;
@@ -231,7 +231,7 @@ impl<W> Worker<W> {
             Some(Some(Slot::Closed(closed))) => return closed.generation,
             _ => return Generation(0),
         };
-        self.unapplied_bytes -= open.replica.unapplied_bytes();
+        self.load = self.load.moved(open.replica.load(), Load::default());
         open.replica.release_snapshots(self.engine.as_mut());
         let lost = open.replica.abandon();
         let lost = self.pending.lose(lost);

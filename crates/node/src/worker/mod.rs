@@ -9,7 +9,7 @@ use ringfort_engine::{Generation, StorageEngine, StoreSize};
 use ringfort_env::DiskError;
 use ringfort_log::{Headroom, SourceId, Submission, SubmissionId};
 use ringfort_raft::{Configuration, PersistId};
-use ringfort_replica::{MachineError, Replica, Ticket};
+use ringfort_replica::{Load, MachineError, Replica, Ticket};
 use ringfort_route::BudgetConfig;
 use ringfort_types::request::{Answered, Done, Got};
 use ringfort_types::{
@@ -24,6 +24,7 @@ pub(crate) use lifecycle::{Making, Restoring};
 use stale::StaleReads;
 
 use crate::checkpoint::Checkpoints;
+use crate::company::Company;
 use crate::forward::{ForwardConfig, Forwarder};
 use crate::listing::Listing;
 use crate::outbox::Outbox;
@@ -71,6 +72,8 @@ pub struct WorkerConfig {
     pub answer_bytes_max: usize,
     /// An entry that has grown to this size, in bytes, takes no further command.
     pub payload_bytes_target: usize,
+    /// With no more commands than this under way, none waits for company.
+    pub company_min: usize,
 }
 
 /// Why a worker cannot go on: the process must end.
@@ -189,6 +192,8 @@ struct OpenShard {
     /// Entries that it had lost have to come from others: its store is flushed when they have.
     healing: bool,
     dirty: bool,
+    /// Its queue waits for company.
+    held: bool,
 }
 
 struct UnderWay {
@@ -240,8 +245,11 @@ pub struct Worker<W> {
     refused_for_room: bool,
     /// A flush that was put off may be begun.
     flush_due: bool,
-    /// Bytes of commands that are queued, or proposed and not applied, whether or not anybody still waits for them.
-    unapplied_bytes: usize,
+    /// Commands that are queued, or proposed and not applied, whether or not anybody still waits for them.
+    load: Load,
+    company: Company,
+    /// Groups whose queues wait for company.
+    held: Vec<GroupId>,
     messages: VecDeque<String>,
     stats: WorkerStats,
     /// Groups with a snapshot in the store that does not count yet.
@@ -288,7 +296,9 @@ impl<W> Worker<W> {
             headroom: Headroom::default(),
             refused_for_room: false,
             flush_due: false,
-            unapplied_bytes: 0,
+            load: Load::default(),
+            company: Company::default(),
+            held: Vec::new(),
             messages: VecDeque::new(),
             stats: WorkerStats::default(),
             installs: Vec::new(),
@@ -311,6 +321,7 @@ impl<W> Worker<W> {
             installing: None,
             healing,
             dirty: false,
+            held: false,
         };
         self.set_slot(group, Slot::Open(Box::new(open)));
         self.mark_dirty(group);
@@ -344,7 +355,7 @@ impl<W> Worker<W> {
         if let Some(Some(slot)) = self.slots.get_mut(group.0 as usize)
             && let Slot::Open(open) = slot
         {
-            self.unapplied_bytes -= open.replica.unapplied_bytes();
+            self.load = self.load.moved(open.replica.load(), Load::default());
             open.replica.release_snapshots(self.engine.as_mut());
             let lost = open.replica.abandon();
             let replica = open.replica.id();

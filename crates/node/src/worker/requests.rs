@@ -195,7 +195,7 @@ impl<W> Worker<W> {
                 "the request's time passed before it was begun",
             ));
         }
-        if self.unapplied_bytes > self.config.unapplied_bytes_max {
+        if self.load.bytes > self.config.unapplied_bytes_max {
             return Err(self.overloaded(kind == Kind::Write));
         }
         if self.headroom == Headroom::Exhausted {
@@ -230,9 +230,9 @@ impl<W> Worker<W> {
         }
         self.room = self.room.saturating_sub(growth);
         let ticket = self.pending.insert(context.deadline, kind, waiter());
-        let before = open.replica.unapplied_bytes();
+        let before = open.replica.load();
         let enqueued = open.replica.enqueue(engine, now, ticket, identity, atomic, operations);
-        self.unapplied_bytes += open.replica.unapplied_bytes() - before;
+        self.load = self.load.moved(before, open.replica.load());
         if let Err(error) = enqueued {
             // The waiter is answered with everything else that the shard gives up.
             self.close(group, &error);

@@ -4,7 +4,7 @@ use ringfort_env::{DiskCompletion, DiskRequest};
 use ringfort_log::{GroupWrite, Headroom, Submission, SubmissionId};
 use ringfort_raft::PersistId;
 use ringfort_replica::command::CommandIdentity;
-use ringfort_replica::{Output, Reading, Ticket};
+use ringfort_replica::{Load, Output, Reading, Ticket};
 use ringfort_types::request::{Done, Operation};
 use ringfort_types::{GroupId, Key, Monotonic};
 
@@ -47,9 +47,9 @@ impl<W> Worker<W> {
             let Ok(open) = open_group_mut(&mut self.slots, group) else {
                 continue;
             };
-            let before = open.replica.unapplied_bytes();
+            let before = open.replica.load();
             let result = open.replica.handle_tick(self.engine.as_ref(), now);
-            self.unapplied_bytes += open.replica.unapplied_bytes() - before;
+            self.load = self.load.moved(before, open.replica.load());
             let queued = open.replica.has_queued();
             if open.healing && !open.replica.has_lost() {
                 open.healing = false;
@@ -104,14 +104,22 @@ impl<W> Worker<W> {
     pub fn poll(&mut self, now: Monotonic) {
         let mut out = Output::default();
         self.now = self.now.max(now);
+        let holds = self.holds();
         for group in std::mem::take(&mut self.dirty) {
             let Ok(open) = open_group_mut(&mut self.slots, group) else {
                 continue;
             };
             open.dirty = false;
-            self.unapplied_bytes -= open.replica.unapplied_bytes();
-            let polled = open.replica.poll(self.engine.as_mut(), now, &mut out);
-            self.unapplied_bytes += open.replica.unapplied_bytes();
+            let (before, engine) = (open.replica.load(), self.engine.as_mut());
+            let polled = match holds {
+                true => open.replica.poll_holding(engine, now, &mut out),
+                false => open.replica.poll(engine, now, &mut out).map(|()| false),
+            };
+            if matches!(polled, Ok(true)) && !open.held {
+                open.held = true;
+                self.held.push(group);
+            }
+            self.load = self.load.moved(before, open.replica.load());
             let hint = open.replica.leader();
             if let (Some(shard), Some(leader)) = (group.shard(), hint.leader) {
                 self.forwarder.handle_leader(now, shard, leader, hint.term);
@@ -150,6 +158,27 @@ impl<W> Worker<W> {
         self.poll_forwards(now);
         let lost = self.pending.lose(out.lost);
         self.answer_all(lost);
+    }
+
+    /// Whether queues wait for company in this turn. If not, those that did are looked at.
+    fn holds(&mut self) -> bool {
+        let Load { queued, proposed, .. } = self.load;
+        if self.company.is_awaited(self.now, queued, proposed, self.config.company_min) {
+            return true;
+        }
+        for group in std::mem::take(&mut self.held) {
+            if let Ok(open) = open_group_mut(&mut self.slots, group) {
+                open.held = false;
+            }
+            self.mark_dirty(group);
+        }
+        false
+    }
+
+    /// When commands have waited for company long enough, if some wait: a turn is due by then, whatever else happens.
+    #[must_use]
+    pub fn held_until(&self) -> Option<Monotonic> {
+        self.company.until().filter(|_| !self.held.is_empty())
     }
 
     pub(super) fn submit(&mut self, out: &mut Output) {
@@ -204,11 +233,11 @@ impl<W> Worker<W> {
             Ok(open) => open,
             Err(refusal) => return self.respond(ticket, Err(refusal)),
         };
-        let before = open.replica.unapplied_bytes();
+        let before = open.replica.load();
         let identity = CommandIdentity::None;
         let enqueued =
             open.replica.enqueue(self.engine.as_ref(), now, ticket, &identity, false, &operation);
-        self.unapplied_bytes += open.replica.unapplied_bytes() - before;
+        self.load = self.load.moved(before, open.replica.load());
         match enqueued {
             Ok(()) => self.mark_dirty(group),
             Err(error) => {

@@ -26,7 +26,7 @@ use ringfort_types::{
 };
 
 use crate::batches;
-use crate::boundary::{Output, ReplicaConfig, ReplicaStatus, Ticket};
+use crate::boundary::{Load, Output, ReplicaConfig, ReplicaStatus, Ticket};
 use crate::command::{CommandIdentity, PayloadBuilder};
 use crate::layout;
 use crate::machine::{Machine, MachineError};
@@ -272,12 +272,15 @@ impl Replica {
         engine.get(self.group, &record).is_ok_and(|found| found.is_some())
     }
 
-    /// Bytes that are queued, or proposed and not applied: what this replica holds of requests whether or not anybody
-    /// still waits for them.
+    /// What this replica holds of requests, whether or not anybody still waits for them.
     #[must_use]
-    pub fn unapplied_bytes(&self) -> usize {
-        let queued = if self.queue.is_empty() { 0 } else { self.queue.len() };
-        queued + self.proposed_bytes
+    pub fn load(&self) -> Load {
+        let (queued, queued_bytes) = match self.queue.is_empty() {
+            true => (0, 0),
+            false => (self.queue.commands(), self.queue.len()),
+        };
+        let proposed = self.tickets.len() - queued;
+        Load { queued, proposed, bytes: queued_bytes + self.proposed_bytes }
     }
 
     // --- inputs ---
@@ -432,6 +435,33 @@ impl Replica {
     ) -> Result<(), MachineError> {
         let now = self.advance(now);
         self.propose(now);
+        self.poll_proposed(engine, out)
+    }
+
+    /// As [`Replica::poll`], but where this replica leads others, what is queued stays queued. Gives whether something does:
+    /// whoever holds it back polls again.
+    ///
+    /// # Errors
+    /// As [`Replica::poll`].
+    pub fn poll_holding(
+        &mut self,
+        engine: &mut dyn StorageEngine,
+        now: Monotonic,
+        out: &mut Output,
+    ) -> Result<bool, MachineError> {
+        let now = self.advance(now);
+        if !self.leads() || self.raft.configuration().is_alone(self.id) {
+            self.propose(now);
+        }
+        self.poll_proposed(engine, out)?;
+        Ok(!self.queue.is_empty())
+    }
+
+    fn poll_proposed(
+        &mut self,
+        engine: &mut dyn StorageEngine,
+        out: &mut Output,
+    ) -> Result<(), MachineError> {
         out.commands += std::mem::take(&mut self.fresh_commands);
         // A chunk that was read has to be sent, one that was staged to be acknowledged: not in the next turn, in this one.
         while self.execute_effects(engine, out)? {}

@@ -20,9 +20,11 @@ use crate::config::{Effective, Problems, Sources};
 use crate::exit::{Exit, Failure};
 use crate::host::{self, Certificates};
 use crate::logging::{self, Logging, Output};
-use crate::output;
+use crate::{output, scheduling};
 
 pub(crate) fn run(arguments: &ServerArguments) -> Result<Exit, Failure> {
+    // Before any thread is started.
+    scheduling::run_in_batches();
     let sources =
         Sources::with_environment(arguments.config.clone(), arguments.settings.set.clone());
     let effective = match Effective::load(&sources) {

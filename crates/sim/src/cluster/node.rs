@@ -304,6 +304,8 @@ fn open_options(options: &NodeOptions) -> OpenOptions {
             unapplied_bytes_max: 4 << 20,
             answer_bytes_max: 16 << 20,
             payload_bytes_target: options.payload_bytes_target,
+            // Clients are few here: commands are to wait for company often.
+            company_min: 1,
         },
         raft: options.raft,
         guards: options.guards,

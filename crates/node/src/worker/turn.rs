@@ -105,29 +105,10 @@ impl<W> Worker<W> {
         let mut out = Output::default();
         self.now = self.now.max(now);
         let holds = self.holds();
-        for group in std::mem::take(&mut self.dirty) {
-            let Ok(open) = open_group_mut(&mut self.slots, group) else {
-                continue;
-            };
-            open.dirty = false;
-            let (before, engine) = (open.replica.load(), self.engine.as_mut());
-            let polled = match holds {
-                true => open.replica.poll_holding(engine, now, &mut out),
-                false => open.replica.poll(engine, now, &mut out).map(|()| false),
-            };
-            if matches!(polled, Ok(true)) && !open.held {
-                open.held = true;
-                self.held.push(group);
-            }
-            self.load = self.load.moved(before, open.replica.load());
-            let hint = open.replica.leader();
-            if let (Some(shard), Some(leader)) = (group.shard(), hint.leader) {
-                self.forwarder.handle_leader(now, shard, leader, hint.term);
-            }
-            self.finish_stale(now, group);
-            if let Err(error) = polled {
-                self.close(group, &error);
-            }
+        self.poll_groups(holds, &mut out);
+        // What waits may have waited for what has just been applied.
+        if holds && !self.holds() {
+            self.poll_groups(false, &mut out);
         }
         self.begin_installs(std::mem::take(&mut out.installs));
         self.poll_flushes(now, &mut out);
@@ -160,7 +141,36 @@ impl<W> Worker<W> {
         self.answer_all(lost);
     }
 
-    /// Whether queues wait for company in this turn. If not, those that did are looked at.
+    /// Does what waits in each group.
+    fn poll_groups(&mut self, holds: bool, out: &mut Output) {
+        let now = self.now;
+        for group in std::mem::take(&mut self.dirty) {
+            let Ok(open) = open_group_mut(&mut self.slots, group) else {
+                continue;
+            };
+            open.dirty = false;
+            let (before, engine) = (open.replica.load(), self.engine.as_mut());
+            let polled = match holds {
+                true => open.replica.poll_holding(engine, now, out),
+                false => open.replica.poll(engine, now, out).map(|()| false),
+            };
+            if matches!(polled, Ok(true)) && !open.held {
+                open.held = true;
+                self.held.push(group);
+            }
+            self.load = self.load.moved(before, open.replica.load());
+            let hint = open.replica.leader();
+            if let (Some(shard), Some(leader)) = (group.shard(), hint.leader) {
+                self.forwarder.handle_leader(now, shard, leader, hint.term);
+            }
+            self.finish_stale(now, group);
+            if let Err(error) = polled {
+                self.close(group, &error);
+            }
+        }
+    }
+
+    /// Whether queues wait for company. If not, those that did are looked at.
     fn holds(&mut self) -> bool {
         let Load { queued, proposed, .. } = self.load;
         if self.company.is_awaited(self.now, queued, proposed, self.config.company_min) {

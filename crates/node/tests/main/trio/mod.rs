@@ -1,6 +1,7 @@
 //! Several nodes, each with its log and worker on a simulated disk, and the frames between them.
 
 mod batches;
+mod company;
 mod hand_over;
 mod install;
 mod lifecycle;

@@ -1,0 +1,74 @@
+//! Commands wait for company, and not for ever.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use ringfort_types::request::{Condition, Identity, Operation, Write};
+use ringfort_types::{Index, Key};
+
+use super::{SHARDS, Trio};
+use crate::support::{context, shard_of};
+
+impl Trio {
+    /// Has a node that leads the first shard take writes, and do a turn.
+    fn ask(&mut self, leader: u16, ids: std::ops::Range<u64>) {
+        let now = self.now;
+        for id in ids {
+            let name = |number: u64| Key::new(format!("company-{id}-{number}")).unwrap();
+            let key = (0..).map(name).find(|key| shard_of(key) == SHARDS[0]).unwrap();
+            let (value, condition) = (Bytes::from_static(b"v"), Condition::Always);
+            let operation = Operation::Put { key, value, ttl: None, condition };
+            let write = Write { operation, identity: Identity::None };
+            self.node(leader).worker().write(now, &context(now), &write, || id).unwrap();
+        }
+        self.node(leader).worker().poll(now);
+    }
+
+    fn last(&self, node: u16) -> Index {
+        self.summary(node, SHARDS[0]).unwrap().status.unwrap().raft.last
+    }
+}
+
+#[test]
+fn what_comes_while_many_are_under_way_waits_until_those_are_applied() {
+    let mut trio = Trio::new(21);
+    let leader = trio.elect(SHARDS[0]);
+    let before = trio.last(leader);
+    trio.ask(leader, 1000..1003);
+    assert_eq!(trio.last(leader), before.next(), "nothing was under way: one entry, at once");
+    trio.ask(leader, 1003..1005);
+    assert_eq!(trio.last(leader), before.next(), "three are under way: two wait");
+    let until = trio.look(leader).look().held_until().expect("somebody waits");
+    assert!(until > trio.now && until <= trio.now + Duration::from_millis(1));
+    // No time passes: the answers of the others end the wait.
+    trio.settle();
+    assert!((1000..1005).all(|id| trio.answers.contains_key(&id)), "{:?}", trio.answers);
+    assert_eq!(trio.last(leader).0, before.0 + 2, "the two came in one entry");
+    assert_eq!(trio.look(leader).look().held_until(), None);
+}
+
+#[test]
+fn as_many_as_are_under_way_do_not_wait() {
+    let mut trio = Trio::new(22);
+    let leader = trio.elect(SHARDS[0]);
+    let before = trio.last(leader);
+    trio.ask(leader, 1000..1003);
+    trio.ask(leader, 1003..1006);
+    assert_eq!(trio.last(leader).0, before.0 + 2);
+}
+
+/// Another shard's commands may be under way for as long as its quorum is away.
+#[test]
+fn the_wait_ends_though_nothing_is_applied() {
+    let mut trio = Trio::new(23);
+    let leader = trio.elect(SHARDS[0]);
+    trio.cut_off.insert(leader);
+    let before = trio.last(leader);
+    trio.ask(leader, 1000..1003);
+    trio.ask(leader, 1003..1004);
+    assert_eq!(trio.last(leader), before.next());
+    let until = trio.look(leader).look().held_until().expect("somebody waits");
+    trio.now = until;
+    trio.ask(leader, 1004..1004);
+    assert_eq!(trio.last(leader).0, before.0 + 2);
+}

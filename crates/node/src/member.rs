@@ -125,7 +125,7 @@ impl Member {
     }
 
     fn take_records<W>(&mut self, now: Monotonic, worker: &Worker<W>) {
-        let Some(state) = worker.catalog_state(now) else { return };
+        let Some(state) = worker.catalog_state() else { return };
         if state.revision > self.seen {
             let records = worker.catalog_records(now, self.seen);
             let records = records.map(|records| {

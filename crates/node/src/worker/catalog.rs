@@ -22,7 +22,8 @@ const RECORDS_MAX: usize = 1 << 20;
 /// How the catalog's replica here stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CatalogState {
-    /// It leads its group, and has applied all that was committed before.
+    /// It leads its group, asleep or not, and has applied all that was committed before. It may have been deposed: a proposal
+    /// finds out.
     pub(crate) leads: bool,
     /// Its revision.
     pub(crate) revision: Version,
@@ -30,9 +31,9 @@ pub(crate) struct CatalogState {
 
 impl<W> Worker<W> {
     /// How the catalog's replica stands; `None` where there is none, or it is closed.
-    pub(crate) fn catalog_state(&self, now: Monotonic) -> Option<CatalogState> {
+    pub(crate) fn catalog_state(&self) -> Option<CatalogState> {
         let open = open_group(&self.slots, CATALOG).ok()?;
-        let leads = open.replica.leads() && open.replica.can_read_now(now);
+        let leads = open.replica.has_taken_over();
         Some(CatalogState { leads, revision: open.replica.revision() })
     }
 

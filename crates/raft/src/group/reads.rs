@@ -67,6 +67,13 @@ impl Group {
         committed && self.applied == self.commit && self.holds_lease(now)
     }
 
+    /// Whether this replica leads and has applied everything that was committed before its term. Another one may lead by now:
+    /// whoever acts on this makes sure of that in another way, as a proposal does.
+    #[must_use]
+    pub fn has_taken_over(&self) -> bool {
+        matches!(&self.state, State::Leader(leader) if self.applied >= leader.term_start)
+    }
+
     /// Whether this replica leads, and nobody else can at a time.
     #[must_use]
     pub fn holds_lease(&self, now: Monotonic) -> bool {

@@ -162,6 +162,13 @@ impl Replica {
         self.raft.role() == Role::Leader
     }
 
+    /// Whether it leads its group, and has applied everything that was committed before its term. See
+    /// [`ringfort_raft::Group::has_taken_over`].
+    #[must_use]
+    pub fn has_taken_over(&self) -> bool {
+        self.raft.has_taken_over()
+    }
+
     /// Whether this replica takes what only a leader serves: it leads, and is not handing leadership over.
     #[must_use]
     pub fn serves(&self) -> bool {

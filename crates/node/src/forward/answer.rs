@@ -23,7 +23,12 @@ impl<W> Forwarder<W> {
         match answer {
             Told::NotLeader { shard, leader, term, epoch } => {
                 self.stats.not_leader += 1;
-                self.stats.stale_maps += u64::from(epoch > self.routes.epoch());
+                if let Some(request) = self.table.get_mut(id)
+                    && epoch > request.routed_by
+                {
+                    self.stats.stale_maps += 1;
+                    request.by_stale_map = true;
+                }
                 self.handle_not_leader(
                     now,
                     id,
@@ -111,6 +116,7 @@ impl<W> Forwarder<W> {
     /// A node's own answer is the last word, but for what earlier attempts may have done.
     fn finish(&mut self, id: u64, response: Response) {
         if let Some(request) = self.remove(id) {
+            self.stats.stale_maps_corrected += u64::from(request.by_stale_map && response.is_ok());
             let response = response.map_err(|refusal| request.attempts.settle(refusal));
             self.respond(request, response);
         }

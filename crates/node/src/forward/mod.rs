@@ -95,6 +95,8 @@ pub struct ForwardStats {
     pub not_leader: u64,
     /// Those that came from a node with a newer map.
     pub stale_maps: u64,
+    /// Requests that such an answer had sent elsewhere, and that were then served.
+    pub stale_maps_corrected: u64,
     /// Attempts whose connection failed under way.
     pub lost: u64,
     /// Requests whose deadline passed.
@@ -116,6 +118,10 @@ struct Request<W> {
     attempts: Attempts,
     bytes: usize,
     state: State,
+    /// Epoch of the map by which it was sent last.
+    routed_by: Epoch,
+    /// A node with a newer map said that the replica does not lead.
+    by_stale_map: bool,
     /// When something is to be done about it.
     due: Monotonic,
     /// Of a listing: what came so far, and the shards that did not.
@@ -207,6 +213,8 @@ impl<W> Forwarder<W> {
             attempts,
             bytes,
             state: State::Queued,
+            routed_by: Epoch(0),
+            by_stale_map: false,
             listed: None,
         });
         self.queue(id);
@@ -344,7 +352,19 @@ impl<W> Forwarder<W> {
         let news = own.is_some_and(|own| self.routes.handle_not_leader(shard, own, hint));
         let (bytes, due) = (forwarded.ask.bytes(), forwarded.deadline);
         let state = State::Queued;
-        let request = Request { forwarded, waiter, attempts, bytes, state, due, listed: None };
+        let (routed_by, by_stale_map) = (Epoch(0), false);
+        let listed = None;
+        let request = Request {
+            forwarded,
+            waiter,
+            attempts,
+            bytes,
+            state,
+            routed_by,
+            by_stale_map,
+            due,
+            listed,
+        };
         self.decide(now, request, &Failure::NotLeader { news });
     }
 

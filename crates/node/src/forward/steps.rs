@@ -20,7 +20,9 @@ impl<W> Forwarder<W> {
         match self.place_of(now, id)? {
             Place::Send(replica) => {
                 self.stats.sent += 1;
+                let epoch = self.routes.epoch();
                 let request = self.table.get_mut(id)?;
+                request.routed_by = epoch;
                 request.state = State::Sent(replica);
                 if let Ask::List { shards, .. } = &request.forwarded.ask {
                     request.listed = Some((None, shards.clone()));

@@ -3,7 +3,7 @@
 use ringfort_engine::StoreSize;
 use ringfort_types::{Applied, GroupId, Monotonic, ReplicaId, ShardId};
 
-use super::{ShardSummary, Slot, Worker, WorkerStats};
+use super::{ShardSummary, Slot, Worker, WorkerStats, open_group};
 
 impl<W> Worker<W> {
     /// Requests under way.
@@ -72,6 +72,12 @@ impl<W> Worker<W> {
             Some(Slot::Open(open)) => open.replica.applied_state(self.engine.as_ref()).ok(),
             _ => None,
         }
+    }
+
+    /// A group's Raft, the catalog's among them; `None` if it is closed, or not here.
+    #[must_use]
+    pub fn group_status(&self, group: GroupId) -> Option<ringfort_raft::Status> {
+        open_group(&self.slots, group).ok().map(|open| open.replica.status().raft)
     }
 
     /// Groups whose replica here is to be replaced under a new id, with that replica and why. The catalog's among them.

@@ -21,6 +21,7 @@
 //! Left out on purpose: adding a voter directly, and making a voter a learner. A voter that has nothing can hold up the
 //! very entry that adds it; and a replica that may keep its vote needs no demotion, only removal.
 
+use std::cmp::Reverse;
 use std::fmt;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -50,6 +51,27 @@ pub struct Configuration {
     outgoing: Vec<ReplicaId>,
     learners: Vec<Learner>,
     highest: ReplicaId,
+}
+
+/// How far a group's membership has come: greater with every change that is not joint any more, on whichever replica it is
+/// looked at. An index would not do: where a replica started or took a snapshot behind a configuration's entry, it knows no
+/// other than that of its own beginning.
+///
+/// Members come under ids above all before, so that `highest` rises; they never come back, and only ever go from learner to
+/// voter to gone, so that with the same `highest` less is left to happen to them. So no configuration is ever had twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Age {
+    highest: ReplicaId,
+    /// Changes that its members have before them: two for a learner, one for a voter.
+    left: Reverse<usize>,
+}
+
+impl Age {
+    /// Of a configuration with so many voters and learners, whose group has had no id above `highest`.
+    #[must_use]
+    pub fn new(highest: ReplicaId, voters: usize, learners: usize) -> Self {
+        Self { highest, left: Reverse(2 * learners + voters) }
+    }
 }
 
 /// One step from a configuration to the next.
@@ -239,6 +261,12 @@ impl Configuration {
             return Err(ChangeError::TooMany);
         }
         Ok(next)
+    }
+
+    /// How far the group's membership has come with this.
+    #[must_use]
+    pub fn age(&self) -> Age {
+        Age::new(self.highest, self.voters.len(), self.learners.len())
     }
 
     /// The configuration that a joint one is left for.

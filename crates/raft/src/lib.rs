@@ -106,7 +106,7 @@ mod status;
 
 pub use config::{Config, Lost, Priority, Reads, Restored, Settings};
 pub use configuration::{
-    CONFIGURATION_MARK, Change, ChangeError, Configuration, DecodeError, Learner, MEMBERS_MAX,
+    Age, CONFIGURATION_MARK, Change, ChangeError, Configuration, DecodeError, Learner, MEMBERS_MAX,
 };
 pub use effects::{
     Effects, LeaderHint, Persist, PersistId, ProposeError, ReadId, ReadReady, Role, SnapshotEffect,

@@ -3,7 +3,7 @@
 //! ```text
 //!   settings        shards, replication factor, timing, reads, feature level
 //!   node/0007       a node by its number: id, incarnation, addresses, zone, capacity, state
-//!   shard/00042     a shard: replicas, wish, configuration index, a learner that is to come
+//!   shard/00042     a shard: replicas, wish, highest id, a learner that is to come
 //!   counter         the counter of the next replica id
 //! ```
 //!
@@ -25,8 +25,9 @@ use std::fmt;
 
 use bytes::Bytes;
 use ringfort_placement::{MemberState, Replica, Role, ShardPlacement, Wish};
+use ringfort_raft::Age;
 use ringfort_types::{
-    ClusterId, Epoch, Index, NODE_NUMBER_MAX, NodeId, NodeNumber, ReplicaId, ShardId, Version,
+    ClusterId, Epoch, NODE_NUMBER_MAX, NodeId, NodeNumber, ReplicaId, ShardId, Version,
 };
 
 use super::map::{ClusterMap, MapError, MapMember};
@@ -80,8 +81,8 @@ pub struct ShardRecord {
     pub replicas: Vec<ReplicaRecord>,
     /// The nodes that are to hold it, by number.
     pub wish: Vec<NodeNumber>,
-    /// Index of the group's configuration that `replicas` is a copy of; 0 for the founding one.
-    pub configuration_index: Index,
+    /// The highest id that the group has had, as of `replicas`; 0: the highest of these, as in the founding record.
+    pub highest: ReplicaId,
     /// A learner that is to be added.
     pub intent: Option<Intent>,
 }
@@ -205,9 +206,19 @@ impl ShardRecord {
         Self {
             replicas: placement.replicas().iter().map(record).collect(),
             wish: placement.wish().nodes().iter().filter_map(number).collect(),
-            configuration_index: Index::default(),
+            highest: ReplicaId(0),
             intent: None,
         }
+    }
+
+    /// How far the group's membership had come as its replicas were copied.
+    #[must_use]
+    pub fn age(&self) -> Age {
+        let learners =
+            self.replicas.iter().filter(|replica| matches!(replica.role, Role::Learner { .. }));
+        let learners = learners.count();
+        let named = self.replicas.iter().map(|replica| replica.id).max().unwrap_or_default();
+        Age::new(self.highest.max(named), self.replicas.len() - learners, learners)
     }
 
     /// The shard as placement sees it; `None` where a replica or wish names an unknown node.

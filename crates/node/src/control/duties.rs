@@ -15,7 +15,7 @@
 //!
 //! Nothing is remembered but what records and reports say, so a new leader of the catalog goes on where another ended, and
 //! whatever is asked twice is done once: proposals are on condition of the versions they were made from, instructions of the
-//! configuration's index.
+//! group's configuration.
 //!
 //! The truth about a group is its own committed configuration. An id for a new replica is taken from `counter` and noted in the
 //! shard's record, in one command, before the group is asked: so it is never given twice, whoever leads.
@@ -105,8 +105,10 @@ impl Duties {
         let ShardReport { shard, leading, quarantined } = report;
         let leads = leading.is_some();
         if let Some(leading) = leading {
-            let newer =
-                |known: &Leading| (known.term, known.index) <= (leading.term, leading.index);
+            let newer = |known: &Leading| {
+                (known.term, known.configuration.age())
+                    <= (leading.term, leading.configuration.age())
+            };
             if self.leaders.get(&shard).is_none_or(|(_, known)| newer(known)) {
                 self.leaders.insert(shard, (from, leading));
             }
@@ -175,11 +177,13 @@ impl Duties {
     fn true_record(&self, shard: ShardId, record: &ShardRecord) -> ShardRecord {
         let mut next = record.clone();
         if let Some((_, leading)) = self.leaders.get(&shard)
-            && leading.index >= record.configuration_index
+            && leading.configuration.age() >= record.age()
             && !leading.configuration.is_joint()
         {
             next.replicas = replicas_of(&leading.configuration, &record.replicas);
-            next.configuration_index = leading.index;
+            if leading.configuration.age() > record.age() {
+                next.highest = leading.configuration.highest();
+            }
             // An id that the group has, or has passed, is no intent any more.
             next.intent =
                 record.intent.filter(|intent| intent.id > leading.configuration.highest());
@@ -262,15 +266,18 @@ impl Duties {
     }
 
     fn instruct(&mut self, view: &View<'_>, change: Change, out: &mut Out<'_>) {
-        let Some((leader, _)) = self.leaders.get(&view.shard) else { return };
+        let Some((leader, leading)) = self.leaders.get(&view.shard) else { return };
+        if leading.configuration.age() != view.record.age() {
+            return;
+        }
         // A group that has moved on, or is about to, refuses what was made from another configuration.
-        let index = view.record.configuration_index;
-        let instruction = Instruction { shard: view.shard, index, change };
+        let configuration = leading.configuration.clone();
+        let instruction = Instruction { shard: view.shard, configuration, change };
         let lately = |(before, at): &(Instruction, Monotonic)| {
             *before == instruction && out.now.since(*at) < INSTRUCT_AGAIN
         };
         if !self.instructed.get(&view.shard).is_some_and(lately) {
-            self.instructed.insert(view.shard, (instruction, out.now));
+            self.instructed.insert(view.shard, (instruction.clone(), out.now));
             out.effects.push_back(ControlEffect::Instruct { to: *leader, instruction });
         }
     }
@@ -306,7 +313,7 @@ pub(super) fn is_news(record: &ShardRecord, report: &ShardReport) -> bool {
     let damage = report.quarantined.iter().filter(in_group).any(|id| !known(id));
     let changed = report.leading.as_ref().is_some_and(|leading| {
         let replicas = replicas_of(&leading.configuration, &record.replicas);
-        leading.index > record.configuration_index || replicas != record.replicas
+        leading.configuration.age() > record.age() || replicas != record.replicas
     });
     let moves = report.leading.is_some()
         && (is_moving(record) || record.replicas.iter().any(|replica| replica.quarantined));

@@ -2,7 +2,7 @@
 
 use ringfort_proto::cluster as pb;
 use ringfort_raft::{Change, Configuration, Learner, MEMBERS_MAX};
-use ringfort_types::{Index, ReplicaId, ShardId, Term};
+use ringfort_types::{ReplicaId, ShardId, Term};
 
 use super::wire::{WireError, wrong};
 
@@ -24,17 +24,15 @@ pub struct Leading {
     pub term: Term,
     /// The newest committed configuration.
     pub configuration: Configuration,
-    /// Its index; 0 for the founding one.
-    pub index: Index,
 }
 
-/// A step that a shard's leader is to take. It does nothing if the group's configuration has another index by now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A step that a shard's leader is to take. It does nothing if the group's configuration is another by now.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instruction {
     /// The shard.
     pub shard: ShardId,
-    /// The configuration that the step was made from.
-    pub index: Index,
+    /// The configuration that the step was made from. No group has one twice.
+    pub configuration: Configuration,
     /// The step.
     pub change: Change,
 }
@@ -45,7 +43,6 @@ impl From<&ShardReport> for pb::ShardReport {
         Self {
             shard: report.shard.0,
             term: leading.map_or(0, |leading| leading.term.0),
-            configuration_index: leading.map_or(0, |leading| leading.index.0),
             configuration: leading
                 .map(|leading| leading.configuration.encode())
                 .unwrap_or_default(),
@@ -61,8 +58,7 @@ impl TryFrom<pb::ShardReport> for ShardReport {
         let leading = (report.term > 0).then(|| {
             let configuration = Configuration::decode(&report.configuration)
                 .map_err(|_| wrong("report.configuration"))?;
-            let (term, index) = (Term(report.term), Index(report.configuration_index));
-            Ok(Leading { term, configuration, index })
+            Ok(Leading { term: Term(report.term), configuration })
         });
         if report.quarantined.len() > MEMBERS_MAX {
             return Err(wrong("report.quarantined"));
@@ -82,8 +78,8 @@ impl From<&Instruction> for pb::Instruction {
             Change::Promote(id) => Step::Promote(id.0),
             Change::Remove(id) => Step::Remove(id.0),
         };
-        let (shard, configuration_index) = (instruction.shard.0, instruction.index.0);
-        Self { shard, configuration_index, change: Some(change) }
+        let (shard, configuration) = (instruction.shard.0, instruction.configuration.encode());
+        Self { shard, configuration, change: Some(change) }
     }
 }
 
@@ -101,7 +97,8 @@ impl TryFrom<pb::Instruction> for Instruction {
             Step::Promote(id) => Change::Promote(ReplicaId(id)),
             Step::Remove(id) => Change::Remove(ReplicaId(id)),
         };
-        let (shard, index) = (ShardId(instruction.shard), Index(instruction.configuration_index));
-        Ok(Self { shard, index, change })
+        let configuration = Configuration::decode(&instruction.configuration)
+            .map_err(|_| wrong("instruction.configuration"))?;
+        Ok(Self { shard: ShardId(instruction.shard), configuration, change })
     }
 }

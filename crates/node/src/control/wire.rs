@@ -7,9 +7,7 @@ use prost::Message as _;
 use ringfort_placement::{Capacity, MemberState, ReplicationFactor, Role, Zone};
 use ringfort_proto::cluster as pb;
 use ringfort_proto::peer;
-use ringfort_types::{
-    ClusterId, Epoch, Incarnation, Index, NodeId, NodeNumber, ReplicaId, Version,
-};
+use ringfort_types::{ClusterId, Epoch, Incarnation, NodeId, NodeNumber, ReplicaId, Version};
 
 use super::catalog::{
     CatalogDelta, Intent, NodeRecord, RawRecord, Record, RecordKey, RecordValue, ReplicaRecord,
@@ -352,7 +350,7 @@ fn put_shard(shard: &ShardRecord) -> pb::ShardRecord {
     pb::ShardRecord {
         replicas: shard.replicas.iter().map(replica).collect(),
         wish: shard.wish.iter().map(|number| number.0.into()).collect(),
-        configuration_index: shard.configuration_index.0,
+        highest: shard.highest.0,
         intent: shard.intent.map(intent),
     }
 }
@@ -376,7 +374,7 @@ fn get_shard(shard: pb::ShardRecord) -> Result<ShardRecord, WireError> {
     Ok(ShardRecord {
         replicas: shard.replicas.into_iter().map(replica).collect::<Result<_, _>>()?,
         wish: shard.wish.into_iter().map(number).collect::<Result<_, _>>()?,
-        configuration_index: Index(shard.configuration_index),
+        highest: ReplicaId(shard.highest),
         intent: shard.intent.map(intent).transpose()?,
     })
 }

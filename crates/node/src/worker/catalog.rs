@@ -101,9 +101,8 @@ impl<W> Worker<W> {
         match self.slots.get(GroupId::of_shard(shard).0 as usize)?.as_ref()? {
             Slot::Open(open) if open.replica.leads() => {
                 let term = open.replica.leader().term;
-                let (index, configuration) = open.replica.committed_configuration();
-                let configuration = configuration.clone();
-                let leading = Some(Leading { term, configuration, index });
+                let configuration = open.replica.committed_configuration().1.clone();
+                let leading = Some(Leading { term, configuration });
                 Some(ShardReport { shard, leading, quarantined: Vec::new() })
             }
             Slot::Closed(closed) if closed.quarantined => {
@@ -121,7 +120,8 @@ impl<W> Worker<W> {
     pub fn instruct(&mut self, instruction: &Instruction) -> Result<(), ChangeError> {
         let group = GroupId::of_shard(instruction.shard);
         let Ok(open) = open_group(&self.slots, group) else { return Ok(()) };
-        if open.replica.committed_configuration().0 != instruction.index || !open.replica.leads() {
+        let (_, committed) = open.replica.committed_configuration();
+        if *committed != instruction.configuration || !open.replica.leads() {
             return Ok(());
         }
         match self.propose_change(group, &[instruction.change]) {

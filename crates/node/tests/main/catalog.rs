@@ -15,7 +15,7 @@ fn copy() -> CatalogCopy {
 /// A newer record of a shard.
 fn newer(copy: &CatalogCopy, shard: u32, version: u64) -> Record {
     let mut record = copy.shard(ShardId(shard)).unwrap().1.clone();
-    record.configuration_index.0 = version;
+    record.highest.0 = version << 12;
     let (key, value) = (RecordKey::Shard(ShardId(shard)), RecordValue::Shard(record));
     Record { key, version: Version(version), value }
 }

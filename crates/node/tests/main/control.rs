@@ -13,8 +13,8 @@ use ringfort_node::control::{
 use ringfort_placement::{Capacity, ReplicationFactor, Zone};
 use ringfort_raft::{Change, Configuration, Guards};
 use ringfort_types::{
-    BootId, ClusterId, Epoch, Incarnation, Index, Monotonic, NodeId, NodeNumber, ReplicaId,
-    ShardId, Term, Version,
+    BootId, ClusterId, Epoch, Incarnation, Monotonic, NodeId, NodeNumber, ReplicaId, ShardId, Term,
+    Version,
 };
 
 const SHARDS: u32 = 12;
@@ -59,7 +59,6 @@ pub(super) fn formation(nodes: u16) -> FormationRecord {
 /// A shard's group, as far as it matters here.
 struct Group {
     configuration: Configuration,
-    index: Index,
     term: Term,
     leader: ReplicaId,
     damaged: BTreeSet<ReplicaId>,
@@ -114,8 +113,8 @@ impl World {
         let group = |shard: &ringfort_placement::ShardPlacement| {
             let configuration = Configuration::founding(shard.voters().map(|voter| voter.id));
             let leader = configuration.voters()[0];
-            let (index, term) = (Index(0), Term(1));
-            Group { configuration, index, term, leader, damaged: BTreeSet::new() }
+            let term = Term(1);
+            Group { configuration, term, leader, damaged: BTreeSet::new() }
         };
         let groups = placement.shards().iter().map(group).collect();
         Self {
@@ -261,11 +260,8 @@ impl World {
 
     fn report(&mut self, node: usize) {
         for (shard, group) in (0..).map(ShardId).zip(&self.groups) {
-            let leading = (usize::from(group.leader.node().0) == node).then(|| Leading {
-                term: group.term,
-                configuration: group.configuration.clone(),
-                index: group.index,
-            });
+            let leading = (usize::from(group.leader.node().0) == node)
+                .then(|| Leading { term: group.term, configuration: group.configuration.clone() });
             let mine = |id: &&ReplicaId| usize::from(id.node().0) == node;
             let quarantined: Vec<_> = group.damaged.iter().filter(mine).copied().collect();
             let report = (leading.is_some() || !quarantined.is_empty()).then_some(ShardReport {
@@ -349,7 +345,7 @@ impl World {
     fn instruct(&mut self, to: usize, instruction: Instruction) {
         let group = &mut self.groups[instruction.shard.0 as usize];
         let leads = usize::from(group.leader.node().0) == to;
-        if !leads || group.index != instruction.index {
+        if !leads || group.configuration != instruction.configuration {
             return;
         }
         if matches!(instruction.change, Change::Promote(_)) && self.random.chance(70) {
@@ -366,7 +362,6 @@ impl World {
             Change::Remove(_) => {}
         }
         group.configuration = joint.leave();
-        group.index.0 += 2;
         assert!(group.configuration.voters().len() <= 3, "seed {}: it widened", self.seed);
         let members = group.configuration.members();
         group.damaged.retain(|id| members.contains(id));
@@ -387,7 +382,7 @@ impl World {
             let ids: BTreeSet<_> = record.replicas.iter().map(|replica| replica.id).collect();
             let members: BTreeSet<_> = group.configuration.members().into_iter().collect();
             assert_eq!(ids, members, "seed {seed}: the record of shard {shard} is not true");
-            assert_eq!((record.intent, record.configuration_index), (None, group.index));
+            assert_eq!((record.intent, record.age()), (None, group.configuration.age()));
             assert!(record.replicas.iter().all(|replica| !replica.quarantined));
         }
     }

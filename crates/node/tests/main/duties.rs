@@ -6,7 +6,7 @@ use ringfort_node::control::{
     RecordValue, ShardRecord, ShardReport, Update,
 };
 use ringfort_raft::{Change, Configuration, Learner};
-use ringfort_types::{Index, Monotonic, NodeNumber, ReplicaId, ShardId, Term, Version};
+use ringfort_types::{Monotonic, NodeNumber, ReplicaId, ShardId, Term, Version};
 
 use super::control::formation;
 
@@ -73,16 +73,9 @@ impl Stage {
         self.record().replicas.iter().map(|replica| replica.id).collect()
     }
 
-    fn report(
-        &mut self,
-        from: u16,
-        term: u64,
-        index: u64,
-        configuration: &Configuration,
-        lost: &[ReplicaId],
-    ) {
+    fn report(&mut self, from: u16, term: u64, configuration: &Configuration, lost: &[ReplicaId]) {
         let configuration = configuration.clone();
-        let leading = Some(Leading { term: Term(term), configuration, index: Index(index) });
+        let leading = Some(Leading { term: Term(term), configuration });
         let report = ShardReport { shard: SHARD, leading, quarantined: lost.to_vec() };
         self.control.handle_report(self.now, NodeNumber(from), report);
     }
@@ -101,7 +94,7 @@ fn a_damaged_replica_is_replaced_in_place_step_by_step() {
     let voters = stage.voters();
     let founding = Configuration::founding(voters.clone());
     let lost = voters[1];
-    stage.report(0, 1, 0, &founding, &[lost]);
+    stage.report(0, 1, &founding, &[lost]);
     let (id, updates, record) = stage.proposed();
     assert!(record.replicas[1].quarantined && record.intent.is_none(), "first the truth");
     stage.apply(id, updates);
@@ -115,16 +108,17 @@ fn a_damaged_replica_is_replaced_in_place_step_by_step() {
     stage.apply(id, updates);
     let learner = Learner { id: intent.id, replaces: intent.replaces };
     let change = Change::AddLearner(learner);
-    let instruction = Instruction { shard: SHARD, index: Index(0), change };
+    let instruction = Instruction { shard: SHARD, configuration: founding.clone(), change };
     assert_eq!(stage.instructions(), [(NodeNumber(0), instruction)]);
 
     let with_learner = founding.begin(&[change], ringfort_raft::Guards::default()).unwrap().leave();
-    stage.report(0, 1, 7, &with_learner, &[lost]);
+    stage.report(0, 1, &with_learner, &[lost]);
     let (id, updates, record) = stage.proposed();
-    assert_eq!((record.intent, record.configuration_index), (None, Index(7)));
+    assert_eq!((record.intent, record.highest), (None, intent.id));
     stage.apply(id, updates);
-    let promote = Instruction { shard: SHARD, index: Index(7), change: Change::Promote(intent.id) };
-    assert_eq!(stage.instructions(), [(NodeNumber(0), promote)]);
+    let change = Change::Promote(intent.id);
+    let promote = Instruction { shard: SHARD, configuration: with_learner, change };
+    assert_eq!(stage.instructions(), [(NodeNumber(0), promote.clone())]);
     stage.control.handle_tick(stage.now);
     assert_eq!(stage.instructions(), [], "again after a while only");
     stage.now = Monotonic(1_000_000_000);
@@ -137,8 +131,8 @@ fn the_leader_of_the_newest_term_is_instructed() {
     let mut stage = Stage::new();
     let voters = stage.voters();
     let founding = Configuration::founding(voters.clone());
-    stage.report(1, 5, 0, &founding, &[voters[2]]);
-    stage.report(0, 4, 0, &founding, &[voters[2]]);
+    stage.report(1, 5, &founding, &[voters[2]]);
+    stage.report(0, 4, &founding, &[voters[2]]);
     for _ in 0..2 {
         let (id, updates, _) = stage.proposed();
         stage.apply(id, updates);
@@ -171,7 +165,7 @@ fn an_intent_that_is_no_longer_wanted_is_dropped() {
     let record = ShardRecord { intent, ..stage.record() };
     let founding = Configuration::founding(stage.voters());
     stage.write(vec![(RecordKey::Shard(SHARD), RecordValue::Shard(record))]);
-    stage.report(0, 1, 0, &founding, &[]);
+    stage.report(0, 1, &founding, &[]);
     let (_, _, record) = stage.proposed();
     assert_eq!(record.intent, None);
 }
@@ -179,13 +173,13 @@ fn an_intent_that_is_no_longer_wanted_is_dropped() {
 #[test]
 fn a_configuration_older_than_the_record_or_of_unknown_nodes_changes_nothing() {
     let mut stage = Stage::new();
-    let record = ShardRecord { configuration_index: Index(9), ..stage.record() };
+    let record = ShardRecord { highest: ReplicaId::new(9, NodeNumber(0)), ..stage.record() };
     stage.write(vec![(RecordKey::Shard(SHARD), RecordValue::Shard(record))]);
     let fewer = Configuration::founding(stage.voters().into_iter().take(2));
-    stage.report(0, 1, 8, &fewer, &[]);
+    stage.report(0, 1, &fewer, &[]);
     assert_eq!(stage.proposals(), []);
-    let foreign = Configuration::founding([ReplicaId::new(2, NodeNumber(50))]);
-    stage.report(0, 1, 10, &foreign, &[]);
+    let foreign = Configuration::founding([ReplicaId::new(10, NodeNumber(50))]);
+    stage.report(0, 1, &foreign, &[]);
     assert_eq!(stage.proposals(), []);
     let report = ringfort_proto::cluster::ShardReport {
         term: 1,

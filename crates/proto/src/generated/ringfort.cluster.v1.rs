@@ -61,9 +61,9 @@ pub struct ShardRecord {
     /// Numbers of the nodes that should hold it.
     #[prost(uint32, repeated, tag = "2")]
     pub wish: ::prost::alloc::vec::Vec<u32>,
-    /// Index of the group's configuration that `replicas` is a copy of.
-    #[prost(uint64, tag = "3")]
-    pub configuration_index: u64,
+    /// The highest replica id that the group has had, as of `replicas`; 0: the highest of these.
+    #[prost(uint64, tag = "5")]
+    pub highest: u64,
     /// A learner that is to be added, written before the group is asked.
     #[prost(message, optional, tag = "4")]
     pub intent: ::core::option::Option<Intent>,
@@ -191,11 +191,9 @@ pub struct FormationRefusal {
 pub struct ShardReport {
     #[prost(uint32, tag = "1")]
     pub shard: u32,
-    /// By the leader: its term, and the committed configuration with its index; term 0: the reporter does not lead.
+    /// By the leader: its term, and the committed configuration; term 0: the reporter does not lead.
     #[prost(uint64, tag = "2")]
     pub term: u64,
-    #[prost(uint64, tag = "3")]
-    pub configuration_index: u64,
     /// In the format of docs/formats/configuration.md.
     #[prost(bytes = "bytes", tag = "4")]
     pub configuration: ::prost::bytes::Bytes,
@@ -204,13 +202,13 @@ pub struct ShardReport {
     pub quarantined: ::prost::alloc::vec::Vec<u64>,
 }
 /// A step that the catalog's leader has the leader of a shard take.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Instruction {
     #[prost(uint32, tag = "1")]
     pub shard: u32,
-    /// It holds for this configuration only.
-    #[prost(uint64, tag = "2")]
-    pub configuration_index: u64,
+    /// It holds for this configuration only, in the format of docs/formats/configuration.md.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub configuration: ::prost::bytes::Bytes,
     #[prost(oneof = "instruction::Change", tags = "3, 4, 5")]
     pub change: ::core::option::Option<instruction::Change>,
 }

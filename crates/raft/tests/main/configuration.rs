@@ -123,3 +123,35 @@ fn what_changes_lead_to_comes_back_from_its_bytes() {
     }
     assert!(changed > 1000, "{changed}");
 }
+
+/// Whichever replica looks, and wherever its log begins: a later configuration is older than none before it, nor equal.
+#[test]
+fn every_change_makes_a_group_older() {
+    let mut taken = 0;
+    for seed in 0..200 {
+        let mut random = Random::new(seed);
+        let mut now = Configuration::founding(ids(&[1, 2, 3]));
+        let mut next_id = 4;
+        for _ in 0..40 {
+            let some = |random: &mut Random, from: &[ReplicaId]| from[random.index(from.len())];
+            let learners: Vec<_> = now.learners().iter().map(|learner| learner.id).collect();
+            let mut change = || match random.index(3) {
+                0 => {
+                    next_id += 1 + random.below(3);
+                    let replaces = random.one_in(2).then(|| some(&mut random, now.voters()));
+                    Change::AddLearner(Learner { id: ReplicaId(next_id), replaces })
+                }
+                1 if !learners.is_empty() => Change::Promote(some(&mut random, &learners)),
+                _ => Change::Remove(some(&mut random, &now.members())),
+            };
+            let changes: Vec<_> = (0..1 + taken % 2).map(|_| change()).collect();
+            let Ok(joint) = now.begin(&changes, Guards::default()) else { continue };
+            let next = joint.leave();
+            assert!(next.age() > now.age(), "seed {seed}: {now}, then {next}");
+            assert_eq!(joint.age(), next.age(), "seed {seed}");
+            now = next;
+            taken += 1;
+        }
+    }
+    assert!(taken > 1000, "{taken} changes were taken");
+}

@@ -23,7 +23,7 @@ impl Run {
         self.queue.push(until, Event::Undo(Undo::Empty(node)));
     }
 
-    /// The machine goes down, and bits that were synced are not what they were. Only on a minority of any shard's copies.
+    /// The machine goes down, and bits that were synced are not what they were. Only on a minority of any group's copies.
     pub(super) fn damage(&mut self, node: usize) {
         if !self.may_be_damaged(node) || self.machines[node].process.is_none() {
             return;
@@ -46,12 +46,12 @@ impl Run {
     }
 
     fn may_be_damaged(&self, node: usize) -> bool {
-        (0..self.mix.shards).filter(|shard| self.mix.holders(*shard).any(|at| at == node)).all(
-            |shard| {
-                let damaged = |at: &usize| *at == node || self.machines[*at].damaged;
-                self.mix.holders(shard).filter(damaged).count() <= (self.mix.replicas - 1) / 2
-            },
-        )
+        let damaged = |at: &&usize| **at == node || self.machines[**at].damaged;
+        self.mix
+            .formed
+            .groups()
+            .filter(|holders| holders.contains(&node))
+            .all(|holders| holders.iter().filter(damaged).count() <= (holders.len() - 1) / 2)
     }
 
     /// A bit's or a sector's place in any file, if damage there can be told from a torn tail.

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use ringfort_check::{Condition, Operation};
+use ringfort_node::ShardSummary;
+use ringfort_raft::Status;
 use ringfort_types::ShardId;
 
 use super::Run;
@@ -108,28 +110,30 @@ impl Run {
                 out += &format!("node {node} is down\n");
                 continue;
             };
-            for summary in process.shards() {
-                let Some(status) = &summary.status else {
-                    out += &format!("node {node} shard {} closed\n", summary.shard);
-                    continue;
-                };
-                let raft = &status.raft;
-                let peers =
-                    raft.peers.iter().map(|peer| format!(" {}:{:?}", peer.id, peer.sending));
-                out += &format!(
-                    "node {node} shard {} replica {} {:?} term {} last {} durable {} commit {} applied {}{}\n",
-                    summary.shard,
-                    summary.replica,
-                    raft.role,
-                    raft.term,
-                    raft.last,
-                    raft.durable,
-                    raft.commit,
-                    raft.applied,
-                    peers.collect::<String>()
-                );
+            let epoch = process.map().epoch();
+            let catalog = match (process.catalog(), process.catalog_damage()) {
+                (Some(raft), _) => describe_raft(&raft),
+                (None, Some(_)) => " quarantined".to_owned(),
+                (None, None) => " not here".to_owned(),
+            };
+            out += &format!("node {node} epoch {epoch} catalog{catalog}\n");
+            for ShardSummary { shard, replica, status, .. } in process.shards() {
+                let status = status.map(|status| describe_raft(&status.raft));
+                let status = status.unwrap_or_else(|| " closed".to_owned());
+                out += &format!("node {node} shard {shard} replica {replica}{status}\n");
             }
         }
         out
     }
+}
+
+fn describe_raft(raft: &Status) -> String {
+    let Status { role, term, last, durable, commit, applied, .. } = raft;
+    let mut out = format!(
+        " {role:?} term {term} last {last} durable {durable} commit {commit} applied {applied}"
+    );
+    for peer in &raft.peers {
+        out += &format!(" {}:{:?}", peer.id, peer.sending);
+    }
+    out
 }

@@ -23,7 +23,8 @@ const HASHES_MAX: usize = 4_096;
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     leaders: BTreeMap<(ShardId, Term), usize>,
-    hashes: BTreeMap<(ShardId, Index), (u128, usize)>,
+    /// Of the catalog, too, which is no shard.
+    hashes: BTreeMap<(Option<ShardId>, Index), (u128, usize)>,
     /// Of each shard: the greatest commit index, and how long it had no leader that commits, in nanoseconds.
     commits: BTreeMap<ShardId, (Index, u64)>,
 }
@@ -71,11 +72,33 @@ impl Run {
                 if Some(shard) == hashed
                     && let Some((applied, hash)) = process.state(shard)
                 {
-                    self.seen.compare(shard, applied.index, hash, node)?;
+                    self.seen.compare(Some(shard), applied.index, hash, node)?;
                 }
             }
         }
         self.count_leaderless(&led);
+        self.look_at_maps();
+        self.look_at_catalogs(hashed.is_some())
+    }
+
+    /// Replicas of the catalog are open where nothing was damaged, and equal. What is mended counts as damaged no longer.
+    fn look_at_catalogs(&mut self, hashed: bool) -> Result<(), Violation> {
+        for node in 0..self.mix.nodes {
+            if self.machines[node].damaged && self.is_whole(node) {
+                self.machines[node].damaged = false;
+                self.totals.add(Count::Mended, 1);
+                self.note(|| format!("node {node} has everything again"));
+            }
+            let machine = &self.machines[node];
+            let Some(process) = &machine.process else { continue };
+            if let Some(reason) = process.catalog_damage().filter(|_| !machine.damaged) {
+                let what = format!("node {node}, catalog: {reason}");
+                return Err(broken("undamaged_replicas_serve", what));
+            }
+            if let Some((applied, hash)) = process.catalog_state().filter(|_| hashed) {
+                self.seen.compare(None, applied.index, hash, node)?;
+            }
+        }
         Ok(())
     }
 
@@ -101,29 +124,6 @@ impl Run {
             summary.leads.then(|| (summary.status.map(|status| status.raft.term), node))
         });
         leaders.max().map(|(_, node)| node)
-    }
-
-    /// Whether every open replica of every shard has applied the same, and what differs.
-    pub(super) fn replicas_agree(&self) -> Result<(), String> {
-        for shard in (0..self.mix.shards).map(ShardId) {
-            let mut seen = Vec::new();
-            for node in self.mix.holders(shard.0) {
-                let machine = &self.machines[node];
-                let Some(process) = &machine.process else {
-                    if machine.damaged {
-                        continue;
-                    }
-                    return Err(format!("node {node} is not up"));
-                };
-                let summary = process.shards().into_iter().find(|summary| summary.shard == shard);
-                let open = summary.is_some_and(|summary| summary.status.is_some());
-                seen.extend(open.then(|| (process.state(shard), node)));
-            }
-            if seen.windows(2).any(|pair| pair[0].0 != pair[1].0) {
-                return Err(format!("replicas of shard {shard} differ: {seen:?}"));
-            }
-        }
-        Ok(())
     }
 
     /// Judges what clients were told.
@@ -161,14 +161,14 @@ impl Run {
 impl Seen {
     fn compare(
         &mut self,
-        shard: ShardId,
+        shard: Option<ShardId>,
         applied: Index,
         hash: u128,
         node: usize,
     ) -> Result<(), Violation> {
         let (known, first) = *self.hashes.entry((shard, applied)).or_insert((hash, node));
         if known != hash {
-            let what = format!("nodes {first} and {node}, shard {shard}, applied {applied}");
+            let what = format!("nodes {first} and {node}, shard {shard:?}, applied {applied}");
             return Err(broken("replicas_are_equal", what));
         }
         if self.hashes.len() > HASHES_MAX {

@@ -19,6 +19,8 @@ pub(super) struct Machine {
     pub(super) formed: bool,
     /// Bits of its disk were lost that had been synced.
     pub(super) damaged: bool,
+    /// The newest start found every replica, and nothing lost of it.
+    pub(super) found_all: bool,
     /// How much slower than others its disk is.
     pub(super) disk_factor: u64,
     /// A lane completes nothing before this time.
@@ -55,6 +57,7 @@ impl Machine {
             paused: false,
             formed: false,
             damaged: false,
+            found_all: true,
             disk_factor,
             stalled_until: [0; 2],
             busy: [false; 2],

@@ -1,6 +1,7 @@
 //! What one seed is made of: a cluster, its settings, its clients, and which faults it meets how often. Each fault may be
 //! absent, so that what many together would hide can happen (Groce et al., "Swarm Testing", 2012).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringfort_log::LogOptions;
@@ -8,6 +9,7 @@ use ringfort_raft::{Reads, Settings};
 
 use super::clock::nanos;
 use super::faults::Act;
+use super::formed::Formed;
 use crate::Random;
 
 /// Nanoseconds of a millisecond.
@@ -19,8 +21,8 @@ pub(super) const SECOND: u64 = 1_000 * MILLI;
 #[derive(Clone, Debug)]
 pub(super) struct Mix {
     pub(super) nodes: usize,
-    pub(super) replicas: usize,
     pub(super) shards: u32,
+    pub(super) formed: Arc<Formed>,
     pub(super) workers: u16,
     pub(super) settings: Settings,
     pub(super) log: LogOptions,
@@ -80,8 +82,8 @@ impl Mix {
         let (loss, doubled, overtaken) = (rare(40), rare(40), rare(40));
         let (late_turns, struck_starts) = (rare(10), rare(300));
         Self {
+            formed: Arc::new(Formed::new(nodes, replicas, shards, &settings)),
             nodes,
-            replicas,
             shards,
             workers: [1, 1, 2][random.index(3)],
             settings,
@@ -120,8 +122,7 @@ impl Mix {
 
     /// The nodes that hold a shard.
     pub(super) fn holders(&self, shard: u32) -> impl Iterator<Item = usize> {
-        let (nodes, shard) = (self.nodes, shard as usize);
-        (0..self.replicas).map(move |copy| (shard + copy) % nodes)
+        self.formed.holders[shard as usize].iter().copied()
     }
 }
 

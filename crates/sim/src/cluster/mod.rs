@@ -31,9 +31,11 @@ mod clock;
 mod coup;
 mod disks;
 mod faults;
+mod formed;
 mod heal;
 mod judge;
 mod machine;
+mod maps;
 mod mix;
 mod mutants;
 mod network;
@@ -46,10 +48,8 @@ mod words;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use ringfort_node::{Founding, FoundingGroup};
-use ringfort_placement::{Replica, Role, ShardPlacement, Wish};
-use ringfort_raft::Configuration;
-use ringfort_types::{GroupId, NodeId, NodeNumber, ReplicaId, ShardId};
+use ringfort_node::{Founding, founding_of};
+use ringfort_types::NodeNumber;
 
 use crate::{Random, SimDisk};
 use clients::Crowd;
@@ -57,6 +57,7 @@ use clock::Clock;
 use faults::Act;
 use judge::Seen;
 use machine::Machine;
+use maps::Newest;
 use mix::{MILLI, Mix, SECOND};
 use network::Network;
 use queue::{Event, Queue};
@@ -86,10 +87,10 @@ struct Run {
     now: u64,
     machines: Vec<Machine>,
     founding: Vec<Arc<Founding>>,
-    map: Arc<[ShardPlacement]>,
     network: Network,
     crowd: Crowd,
     seen: Seen,
+    newest: Newest,
     /// The longest time that a shard had no leader, in all, in nanoseconds.
     leaderless: u64,
     /// Nothing fails any more.
@@ -123,8 +124,9 @@ impl Run {
             let clock = Clock::new(random.below(1_000 * SECOND), 0, 0);
             machines.push(Machine::new(disk, clock, 1 + random.below(3)));
         }
-        let founding = (0..mix.nodes).map(|node| Arc::new(founding(&mix, node))).collect();
-        let map = (0..mix.shards).map(|shard| placement(&mix, shard)).collect();
+        let founding = (0..mix.nodes).map(number);
+        let founding = founding.map(|number| Arc::new(founding_of(&mix.formed.record, number)));
+        let founding = founding.collect();
         let mut network = Network::new(mix.nodes, random.fork());
         network.doubles_requests = options.mutant == Some(Mutant::RequestsDoubled);
         let crowd = Crowd::new(&mix, &mut random);
@@ -135,10 +137,10 @@ impl Run {
             now: 0,
             machines,
             founding,
-            map,
             network,
             crowd,
             seen: Seen::default(),
+            newest: Newest::default(),
             leaderless: 0,
             healed: false,
             hash: 0,
@@ -259,29 +261,6 @@ impl Run {
             history: self.crowd.history,
         }
     }
-}
-
-/// What a node founds: a replica of each shard that it holds.
-fn founding(mix: &Mix, node: usize) -> Founding {
-    let replica = |node: usize| ReplicaId::new(1, number(node));
-    let held = (0..mix.shards).filter(|shard| mix.holders(*shard).any(|at| at == node));
-    let group = |shard| {
-        let configuration = Configuration::founding(mix.holders(shard).map(replica));
-        let group = FoundingGroup { replica: replica(node), configuration };
-        (GroupId::of_shard(ShardId(shard)), group)
-    };
-    held.map(group).collect()
-}
-
-/// Where a shard stands.
-fn placement(mix: &Mix, shard: u32) -> ShardPlacement {
-    let replica = |node: usize| Replica {
-        id: ReplicaId::new(1, number(node)),
-        node: NodeId::parse(&format!("n{node}")).expect("a letter and a number"),
-        role: Role::Voter,
-        quarantined: false,
-    };
-    ShardPlacement::new(mix.holders(shard).map(replica).collect(), Wish::default())
 }
 
 /// A node's number in its cluster.

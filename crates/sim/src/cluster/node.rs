@@ -7,7 +7,9 @@
 //!                                 └─────────────── durable, wishes ─────────┘
 //! ```
 
+mod catalog_file;
 mod inputs;
+mod member;
 mod turns;
 
 use std::collections::BTreeMap;
@@ -19,19 +21,20 @@ use ringfort_env::{DiskCompletion, DiskRequest, OperationId};
 use ringfort_log::{
     FileLog, Headroom, LogOptions, LogStats, LogStore, Submission, SubmissionId, recover,
 };
-use ringfort_node::control::Founded;
+use ringfort_node::control::{ClusterMap, Control, Founded, Instruction, ShardReport};
 use ringfort_node::{
-    Founding, OpenOptions, Opened, ShardSummary, Worker, WorkerConfig, WorkerStats, divide,
-    founding, open,
+    ForwardStats, Founding, Member, OpenOptions, Opened, ShardSummary, Worker, WorkerConfig,
+    WorkerStats, divide, founding, open,
 };
-use ringfort_placement::ShardPlacement;
 use ringfort_proto::peer::{Channel, Frame};
-use ringfort_raft::{Guards, Settings};
+use ringfort_raft::{Configuration, Guards, Settings, Status};
 use ringfort_types::request::{Answered, Batch, Context, Get, Identity, Operation, Write};
-use ringfort_types::{Applied, BootId, Epoch, GroupId, Monotonic, NodeNumber, Refusal, ShardId};
+use ringfort_types::{Applied, BootId, GroupId, Index, Monotonic, NodeNumber, Refusal, ShardId};
 
+use super::formed::Formed;
 use super::mutants::{self, Mutant};
 use crate::{SimDisk, Stopped};
+use catalog_file::CatalogFile;
 
 /// Frames that wait for a worker at most; more are dropped, as a peer that does not read makes its senders do.
 const FRAMES_MAX: usize = 512;
@@ -62,8 +65,8 @@ pub(super) struct NodeOptions {
     pub(super) shards: u32,
     pub(super) workers: u16,
     pub(super) founded: Founded,
+    pub(super) formed: Arc<Formed>,
     pub(super) founding: Arc<Founding>,
-    pub(super) map: Arc<[ShardPlacement]>,
     pub(super) log: LogOptions,
     pub(super) raft: Settings,
     pub(super) guards: Guards,
@@ -118,6 +121,7 @@ struct OpenRequest {
 #[derive(Clone, Copy, Debug)]
 enum Owner {
     Log,
+    CatalogFile,
     Worker(usize),
 }
 
@@ -144,6 +148,16 @@ enum WorkerInput {
     Disk(DiskCompletion),
     Tick,
     Room(u64),
+    /// A newer map.
+    Map(Arc<ClusterMap>),
+    /// A step that the catalog's leader wants taken.
+    Instruct(Instruction),
+    /// The member wants to know how shards stand.
+    Report,
+    /// How they stand.
+    Reports(Vec<(ShardId, Option<ShardReport>)>),
+    /// An operation on `catalog.bin` has ended.
+    CatalogFile(DiskCompletion),
 }
 
 /// What became of a connection with another node.
@@ -162,8 +176,12 @@ pub(super) enum Change {
 pub(super) struct Outputs {
     pub(super) disk: Vec<DiskRequest>,
     pub(super) frames: Vec<(usize, NodeNumber, Channel, Frame)>,
+    /// About the catalog, on the channel for consensus; each may be lost.
+    pub(super) words: Vec<(NodeNumber, Frame)>,
     pub(super) replies: Vec<(usize, u64, Reply)>,
     pub(super) messages: Vec<String>,
+    /// What the member found wrong with the catalog. It never should.
+    pub(super) findings: Vec<String>,
 }
 
 /// A running process.
@@ -173,6 +191,13 @@ pub(super) struct ClusterNode {
     log_inbox: Vec<LogInput>,
     workers: Vec<Worker<Waiter>>,
     inboxes: Vec<Vec<WorkerInput>>,
+    /// On the first worker's thread.
+    member: Member,
+    last_member_tick: Monotonic,
+    catalog_file: CatalogFile,
+    /// The start found a copy of the catalog.
+    pub(super) had_catalog_file: bool,
+    pub(super) maps_spread: u64,
     frames: usize,
     owners: BTreeMap<OperationId, (Owner, OperationId)>,
     last_operation: u64,
@@ -199,12 +224,18 @@ impl ClusterNode {
         mutants::forget(options.mutant, &mut recovered);
         let open_options = open_options(&options);
         let (parts, mut findings) = divide(recovered, &open_options);
+        let cached = catalog_file::read(disk);
+        let had_catalog_file = cached.is_ok();
+        let cached = cached.map_err(|finding| findings.push(finding)).ok();
+        let record = options.formed.record.clone();
+        let control = Control::new(options.number, record, cached);
+        let control = control.map_err(|error| stopped(&error))?;
+        let boot = open_options.worker.boot;
         let (mut workers, mut founded) = (Vec::new(), Vec::new());
         for part in parts {
             let opened = open(disk, part, &open_options, now, engine());
-            let Opened { mut worker, founded: new, findings: more } =
+            let Opened { worker, founded: new, findings: more } =
                 opened.map_err(|error| stopped(&error))?;
-            worker.handle_placements(Epoch(1), &options.map);
             workers.push(worker);
             founded.extend(new);
             findings.extend(more);
@@ -216,11 +247,16 @@ impl ClusterNode {
         }
         let inboxes = workers.iter().map(|_| vec![WorkerInput::Tick]).collect();
         let node = Self {
+            member: Member::new(options.number, control, boot),
             options,
             log,
             log_inbox: Vec::new(),
             workers,
             inboxes,
+            last_member_tick: Monotonic::default(),
+            catalog_file: CatalogFile::default(),
+            had_catalog_file,
+            maps_spread: 0,
             frames: 0,
             owners: BTreeMap::new(),
             last_operation: 0,
@@ -265,6 +301,52 @@ impl ClusterNode {
     pub(super) fn state(&self, shard: ShardId) -> Option<(Applied, u128)> {
         let worker = &self.workers[shard.0 as usize % self.workers.len()];
         worker.applied_state(GroupId::of_shard(shard))
+    }
+
+    /// The newest configuration of a shard that is committed, as the replica here knows it.
+    pub(super) fn configuration(&self, shard: ShardId) -> Option<(Index, &Configuration)> {
+        let worker = &self.workers[shard.0 as usize % self.workers.len()];
+        worker.committed_configuration(GroupId::of_shard(shard))
+    }
+
+    /// The replica of the catalog; `None` where there is none, or it is closed.
+    pub(super) fn catalog(&self) -> Option<Status> {
+        self.workers[0].group_status(GroupId::default())
+    }
+
+    /// What the replica of the catalog has applied, and a hash over its state; `None` where there is none, or it is closed.
+    pub(super) fn catalog_state(&self) -> Option<(Applied, u128)> {
+        self.workers[0].applied_state(GroupId::default())
+    }
+
+    /// Whether every replica that the node is to have is open, and has lost nothing that it may have acknowledged.
+    pub(super) fn lacks_nothing(&self) -> bool {
+        self.options.founding.keys().all(|group| {
+            let worker = &self.workers
+                [group.shard().map_or(0, |shard| shard.0) as usize % self.workers.len()];
+            worker.group_status(*group).is_some_and(|status| !status.lost)
+        })
+    }
+
+    /// Why the replica of the catalog is quarantined, if it is.
+    pub(super) fn catalog_damage(&self) -> Option<&str> {
+        let catalog =
+            |(group, _, reason): (GroupId, _, _)| group.shard().is_none().then_some(reason);
+        self.workers[0].quarantined().find_map(catalog)
+    }
+
+    /// The node's map of the cluster. Its workers may have older ones.
+    pub(super) fn map(&self) -> &Arc<ClusterMap> {
+        self.member.map()
+    }
+
+    /// Copies of the catalog that were written.
+    pub(super) fn catalog_files(&self) -> u64 {
+        self.catalog_file.saved
+    }
+
+    pub(super) fn forward_stats(&self) -> Vec<ForwardStats> {
+        self.workers.iter().map(Worker::forward_stats).collect()
     }
 
     pub(super) fn log_stats(&self) -> LogStats {

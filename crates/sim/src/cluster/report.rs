@@ -8,7 +8,7 @@ use ringfort_log::LogStats;
 use ringfort_node::{ShardSummary, WorkerStats};
 
 use super::network::NetworkCounts;
-use super::node::Reply;
+use super::node::{ClusterNode, Reply};
 
 /// A property that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +94,28 @@ counts! {
     FlushesFailed = "flushes_failed",
     /// Replicas found damaged at a start.
     Quarantines = "quarantines",
+    /// Requests sent by an older map that came back, and were then served.
+    StaleMapsCorrected = "stale_maps_corrected",
+    /// Answers that a replica does not lead, from nodes with a newer map.
+    StaleMaps = "stale_maps_told",
+    /// Replicas that another one replaced.
+    Replaced = "replicas_replaced",
+    /// Learners that became voters.
+    Promoted = "learners_promoted",
+    /// Damaged nodes that had everything again.
+    Mended = "nodes_mended",
+    /// Records that the catalog applied.
+    CatalogRecords = "catalog_records_applied",
+    /// Maps that nodes gave their workers.
+    MapsSpread = "maps_spread",
+    /// Looks at which nodes had maps of different epochs.
+    EpochsDiffered = "looks_at_different_epochs",
+    /// Copies of the catalog written to disk.
+    CatalogsSaved = "catalog_files_written",
+    /// Starts that found one.
+    CatalogsFound = "catalog_files_found",
+    /// Starts that found none, or none that can be used.
+    CatalogsMissed = "catalog_files_missed",
     /// Requests whose time passed at a node.
     Timeouts = "timeouts",
     /// Processes started.
@@ -211,6 +233,15 @@ impl Totals {
             self.add(Count::Flushes, stats.flushes);
             self.add(Count::FlushesFailed, stats.flushes_failed);
             self.add(Count::Timeouts, stats.timeouts);
+        }
+    }
+
+    pub(super) fn count_member(&mut self, process: &ClusterNode) {
+        self.add(Count::MapsSpread, process.maps_spread);
+        self.add(Count::CatalogsSaved, process.catalog_files());
+        for stats in process.forward_stats() {
+            self.add(Count::StaleMaps, stats.stale_maps);
+            self.add(Count::StaleMapsCorrected, stats.stale_maps_corrected);
         }
     }
 

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use ringfort_engine::{MemoryEngine, MemoryOptions, StorageEngine};
 use ringfort_env::{DiskOperation, Lane};
 use ringfort_node::control::Founded;
-use ringfort_proto::peer::Frame;
+use ringfort_proto::peer::{Channel, Frame};
 use ringfort_proto::{FRAME_BYTES_MAX, decode_frame, put_frame, take_frame};
 use ringfort_raft::Guards;
 
@@ -65,8 +65,8 @@ impl Run {
             shards: mix.shards,
             workers: mix.workers,
             founded,
+            formed: mix.formed.clone(),
             founding: self.founding[node].clone(),
-            map: self.map.clone(),
             log: mix.log,
             raft: mix.settings,
             guards,
@@ -80,8 +80,13 @@ impl Run {
     fn began(&mut self, node: usize, process: ClusterNode, findings: &[String]) {
         self.totals.add(Count::Starts, 1);
         let closed = process.shards().iter().filter(|shard| shard.closed.is_some()).count();
+        let closed = closed + usize::from(process.catalog_damage().is_some());
         self.totals.add(Count::Quarantines, closed as u64);
+        let cached =
+            if process.had_catalog_file { Count::CatalogsFound } else { Count::CatalogsMissed };
+        self.totals.add(cached, 1);
         let machine = &mut self.machines[node];
+        machine.found_all = process.lacks_nothing();
         machine.begin(process);
         let boot = machine.boot;
         let at = self.now + 1 + self.random.below(self.mix.tick);
@@ -120,6 +125,7 @@ impl Run {
     pub(super) fn gather(&mut self, process: &ClusterNode) {
         self.totals.count_shards(&process.shards());
         self.totals.count_process(&process.log_stats(), &process.worker_stats());
+        self.totals.count_member(process);
         self.totals.add(Count::FramesLost, process.frames_dropped);
     }
 
@@ -211,6 +217,16 @@ impl Run {
             {
                 process.handle_unsent(worker, frame);
             }
+        }
+        for (to, frame) in out.words {
+            if let Some(link) = self.network.link(node, usize::from(to.0), Channel::Consensus) {
+                // What gossip does not reach now, it reaches later.
+                let _ = self.send_frame(link, &frame)?;
+            }
+        }
+        if let Some(finding) = out.findings.pop() {
+            let what = format!("node {node}: {finding}");
+            return Err(Violation { name: "the_catalog_makes_maps", what });
         }
         for (client, request, reply) in out.replies {
             self.send_reply(node, client, request, reply);

@@ -151,6 +151,7 @@ impl ClusterNode {
         let completion = DiskCompletion { id, ..completion };
         match owner {
             Owner::Log => self.log_inbox.push(LogInput::Disk(completion)),
+            Owner::CatalogFile => self.inboxes[0].push(WorkerInput::CatalogFile(completion)),
             Owner::Worker(worker) => self.inboxes[worker].push(WorkerInput::Disk(completion)),
         }
         Ok(())

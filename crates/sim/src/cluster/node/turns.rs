@@ -75,7 +75,7 @@ impl ClusterNode {
         }
     }
 
-    fn own(&mut self, owner: Owner, request: DiskRequest) -> DiskRequest {
+    pub(super) fn own(&mut self, owner: Owner, request: DiskRequest) -> DiskRequest {
         self.last_operation += 1;
         let id = OperationId(self.last_operation);
         self.owners.insert(id, (owner, request.id));
@@ -113,6 +113,9 @@ impl ClusterNode {
             let request = self.own(Owner::Worker(number), request);
             out.disk.push(request);
         }
+        if number == 0 {
+            self.poll_member(now, out);
+        }
         Ok(())
     }
 
@@ -125,8 +128,12 @@ impl ClusterNode {
     ) -> Result<(), Stopped> {
         let worker = &mut self.workers[number];
         match input {
-            WorkerInput::Frame(from, frame) => {
+            WorkerInput::Frame(from, mut frame) => {
                 self.frames -= 1;
+                if number == 0 {
+                    let malformed = self.member.handle_frame(now, from, &mut frame);
+                    worker.note_malformed(malformed);
+                }
                 worker.handle_frame(now, from, frame);
             }
             WorkerInput::Unsent(frame) => worker.handle_unsent(now, frame),
@@ -159,7 +166,24 @@ impl ClusterNode {
             WorkerInput::Disk(completion) => {
                 worker.handle_disk(completion).map_err(|error| stopped(&error))?;
             }
-            WorkerInput::Tick => worker.handle_tick(now),
+            WorkerInput::Tick => {
+                worker.handle_tick(now);
+                if number == 0 {
+                    self.tick_member(now);
+                }
+            }
+            WorkerInput::Map(map) => worker.handle_map(&map),
+            WorkerInput::Instruct(instruction) => {
+                if let Err(error) = worker.instruct(&instruction) {
+                    out.messages.push(format!("shard {}: not yet: {error}", instruction.shard));
+                }
+            }
+            WorkerInput::Report => {
+                let reports = worker.reports();
+                self.inboxes[0].push(WorkerInput::Reports(reports));
+            }
+            WorkerInput::Reports(reports) => self.member.handle_reports(now, reports),
+            WorkerInput::CatalogFile(completion) => self.catalog_file.handle_disk(completion),
             WorkerInput::Room(room) => {
                 let _ = worker.handle_room(room);
             }

@@ -22,8 +22,7 @@ const RECORDS_MAX: usize = 1 << 20;
 /// How the catalog's replica here stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CatalogState {
-    /// It leads its group, asleep or not, and has applied all that was committed before. It may have been deposed: a proposal
-    /// finds out.
+    /// It leads its group, and has applied all that was committed before. It may have been deposed: a proposal finds out.
     pub(crate) leads: bool,
     /// Its revision.
     pub(crate) revision: Version,

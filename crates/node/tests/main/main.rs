@@ -13,6 +13,7 @@ mod formation;
 mod forward;
 mod listing;
 mod malformed;
+mod members;
 mod owner;
 mod peer;
 mod power;

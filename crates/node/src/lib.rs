@@ -25,6 +25,7 @@ mod checkpoint;
 mod company;
 pub mod control;
 mod forward;
+mod guard;
 mod listing;
 mod member;
 mod open;
@@ -35,6 +36,7 @@ mod space;
 mod worker;
 
 pub use forward::{ForwardConfig, ForwardRequest, ForwardStats, Forwarded, Forwarder, Returned};
+pub use guard::{NodeGuard, NodeGuards};
 pub use listing::merge_pages;
 pub use member::{Member, MemberEffect};
 pub use open::{

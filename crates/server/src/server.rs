@@ -17,7 +17,8 @@ use ringfort_node::host::{
     Guards, MemoryEngine, MemoryOptions, Reads as RaftReads, Settings, StorageEngine,
 };
 use ringfort_node::{
-    OpenError, OpenOptions, Opened, Part, WorkerConfig, divide, founding, founding_of, open,
+    NodeGuards, OpenError, OpenOptions, Opened, Part, WorkerConfig, divide, founding, founding_of,
+    open,
 };
 use ringfort_types::request::Limits;
 use ringfort_types::{ClusterId, NodeId, NodeNumber};
@@ -460,6 +461,7 @@ fn prepare(
             answer_bytes_max: sizes.limits.request_bytes_max,
             payload_bytes_target: sizes.payload_target,
             company_min: COMPANY_MIN,
+            guards: NodeGuards::default(),
         },
         raft: raft_settings(&record.settings, record.founders.len()),
         guards: Guards::default(),

@@ -10,7 +10,8 @@ use ringfort_env::{DiskCompletion, DiskRequest, OperationId};
 use ringfort_log::{FileLog, LogEvent, LogOptions, LogStore, SourceId, recover};
 use ringfort_node::control::Founded;
 use ringfort_node::{
-    Founding, OpenOptions, Opened, Response, Worker, WorkerConfig, divide, founding, open,
+    Founding, NodeGuards, OpenOptions, Opened, Response, Worker, WorkerConfig, divide, founding,
+    open,
 };
 use ringfort_raft::{Guards, Settings};
 use ringfort_types::{BootId, GroupId, Monotonic, NodeNumber, ShardId};
@@ -90,6 +91,7 @@ impl SimNode {
                 answer_bytes_max: 16 << 20,
                 payload_bytes_target: 16 << 10,
                 company_min: 1,
+                guards: NodeGuards::default(),
             },
             founding: options.founding,
             raft: options.raft,

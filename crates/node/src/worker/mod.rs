@@ -26,6 +26,7 @@ use stale::StaleReads;
 use crate::checkpoint::Checkpoints;
 use crate::company::Company;
 use crate::forward::{ForwardConfig, Forwarder};
+use crate::guard::NodeGuards;
 use crate::listing::Listing;
 use crate::outbox::Outbox;
 use crate::pairs::Pairs;
@@ -74,6 +75,8 @@ pub struct WorkerConfig {
     pub payload_bytes_target: usize,
     /// With no more commands than this under way, none waits for company.
     pub company_min: usize,
+    /// The node's checks; all, but in tests.
+    pub guards: NodeGuards,
 }
 
 /// Why a worker cannot go on: the process must end.

@@ -9,6 +9,7 @@ use ringfort_types::{Code, Monotonic, NodeNumber, Refusal, ReplicaId, ShardId, T
 use super::answers::Gathering;
 use super::{GetAnswer, Waiter, Worker, open_shard};
 use crate::forward::{Forwardable, Forwarded, Returned};
+use crate::guard::NodeGuard;
 use crate::pending::{Replied, Response};
 
 impl<W> Worker<W> {
@@ -152,7 +153,9 @@ impl<W> Worker<W> {
         let context = Context { arrived: now, deadline: now + timeout, principal };
         let waiter = || Waiter::Peer { node: from, id: id.0, shards: Vec::new() };
         let open = open_shard(&self.slots, shard);
-        let (is_open, serves) = (open.is_ok(), open.is_ok_and(|open| open.replica.serves()));
+        let is_open = open.is_ok();
+        let accepts = is_open && !self.config.guards.has(NodeGuard::OnlyLeadersServe);
+        let serves = accepts || open.is_ok_and(|open| open.replica.serves());
         let refused = match ask {
             Ask::List { list, shards } => {
                 return self.serve_list(now, from, id, &context, list, &shards);

@@ -12,6 +12,7 @@ use ringfort_types::{
 };
 
 use super::{GetAnswer, Waiter, Worker, open_group_mut, open_shard};
+use crate::guard::NodeGuard;
 use crate::pending::Kind;
 use crate::space::growth;
 
@@ -75,7 +76,8 @@ impl<W> Worker<W> {
             Ok(open) => open,
             Err(refusal) => return GetAnswer::Now(Err(refusal)),
         };
-        if !open.replica.can_read_now(now) {
+        let accepts = !open.replica.leads() && !self.config.guards.has(NodeGuard::OnlyLeadersServe);
+        if !open.replica.can_read_now(now) && !accepts {
             return self.get_later(now, shard, context, key, waiter);
         }
         match open.replica.get(self.engine.as_ref(), now, key) {

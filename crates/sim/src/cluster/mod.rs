@@ -2,23 +2,26 @@
 //!
 //! ```text
 //!   clients ──requests──▶ node: door ▸ workers ▸ log ──▶ simulated disk
-//!      ▲                        │  ▲
+//!      ▲                        │  ▲ member
 //!      └── answers, or silence  ▼  │ frames, as bytes
 //!                             simulated network
 //! ```
 //!
 //! A run has two phases. In the first, *safety*, everything may fail that the seed's [`Mix`] says: processes, power, links,
 //! disks, clocks. In the second, *liveness*, everything is healed, and within a bounded time every shard must take a write,
-//! every key must be readable, and all replicas must have applied the same. Then the [checker](ringfort_check) judges what
-//! clients were told.
+//! every key must be readable, all nodes must have one map, and what it says must be so: no replica is quarantined any more, and
+//! those of a group have applied the same. Then the [checker](ringfort_check) judges what clients were told.
 //!
 //! # Model
 //! - Time is virtual and jumps from one event to the next. Each machine's clock starts somewhere and drifts within the bound
 //!   that leases allow for; it counts while its process is paused. There is no wall clock.
 //! - A process is its threads, each a turn at a time that the seed chooses: log and workers interleave as on a real machine.
+//! - A cluster begins with the record that its formation leaves. The catalog is a group like the others; what the nodes'
+//!   members say of it goes in frames, and within a node by inboxes, so that workers and nodes hold different maps for a while.
 //! - Between nodes go encoded frames over connections ([`network`]); disks are [`SimDisk`]s with a lane each for the log and the
 //!   background, whose operations take their time.
-//! - Synced bytes are lost or damaged only on a minority of a shard's copies, and not where nothing behind them proves them.
+//! - Synced bytes are lost or damaged only on a minority of a group's copies, and not where nothing behind them proves them.
+//!   A damaged node counts as sound again once a start of it has found everything.
 //!
 //! Equal seeds give equal runs; the trace hash is over all that happened.
 //!

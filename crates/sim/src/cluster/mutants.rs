@@ -2,6 +2,7 @@
 
 use ringfort_engine::StorageEngine;
 use ringfort_log::RecoveredLog;
+use ringfort_node::NodeGuard;
 use ringfort_raft::Guard;
 
 use super::broken_engine::{BrokenEngine, Fault};
@@ -12,6 +13,8 @@ use super::{RunOptions, Violation, run};
 pub enum Mutant {
     /// Raft lacks a guard.
     Without(Guard),
+    /// A node lacks a guard.
+    WithoutNode(NodeGuard),
     /// The disk says that it has synced, and has not.
     SkipSync,
     /// The same of what an engine flushes.
@@ -50,6 +53,7 @@ pub fn mutants() -> Vec<(&'static str, Mutant)> {
         ("requests between nodes arrive twice", Mutant::RequestsDoubled),
         ("a clock that stands still in a pause", Mutant::ClockStops),
         ("clocks drift beyond the bound", Mutant::Drift),
+        ("a stale map is accepted", Mutant::WithoutNode(NodeGuard::OnlyLeadersServe)),
         ("acknowledged before a quorum has it", Mutant::Without(G::CommitByQuorum)),
         ("acknowledged before it is durable", Mutant::Without(G::AckDurable)),
         ("votes for older logs", Mutant::Without(G::VoteComparesLogs)),

@@ -23,8 +23,8 @@ use ringfort_log::{
 };
 use ringfort_node::control::{ClusterMap, Control, Founded, Instruction, ShardReport};
 use ringfort_node::{
-    ForwardStats, Founding, Member, OpenOptions, Opened, ShardSummary, Worker, WorkerConfig,
-    WorkerStats, divide, founding, open,
+    ForwardStats, Founding, Member, NodeGuards, OpenOptions, Opened, ShardSummary, Worker,
+    WorkerConfig, WorkerStats, divide, founding, open,
 };
 use ringfort_proto::peer::{Channel, Frame};
 use ringfort_raft::{Configuration, Guards, Settings, Status};
@@ -70,6 +70,7 @@ pub(super) struct NodeOptions {
     pub(super) log: LogOptions,
     pub(super) raft: Settings,
     pub(super) guards: Guards,
+    pub(super) node_guards: NodeGuards,
     pub(super) retry_bytes_max: u64,
     pub(super) payload_bytes_target: usize,
     /// Fresh at each start.
@@ -388,6 +389,7 @@ fn open_options(options: &NodeOptions) -> OpenOptions {
             payload_bytes_target: options.payload_bytes_target,
             // Clients are few here: commands are to wait for company often.
             company_min: 1,
+            guards: options.node_guards,
         },
         raft: options.raft,
         guards: options.guards,

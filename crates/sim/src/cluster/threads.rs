@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 use ringfort_engine::{MemoryEngine, MemoryOptions, StorageEngine};
 use ringfort_env::{DiskOperation, Lane};
+use ringfort_node::NodeGuards;
 use ringfort_node::control::Founded;
 use ringfort_proto::peer::{Channel, Frame};
 use ringfort_proto::{FRAME_BYTES_MAX, decode_frame, put_frame, take_frame};
@@ -56,6 +57,10 @@ impl Run {
             Some(Mutant::Without(guard)) => Guards::without(guard),
             _ => Guards::default(),
         };
+        let node_guards = match mutant {
+            Some(Mutant::WithoutNode(guard)) => NodeGuards::without(guard),
+            _ => NodeGuards::default(),
+        };
         let founded = match self.machines[node].formed {
             true => Founded::Everything,
             false => Founded::Nothing,
@@ -70,6 +75,7 @@ impl Run {
             log: mix.log,
             raft: mix.settings,
             guards,
+            node_guards,
             retry_bytes_max: mix.retry_bytes_max,
             payload_bytes_target: mix.payload_bytes_target,
             seed: self.random.next_u64(),

@@ -45,6 +45,10 @@ fn seeds_that_stay_run_twice_to_the_same_end() {
         Count::PowerLosses,
         Count::Partitions,
         Count::Replayed,
+        Count::StaleMapsCorrected,
+        Count::EpochsDiffered,
+        Count::CatalogsSaved,
+        Count::CatalogsFound,
         Count::Unknown,
     ] {
         assert!(totals.of(count) > 0, "{count:?} never happened");

@@ -7,7 +7,7 @@ use super::{Encoded, counter};
 
 type Of = fn(&ForwardStats) -> u64;
 
-const COUNTERS: [(&str, &str, Of); 8] = [
+const COUNTERS: [(&str, &str, Of); 9] = [
     ("ringfort_forward_requests", "Requests for shards that other nodes lead", |s| s.begun),
     ("ringfort_forward_requests_refused", "Of those, refused by admission", |s| s.refused),
     ("ringfort_forward_requests_timed_out", "Of those, whose deadline passed", |s| s.timeouts),
@@ -15,6 +15,11 @@ const COUNTERS: [(&str, &str, Of); 8] = [
     ("ringfort_forward_attempts_lost", "Attempts whose connection broke", |s| s.lost),
     ("ringfort_forward_not_leader", "Answers that a node does not lead", |s| s.not_leader),
     ("ringfort_forward_stale_maps", "Of those, from a node with a newer map", |s| s.stale_maps),
+    (
+        "ringfort_forward_stale_maps_corrected",
+        "Requests that these sent back, and that were then served",
+        |s| s.stale_maps_corrected,
+    ),
     ("ringfort_forward_late_answers", "Answers nobody waited for any more", |s| s.late_answers),
 ];
 
@@ -44,6 +49,7 @@ mod tests {
             lost: 6 * times,
             timeouts: 7 * times,
             late_answers: 8 * times,
+            stale_maps_corrected: 9 * times,
         };
         let forwards = vec![stats(1), stats(10)];
         let text = write(Scrape { forwards, ..Scrape::default() }, MetricsFormat::Prometheus);
@@ -57,6 +63,7 @@ mod tests {
             "ringfort_forward_attempts_lost_total 66",
             "ringfort_forward_not_leader_total 44",
             "ringfort_forward_stale_maps_total 55",
+            "ringfort_forward_stale_maps_corrected_total 99",
             "ringfort_forward_late_answers_total 88",
         ];
         assert_eq!(found, expected);

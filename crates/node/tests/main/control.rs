@@ -337,12 +337,12 @@ impl World {
             Message::Delta(delta) => control.handle_delta(now, sender, delta),
             Message::Report(report) => control.handle_report(now, sender, report),
             Message::Proposed(id, how) => control.handle_proposed(now, id, how),
-            Message::Instruct(instruction) => self.instruct(to, instruction),
+            Message::Instruct(instruction) => self.instruct(to, &instruction),
         }
         self.drain(to);
     }
 
-    fn instruct(&mut self, to: usize, instruction: Instruction) {
+    fn instruct(&mut self, to: usize, instruction: &Instruction) {
         let group = &mut self.groups[instruction.shard.0 as usize];
         let leads = usize::from(group.leader.node().0) == to;
         if !leads || group.configuration != instruction.configuration {

@@ -22,7 +22,7 @@
 //! that is to get a replica is down, the shard waits.
 //!
 //! What a step asks of Raft are its own changes: the learner's `replaces` is the swap that its promotion will be. A step
-//! that is proposed twice, or to a group that has moved on, is refused there by replica ids and configuration index.
+//! that is proposed twice, or to a group that has moved on, is refused there by replica ids and by its configuration.
 
 use ringfort_types::{NodeId, ReplicaId, ShardId};
 

@@ -10,6 +10,16 @@ pub(crate) fn disk_failed(error: &dyn std::error::Error) -> ! {
     std::process::exit(EXIT_DISK_FAILED);
 }
 
+/// Exit code of a process that is not the node it says it is: it was refused.
+const EXIT_DUPLICATE: i32 = 3;
+
+/// Ends the process: the node that its data directory says it is runs elsewhere. Were it to wait, it would be let in as soon as
+/// that one is gone, with data from before, under a name that has promised more since.
+pub(crate) fn duplicate(reason: &str) -> ! {
+    tracing::error!("this node runs already, the process ends: {reason}");
+    std::process::exit(EXIT_DUPLICATE);
+}
+
 /// Exit code of a process that found an invariant of its own broken.
 const EXIT_BROKEN: i32 = 70;
 

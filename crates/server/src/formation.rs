@@ -202,6 +202,8 @@ impl PeerHost for Unformed {
 
     fn handle_down(&self, _: NodeNumber, _: Channel, _: Loss) {}
 
+    fn handle_duplicate(&self, _: &Refused) {}
+
     fn answer(&self, _: &Hello, question: Bytes) -> Pin<Box<dyn Future<Output = Option<Bytes>>>> {
         let host = Rc::clone(&self.0);
         Box::pin(async move { host.answer(question).await })

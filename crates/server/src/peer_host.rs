@@ -17,6 +17,7 @@ use ringfort_types::{BootId, Monotonic, NodeNumber, ShardId};
 use crate::claim::Claimed;
 use crate::clock;
 use crate::disk::FileDisk;
+use crate::fatal;
 use crate::formation::FormationHost;
 use crate::identity;
 use crate::metrics::PeerStats;
@@ -252,6 +253,10 @@ impl PeerHost for Peers {
                 Channel::Snapshots | Channel::Formation => {}
             });
         });
+    }
+
+    fn handle_duplicate(&self, refused: &Refused) {
+        fatal::duplicate(&refused.reason);
     }
 
     fn answer(&self, _: &Hello, question: Bytes) -> Pin<Box<dyn Future<Output = Option<Bytes>>>> {

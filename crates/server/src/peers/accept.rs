@@ -17,6 +17,7 @@ use tokio_rustls::{TlsAcceptor, TlsStream};
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 use tokio_util::either::Either;
 
+use super::boots::Seated;
 use super::connection::{
     Connection, HELLO_BYTES_MAX, TLS_FIRST_BYTE, close, prepare, read_message, write_message,
 };
@@ -53,12 +54,10 @@ pub(super) async fn serve_one(
     let remote = stream.peer_addr().map_or_else(|_| "unknown".to_owned(), |addr| addr.to_string());
     let serve = async {
         match timeout(shared.options.handshake_timeout, greet(&shared, stream)).await {
-            Ok(Ok((connection, hello))) if hello.channel == Channel::Formation => {
-                answer(&shared, connection, &hello).await;
-            }
-            Ok(Ok((connection, hello))) => {
+            Ok(Ok((connection, hello, None))) => answer(&shared, connection, &hello).await,
+            Ok(Ok((connection, hello, Some(seated)))) => {
                 shared.nudge(hello.number);
-                serve_frames(&shared, connection, &hello).await;
+                serve_frames(&shared, connection, &hello, &seated).await;
             }
             Ok(Err(Rejected::Silent)) => {}
             Ok(Err(rejected)) => reject(&shared, &remote, &rejected.to_string()),
@@ -80,26 +79,29 @@ fn reject(shared: &Shared, remote: &str, why: &str) {
 }
 
 /// The handshake, from the side of whoever is connected to.
-async fn greet(shared: &Shared, stream: TcpStream) -> Result<(Connection, Hello), Rejected> {
+async fn greet(
+    shared: &Shared,
+    stream: TcpStream,
+) -> Result<(Connection, Hello, Option<Seated>), Rejected> {
     prepare(&stream)?;
     let mut connection = secure(shared, stream).await?;
     let message = read_message(&mut connection, HELLO_BYTES_MAX).await?;
-    let hello = match understand(shared, &connection, message) {
-        Ok(hello) => hello,
+    let (hello, seated) = match understand(shared, &connection, message) {
+        Ok(understood) => understood,
         Err((who, refused)) => return Err(refuse(connection, who, refused).await),
     };
     let own = shared.hello(hello.channel, hello.number).to_wire();
     let accepted = HelloAnswer { answer: Some(Answer::Accepted(own)) };
     write_message(&mut connection, &accepted.encode_to_vec()).await?;
-    Ok((connection, hello))
+    Ok((connection, hello, seated))
 }
 
-/// Who says hello, if that is acceptable; else who that seems to be, and why not.
+/// Who says hello, if that is acceptable, and its seat, where it is to send frames; else who that seems to be, and why not.
 fn understand(
     shared: &Shared,
     connection: &Connection,
     message: bytes::Bytes,
-) -> Result<Hello, (String, Refused)> {
+) -> Result<(Hello, Option<Seated>), (String, Refused)> {
     let malformed = |_| {
         let refused = RefusalCode::Malformed.because("this is no hello of a Ringfort node");
         ("a stranger".to_owned(), refused)
@@ -108,8 +110,25 @@ fn understand(
     let hello = Hello::from_wire(&hello).map_err(|refused| ("a stranger".to_owned(), refused))?;
     check_certificate(connection, &hello.node_id)
         .and_then(|()| shared.tell(|host| host.admit(&hello)))
-        .map_err(|refused| (hello.node_id.to_string(), refused))?;
-    Ok(hello)
+        .and_then(|()| seat(shared, &hello))
+        .map(|seated| (hello.clone(), seated))
+        .map_err(|refused| (hello.node_id.to_string(), refused))
+}
+
+/// The seat of a node that is admitted; none is needed for a question of formation.
+fn seat(shared: &Shared, hello: &Hello) -> Result<Option<Seated>, Refused> {
+    if hello.channel == Channel::Formation {
+        return Ok(None);
+    }
+    let (node, boot) = (hello.number, hello.boot_id);
+    let seated = shared.boots.connects(node, boot, shared.options.silence_max);
+    seated.map(Some).map_err(|other| {
+        RefusalCode::DuplicateNode.because(format_args!(
+            "{id} is connected already, by its start {other}, and this is start {boot}: two processes run on copies of one \
+             data directory; stop one of them, and never start it on that directory again",
+            id = hello.node_id
+        ))
+    })
 }
 
 /// Tells whoever connected why it is refused.
@@ -177,7 +196,7 @@ async fn answer(shared: &Shared, mut connection: Connection, hello: &Hello) {
 }
 
 /// Reads frames until the connection ends, and says so where that is no ordinary end.
-async fn serve_frames(shared: &Shared, connection: Connection, hello: &Hello) {
+async fn serve_frames(shared: &Shared, connection: Connection, hello: &Hello, seated: &Seated) {
     shared.count_accepted(|stats| stats.connections += 1);
     let _count = Counted(shared);
     let mut directories = shared.directory.subscribe();
@@ -193,7 +212,7 @@ async fn serve_frames(shared: &Shared, connection: Connection, hello: &Hello) {
     };
     let channel = hello.channel.as_str();
     tokio::select! {
-        ended = read_frames(shared, connection, hello) => match ended {
+        ended = read_frames(shared, connection, hello, seated) => match ended {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 shared.count_accepted(|stats| stats.malformed += 1);
@@ -205,6 +224,9 @@ async fn serve_frames(shared: &Shared, connection: Connection, hello: &Hello) {
                 tracing::debug!(node = %hello.node_id, channel, "a connection broke: {error}");
             }
         },
+        () = seated.lost() => {
+            tracing::warn!(node = %hello.node_id, channel, boot = %hello.boot_id, "a connection was closed: another start of this node is connected");
+        }
         refused = admitted => {
             tracing::warn!(node = %hello.node_id, channel, "a connection was closed: {}: {}", refused.code, refused.reason);
         }
@@ -219,7 +241,12 @@ impl Drop for Counted<'_> {
     }
 }
 
-async fn read_frames(shared: &Shared, mut connection: Connection, hello: &Hello) -> io::Result<()> {
+async fn read_frames(
+    shared: &Shared,
+    mut connection: Connection,
+    hello: &Hello,
+    seated: &Seated,
+) -> io::Result<()> {
     let mut codec = LengthDelimitedCodec::builder().max_frame_length(FRAME_BYTES_MAX).new_codec();
     let window_bytes = shared.options.window_bytes.max(1);
     let window = Arc::new(Semaphore::new(window_bytes as usize));
@@ -256,5 +283,6 @@ async fn read_frames(shared: &Shared, mut connection: Connection, hello: &Hello)
                 Err(io::ErrorKind::UnexpectedEof.into())
             };
         }
+        seated.hear();
     }
 }

@@ -65,6 +65,8 @@ pub(crate) enum RefusalCode {
     UnknownNode,
     /// The node id is known with another data directory.
     OtherIncarnation,
+    /// Another start of this very node is connected and speaks.
+    DuplicateNode,
     /// The protocol is newer than this node's.
     NewerProtocol,
     /// The certificate does not name the node that the hello names.
@@ -84,6 +86,7 @@ impl RefusalCode {
             Self::WrongNode => "wrong_node",
             Self::UnknownNode => "unknown_node",
             Self::OtherIncarnation => "other_incarnation",
+            Self::DuplicateNode => "duplicate_node",
             Self::NewerProtocol => "newer_protocol",
             Self::WrongCertificate => "wrong_certificate",
             Self::TlsRequired => "tls_required",

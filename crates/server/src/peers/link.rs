@@ -23,9 +23,11 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
+use super::boots::Seated;
 use super::connection::Connection;
 use super::dial::{Dial, DialError};
 use super::directory::Peer;
+use super::hello::RefusalCode;
 use super::links::{Loss, Shared, Unsent, WhyUnsent};
 use super::queue::{Bounds, Overflow, Queue};
 use super::stats::{LinkKey, LinkStats};
@@ -149,7 +151,7 @@ impl Link {
         }
     }
 
-    async fn dial(&self, shared: &Shared) -> Result<Connection, DialError> {
+    async fn dial(&self, shared: &Shared) -> Result<(Connection, Seated), DialError> {
         let (node, channel) = self.key;
         let hello = shared.hello(channel, node);
         let dial = Dial {
@@ -160,7 +162,7 @@ impl Link {
         };
         let (connection, answer) = dial.run().await?;
         shared.directory().recognize(&answer, node).map_err(DialError::Unexpected)?;
-        Ok(connection)
+        Ok((connection, shared.boots.answers(node, answer.boot_id)))
     }
 
     /// Writes what is queued, until the connection ends. Gives the reason.
@@ -213,9 +215,11 @@ impl Link {
 /// Keeps a link up for as long as it is wanted.
 async fn run(link: Rc<Link>, shared: Rc<Shared>) {
     let mut backoff = Backoff::new();
+    let mut duplicate_since = None;
     loop {
         match link.dial(&shared).await {
-            Ok(connection) => {
+            Ok((connection, _seated)) => {
+                duplicate_since = None;
                 let since = Instant::now();
                 link.go_up(&shared);
                 let end = link.pump(connection).await;
@@ -233,6 +237,18 @@ async fn run(link: Rc<Link>, shared: Rc<Shared>) {
                     stats.refusals += u64::from(refused);
                 });
                 link.report(&shared, &error);
+                duplicate_since = match &error {
+                    DialError::Refused(refused)
+                        if refused.code == RefusalCode::DuplicateNode.as_str() =>
+                    {
+                        let since = duplicate_since.unwrap_or_else(Instant::now);
+                        if since.elapsed() >= shared.options.duplicate_max {
+                            shared.tell(|host| host.handle_duplicate(refused));
+                        }
+                        Some(since)
+                    }
+                    _ => None,
+                };
             }
         }
         link.go_down(&shared);

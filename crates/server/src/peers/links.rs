@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::accept;
+use super::boots::Boots;
 use super::connection::{read_message, write_message};
 use super::dial::{Dial, DialError};
 use super::directory::Directory;
@@ -47,6 +48,9 @@ pub(crate) trait PeerHost {
     /// A link broke, or could not be made. Nothing that was given to it before this call will be sent any more, and until
     /// [`Self::handle_up`] nothing is taken.
     fn handle_down(&self, node: NodeNumber, channel: Channel, loss: Loss);
+
+    /// Another start of this very node runs, and for that a node has refused this one for as long as the bound says.
+    fn handle_duplicate(&self, refused: &Refused);
 
     /// Answers a question of formation. Without an answer the connection is closed.
     fn answer(&self, from: &Hello, question: Bytes)
@@ -136,6 +140,12 @@ pub(crate) struct PeerOptions {
     pub(crate) queue_frames_max: usize,
     /// Bytes in a link's queue; a longer frame is taken into an empty one.
     pub(crate) queue_bytes_max: usize,
+    /// A start of a node that was not heard for longer gives way to another: three times what a node lets pass between two
+    /// words.
+    pub(crate) silence_max: Duration,
+    /// How long this node tries to be let in where it is refused as another start of a node that runs: longer than it takes
+    /// others to notice that an earlier start is gone.
+    pub(crate) duplicate_max: Duration,
     /// What has been logged. Threads with clones of the same options share it.
     pub(crate) notes: PeerNotes,
 }
@@ -150,6 +160,8 @@ impl Default for PeerOptions {
             window_bytes: 8 << 20,
             queue_frames_max: 4096,
             queue_bytes_max: 16 << 20,
+            silence_max: Duration::from_secs(3),
+            duplicate_max: Duration::from_secs(10),
             notes: PeerNotes::default(),
         }
     }
@@ -168,6 +180,7 @@ pub(super) struct Shared {
     host: Rc<dyn PeerHost>,
     pub(super) options: PeerOptions,
     pub(super) accepted: Cell<AcceptStats>,
+    pub(super) boots: Boots,
     links: RefCell<BTreeMap<LinkKey, Rc<Link>>>,
 }
 
@@ -231,6 +244,7 @@ impl PeerLinks {
             host,
             options,
             accepted: Cell::default(),
+            boots: Boots::default(),
             links: RefCell::default(),
         };
         Self { shared: Rc::new(shared) }

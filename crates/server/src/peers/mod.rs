@@ -27,6 +27,7 @@
 //! - Nothing is read from a connection while too much of what it brought is still being handled: TCP slows the sender.
 //! - No frame is given to the host, and none is sent, before both sides know each other: cluster, node id, incarnation and,
 //!   with TLS, a certificate that names the node.
+//! - Of two starts of one node that run at the same time, one is let in: a copy of a data directory is no second node.
 //! - A handshake has a bound in time and bytes. Nothing that comes from outside can panic the thread.
 //!
 //! A refusal is explained where a person looks for it: in the log of the node that was refused, once per change.
@@ -35,6 +36,7 @@
 
 mod accept;
 mod backoff;
+mod boots;
 mod connection;
 mod dial;
 mod directory;

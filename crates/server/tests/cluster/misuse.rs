@@ -1,5 +1,6 @@
 //! Nodes that do not belong where they are: each is refused, its own log says why, and the cluster goes on.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -115,6 +116,45 @@ fn a_second_node_of_the_same_id_is_refused() -> Result<()> {
     serves(&cluster, &[0, 1, 2])?;
     ensure!(cluster.await_agreement()? == before, "leaders changed");
     Ok(())
+}
+
+fn copy_of(directory: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir(to)?;
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_copy_of_a_data_directory_beside_its_node_is_refused_and_ends() -> Result<()> {
+    let mut cluster = Cluster::start(3, 3, |_, options| options)?;
+    serves(&cluster, &[0, 1, 2])?;
+    cluster.kill(1)?;
+    let directory = cluster.node(1).home().join("copy");
+    copy_of(cluster.node(1).data_dir(), &directory)?;
+    cluster.start_all()?;
+    cluster.await_agreement()?;
+    let mut copy = ServerOptions::new().data_dir(&directory).prepare()?;
+    copy.spawn()?;
+    await_said(
+        &copy,
+        &["duplicate_node", "n1 is connected already", "copies of one data directory"],
+    )?;
+    let before = cluster.await_agreement()?;
+    let status = copy.wait().with_context(|| format!("its log:\n{}", copy.log_text()))?;
+    ensure!(status.code() == Some(3), "the copy ended with {status}");
+    await_said(&copy, &["this node runs already, the process ends"])?;
+    serves(&cluster, &[0, 1, 2])?;
+    let (after, log) = (cluster.await_agreement()?, cluster.node(1).log_text());
+    ensure!(after == before, "leaders changed: {before:?} to {after:?}");
+    ensure!(!log.contains("duplicate_node"), "the node was taken for its copy:\n{log}");
+    // Killed and started again at once it is the node, whatever others know of it yet.
+    cluster.kill(1)?;
+    cluster.start_all()?;
+    cluster.await_agreement()?;
+    serves(&cluster, &[1])
 }
 
 #[test]

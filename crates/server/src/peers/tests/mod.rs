@@ -1,5 +1,6 @@
 //! Two or three thread's worth of links over loopback, in one thread. Each test is bounded in time and waits for conditions.
 
+mod duplicates;
 mod formation;
 mod frames;
 mod hostile;

@@ -52,6 +52,7 @@ pub(super) fn number_of(frame: &Frame) -> u64 {
 pub(super) enum Event {
     Up(NodeNumber, Channel),
     Down(NodeNumber, Channel, Loss),
+    Duplicate,
 }
 
 /// Takes note of everything.
@@ -117,6 +118,12 @@ impl PeerHost for TestHost {
 
     fn handle_down(&self, node: NodeNumber, channel: Channel, loss: Loss) {
         self.events.borrow_mut().push(Event::Down(node, channel, loss));
+        self.changed.notify_waiters();
+    }
+
+    fn handle_duplicate(&self, refused: &Refused) {
+        assert_eq!(refused.code, "duplicate_node");
+        self.events.borrow_mut().push(Event::Duplicate);
         self.changed.notify_waiters();
     }
 

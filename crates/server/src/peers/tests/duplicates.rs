@@ -1,0 +1,91 @@
+//! Two starts of one node at the same time.
+
+use std::time::Duration;
+
+use ringfort_types::BootId;
+
+use super::support::*;
+use crate::peers::*;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Node 2, which lets another start of a node in after this silence; and how long node 1 and its copy try.
+fn options(silence_max: Duration, duplicate_max: Duration) -> PeerOptions {
+    PeerOptions { silence_max, duplicate_max, ..PeerOptions::default() }
+}
+
+/// Node 1, a second start of it, and node 2, which knows node 1 by its address.
+fn with_a_copy(silence_max: Duration, duplicate_max: Duration) -> (Node, Node, Node) {
+    let of_one = options(DAY, duplicate_max);
+    let one = Node::start_with(own(1), None, of_one.clone());
+    let two = Node::start_with(own(2), None, options(silence_max, DAY));
+    let copy = Node::start_with(Own { boot_id: BootId(5), ..own(1) }, None, of_one);
+    copy.meet(&[(2, two.as_peer())]);
+    let (one, two) = introduced(one, two);
+    (one, copy, two)
+}
+
+fn speaks(node: &Node, number: u64) {
+    node.links.send(TWO, Channel::Consensus, frame(number, 10)).unwrap();
+}
+
+const UP: Event = Event::Up(TWO, Channel::Consensus);
+const ONE: ringfort_types::NodeNumber = ringfort_types::NodeNumber(1);
+
+#[test]
+fn a_copy_beside_the_node_is_refused_and_the_node_goes_on() {
+    run(async {
+        let (one, copy, two) = with_a_copy(DAY, Duration::ZERO);
+        speaks(&one, 1);
+        two.host.until(|host| host.numbers(Channel::Consensus) == [1]).await;
+        speaks(&copy, 2);
+        copy.host.until_event(Event::Duplicate).await;
+        speaks(&one, 3);
+        two.host.until(|host| host.numbers(Channel::Consensus) == [1, 3]).await;
+        assert!(!copy.host.events.borrow().contains(&UP));
+        assert!(!one.host.events.borrow().contains(&Event::Duplicate));
+    });
+}
+
+#[test]
+fn the_next_start_is_let_in_once_the_connections_of_the_last_are_gone() {
+    run(async {
+        let (one, next, two) = with_a_copy(DAY, DAY);
+        speaks(&one, 1);
+        two.host.until(|host| host.numbers(Channel::Consensus) == [1]).await;
+        speaks(&next, 2);
+        until(|| next.stats(Channel::Consensus).refusals >= 1).await;
+        drop(one);
+        next.host.until_event(UP).await;
+        speaks(&next, 3);
+        two.host.until(|host| host.numbers(Channel::Consensus) == [1, 3]).await;
+        assert!(!next.host.events.borrow().contains(&Event::Duplicate));
+    });
+}
+
+#[test]
+fn a_start_that_is_silent_gives_way() {
+    run(async {
+        let (one, next, two) = with_a_copy(Duration::ZERO, DAY);
+        speaks(&one, 1);
+        two.host.until(|host| host.numbers(Channel::Consensus) == [1]).await;
+        speaks(&next, 2);
+        // Its connections are there, as those of a machine that lost its power.
+        next.host.until_event(UP).await;
+        one.host.until_event(Event::Down(TWO, Channel::Consensus, Loss::InDoubt)).await;
+    });
+}
+
+#[test]
+fn a_copy_that_came_first_gives_way_to_the_node_at_the_known_address() {
+    run(async {
+        let (one, copy, two) = with_a_copy(DAY, Duration::ZERO);
+        speaks(&copy, 1);
+        copy.host.until_event(UP).await;
+        two.links.send(ONE, Channel::Consensus, frame(1, 10)).unwrap();
+        two.host.until_event(Event::Up(ONE, Channel::Consensus)).await;
+        copy.host.until_event(Event::Duplicate).await;
+        speaks(&one, 2);
+        two.host.until(|host| host.numbers(Channel::Consensus).last() == Some(&2)).await;
+    });
+}

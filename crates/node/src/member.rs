@@ -17,8 +17,8 @@ use ringfort_types::request::{Condition, Operation};
 use ringfort_types::{BootId, Code, Epoch, Monotonic, NodeNumber, ShardId, Version};
 
 use crate::control::{
-    ClusterMap, Control, ControlEffect, Instruction, ProposalId, Proposed, Record, ShardReport,
-    Update,
+    Addresses, ClusterMap, Control, ControlEffect, Instruction, ProposalId, Proposed, Record,
+    ShardReport, Update,
 };
 use crate::pending::Response;
 use crate::worker::Worker;
@@ -71,7 +71,9 @@ impl Member {
             match <[u8; 16]>::try_from(&*gossip.boot_id) {
                 Ok(boot) => {
                     let boot = BootId(u128::from_be_bytes(boot));
-                    self.control.handle_gossip(now, from, Epoch(gossip.epoch), boot);
+                    let addresses = Addresses::parse(gossip.peer_address, gossip.client_address);
+                    let epoch = Epoch(gossip.epoch);
+                    self.control.handle_gossip(now, from, epoch, boot, addresses);
                 }
                 Err(_) => malformed += 1,
             }
@@ -170,7 +172,13 @@ impl Member {
                 return self.effects.push_back(MemberEffect::Instruct(instruction));
             }
             ControlEffect::Gossip { to, epoch } => {
-                let gossip = peer::Gossip { epoch: epoch.0, boot_id };
+                let own = self.control.addresses();
+                let gossip = peer::Gossip {
+                    epoch: epoch.0,
+                    boot_id,
+                    peer_address: own.map(|own| own.peer.clone()).unwrap_or_default(),
+                    client_address: own.map(|own| own.client.clone()).unwrap_or_default(),
+                };
                 (to, Frame { gossip: Some(gossip), ..Frame::default() })
             }
             ControlEffect::Delta { to, delta } => {

@@ -477,9 +477,10 @@ fn prepare(
             None
         }
     });
-    let control = Control::new(*number, record.clone(), cached).map_err(|error| {
+    let mut control = Control::new(*number, record.clone(), cached).map_err(|error| {
         StartError::Setting { setting: "identity.json", reason: error.to_string() }
     })?;
+    control.handle_own_addresses(clock::now(), claimed.formation.me.addresses());
     let info = NodeInfo {
         node_id: identity.name.id.clone(),
         number: *number,

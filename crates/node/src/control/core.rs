@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ringfort_types::{BootId, Epoch, Monotonic, NodeNumber, ShardId};
 
+use super::addresses::{Addresses, Moved};
 use super::catalog::{CatalogCopy, CatalogDelta, DeltaError, Record, RecordKey, RecordValue};
 use super::duties::{Duties, ProposalId, Proposed, Update};
 use super::map::ClusterMap;
@@ -24,7 +25,7 @@ pub enum ControlEffect {
     Map(Arc<ClusterMap>),
     /// The copy has changed: `catalog.bin` is to be written with [`Control::catalog`] some time soon.
     SaveCatalog,
-    /// Tell a node this node's epoch and boot id: it answers with a delta if it has a newer one.
+    /// Tell a node this node's epoch, boot id and [`Control::addresses`]: it answers with a delta if it has a newer one.
     Gossip {
         /// Whom.
         to: NodeNumber,
@@ -73,6 +74,8 @@ pub struct Control {
     copy: CatalogCopy,
     map: Arc<ClusterMap>,
     others: BTreeMap<NodeNumber, Other>,
+    own: Option<Addresses>,
+    moved: Moved,
     /// What this node's own workers say.
     local: BTreeMap<ShardId, Local>,
     duties: Duties,
@@ -117,6 +120,8 @@ impl Control {
             copy,
             map,
             others: BTreeMap::new(),
+            own: None,
+            moved: Moved::default(),
             local: BTreeMap::new(),
             duties: Duties::default(),
             gossip_at: Monotonic::default(),
@@ -124,7 +129,19 @@ impl Control {
         })
     }
 
-    /// The map in force.
+    /// This node is reached here, as its configuration says, whatever the catalog says so far.
+    pub fn handle_own_addresses(&mut self, now: Monotonic, addresses: Addresses) {
+        self.own = Some(addresses.clone());
+        self.hear_addresses(now, self.me, addresses);
+    }
+
+    /// Where this node is reached, if it was told.
+    #[must_use]
+    pub fn addresses(&self) -> Option<&Addresses> {
+        self.own.as_ref()
+    }
+
+    /// The map in force: the catalog's, with the addresses that nodes say of themselves.
     #[must_use]
     pub fn map(&self) -> &Arc<ClusterMap> {
         &self.map
@@ -149,10 +166,20 @@ impl Control {
         self.do_duties(now);
     }
 
-    /// Another node says which epoch it has, and which start of it this is.
-    pub fn handle_gossip(&mut self, now: Monotonic, from: NodeNumber, epoch: Epoch, boot: BootId) {
+    /// Another node says which epoch it has, which start of it this is, and where it is reached.
+    pub fn handle_gossip(
+        &mut self,
+        now: Monotonic,
+        from: NodeNumber,
+        epoch: Epoch,
+        boot: BootId,
+        addresses: Option<Addresses>,
+    ) {
         if from == self.me || self.map.member(from).is_none() {
             return;
+        }
+        if let Some(addresses) = addresses {
+            self.hear_addresses(now, from, addresses);
         }
         let held = self.copy.epoch();
         let other = self.others.entry(from).or_default();
@@ -254,13 +281,28 @@ impl Control {
         self.map.members().map(|member| member.number).filter(|number| *number != self.me).collect()
     }
 
-    fn changed(&mut self, now: Monotonic) {
+    fn hear_addresses(&mut self, now: Monotonic, node: NodeNumber, addresses: Addresses) {
+        if self.moved.hear(node, addresses, &self.copy) {
+            self.make_map();
+            self.do_duties(now);
+        }
+    }
+
+    fn make_map(&mut self) {
         match self.copy.map() {
-            Ok(map) => self.map = Arc::new(map),
+            Ok(map) => self.map = Arc::new(self.moved.apply(map)),
             // A copy that makes no map is never taken.
             Err(error) => unreachable!("the copy was checked: {error}"),
         }
         self.effects.push_back(ControlEffect::Map(Arc::clone(&self.map)));
+    }
+
+    fn changed(&mut self, now: Monotonic) {
+        self.moved.handle_records(&self.copy);
+        if let Some(own) = self.own.clone() {
+            self.moved.hear(self.me, own, &self.copy);
+        }
+        self.make_map();
         self.effects.push_back(ControlEffect::SaveCatalog);
         // Whoever hears of it and has less gets a delta.
         self.gossip_at = now;
@@ -291,7 +333,8 @@ impl Control {
     }
 
     fn do_duties(&mut self, now: Monotonic) {
-        self.duties.run(now, &self.copy, &self.map, &self.formation, &mut self.effects);
+        let moved = self.moved.updates(&self.copy);
+        self.duties.run(now, &self.copy, &self.map, &self.formation, moved, &mut self.effects);
     }
 }
 

@@ -1,5 +1,5 @@
-//! What the catalog's leader does: it writes the first records, keeps each shard's record true to its group, and has damaged
-//! replicas replaced.
+//! What the catalog's leader does: it writes the first records, those of nodes that moved, keeps each shard's record true to
+//! its group, and has damaged replicas replaced.
 //!
 //! ```text
 //!   report of a group ──▶ record is true? ── no ──▶ propose: replicas as reported
@@ -124,6 +124,7 @@ impl Duties {
         copy: &CatalogCopy,
         map: &ClusterMap,
         formation: &FormationRecord,
+        moved: Vec<Update>,
         effects: &mut VecDeque<ControlEffect>,
     ) {
         if !self.leads {
@@ -133,6 +134,9 @@ impl Duties {
         if !self.is_written {
             self.write_first_records(formation, &mut out);
             return;
+        }
+        for update in moved {
+            self.update(vec![update], &mut out);
         }
         let members = map.placement_members();
         let mut moving = (0..map.settings().shards)

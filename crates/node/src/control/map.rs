@@ -8,6 +8,7 @@ use ringfort_types::{
     shard_of_token, token_of,
 };
 
+use super::addresses::Addresses;
 use super::record::NodeInfo;
 use super::settings::ClusterSettings;
 
@@ -97,6 +98,15 @@ impl ClusterMap {
             }
         }
         Ok(())
+    }
+
+    /// The map with other addresses of a node.
+    pub(super) fn with_addresses(mut self, number: NodeNumber, addresses: &Addresses) -> Self {
+        if let Some(member) = self.members.get_mut(&number) {
+            member.info.peer.clone_from(&addresses.peer);
+            member.info.client.clone_from(&addresses.client);
+        }
+        self
     }
 
     /// Which version of the cluster's map this is.

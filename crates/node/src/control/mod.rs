@@ -15,6 +15,7 @@
 //!
 //! Left out on purpose: nodes that join or leave, and who is alive.
 
+mod addresses;
 mod cache;
 mod catalog;
 mod core;
@@ -29,6 +30,7 @@ mod settings;
 mod wire;
 
 pub use self::core::{Control, ControlEffect};
+pub use addresses::Addresses;
 pub use cache::{CATALOG_FILE, CacheError};
 pub use catalog::{
     CatalogCopy, CatalogDelta, DeltaError, FORMATION_EPOCH, Intent, NodeRecord, RawRecord, Record,

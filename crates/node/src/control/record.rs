@@ -10,6 +10,7 @@ use ringfort_types::{
     ClusterId, GroupId, Incarnation, NODE_NUMBER_MAX, NodeId, NodeNumber, ReplicaId, ShardId,
 };
 
+use super::addresses::Addresses;
 use super::settings::{ClusterSettings, SettingsError};
 
 /// Founders that a cluster has at most.
@@ -221,6 +222,12 @@ impl NodeInfo {
     pub fn member(&self, state: MemberState) -> Member {
         let Self { name, zone, capacity, .. } = self;
         Member { id: name.id.clone(), zone: zone.clone(), capacity: *capacity, state }
+    }
+
+    /// Where it is reached.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        Addresses { peer: self.peer.clone(), client: self.client.clone() }
     }
 
     /// Whether addresses and zone are of a length that may be kept.

@@ -100,7 +100,7 @@ fn whoever_lags_gets_a_delta_once_and_again_only_after_a_while() {
     control.handle_delta(Monotonic(1), NodeNumber(1), delta(1, 9, vec![record]));
     while control.poll_effect().is_some() {}
     let mut deltas = |now: u64| {
-        control.handle_gossip(Monotonic(now), NodeNumber(2), Epoch(1), BootId(5));
+        control.handle_gossip(Monotonic(now), NodeNumber(2), Epoch(1), BootId(5), None);
         std::iter::from_fn(|| control.poll_effect()).count()
     };
     assert_eq!(deltas(1_000_000), 1);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringfort_node::control::{
-    CatalogCopy, CatalogDelta, ClusterSettings, Control, ControlEffect, FormationRecord,
+    Addresses, CatalogCopy, CatalogDelta, ClusterSettings, Control, ControlEffect, FormationRecord,
     Instruction, Leading, MOVES_MAX, NodeInfo, NodeName, ProposalId, Proposed, RawRecord, ReadsBy,
     Record, ShardReport, Update,
 };
@@ -67,16 +67,22 @@ struct Group {
 struct Node {
     control: Control,
     boot: BootId,
+    /// Where its configuration says that it is.
+    addresses: Addresses,
     /// How much of the catalog its replica has applied; none where it has no replica.
     applied: Option<usize>,
 }
 
 enum Message {
-    Gossip(Epoch, BootId),
+    Gossip(Epoch, BootId, Addresses),
     Delta(CatalogDelta),
     Report(ShardReport),
     Instruct(Instruction),
     Proposed(ProposalId, Proposed),
+}
+
+fn place(host: &str) -> Addresses {
+    Addresses { peer: format!("{host}:7401"), client: format!("{host}:7400") }
 }
 
 struct World {
@@ -95,6 +101,7 @@ struct World {
     loss: u64,
     ids: BTreeSet<ReplicaId>,
     replaced: u64,
+    moves: u64,
     conflicts: u64,
 }
 
@@ -106,6 +113,7 @@ impl World {
         let node = |number: usize| Node {
             control: Control::new(NodeNumber(number as u16), formation.clone(), None).unwrap(),
             boot: BootId(number as u128),
+            addresses: place(&format!("n{number}")),
             applied: voters.iter().any(|voter| usize::from(voter.node().0) == number).then_some(0),
         };
         let nodes = (0..formation.founders.len()).map(node).collect();
@@ -132,6 +140,7 @@ impl World {
             loss: 20,
             ids: BTreeSet::new(),
             replaced: 0,
+            moves: 0,
             conflicts: 0,
         }
     }
@@ -235,6 +244,11 @@ impl World {
         let number = NodeNumber(node as u16);
         this.control = Control::new(number, self.formation.clone(), cached).unwrap();
         this.boot.0 += 1 << 64;
+        if self.random.chance(30) {
+            this.addresses = place(&format!("place-{}", self.random.below(100)));
+            self.moves += 1;
+        }
+        this.control.handle_own_addresses(self.now, this.addresses.clone());
         if let Some(applied) = this.applied.as_mut() {
             *applied = 0;
         }
@@ -277,7 +291,8 @@ impl World {
         while let Some(effect) = self.nodes[from].control.poll_effect() {
             let (to, message) = match effect {
                 ControlEffect::Gossip { to, epoch } => {
-                    (to, Message::Gossip(epoch, self.nodes[from].boot))
+                    let node = &self.nodes[from];
+                    (to, Message::Gossip(epoch, node.boot, node.addresses.clone()))
                 }
                 ControlEffect::Delta { to, delta } => {
                     let sent = ringfort_proto::peer::CatalogDelta::from(&delta);
@@ -333,7 +348,9 @@ impl World {
         let (now, sender) = (self.now, NodeNumber(from as u16));
         let control = &mut self.nodes[to].control;
         match message {
-            Message::Gossip(epoch, boot) => control.handle_gossip(now, sender, epoch, boot),
+            Message::Gossip(epoch, boot, addresses) => {
+                control.handle_gossip(now, sender, epoch, boot, Some(addresses));
+            }
             Message::Delta(delta) => control.handle_delta(now, sender, delta),
             Message::Report(report) => control.handle_report(now, sender, report),
             Message::Proposed(id, how) => control.handle_proposed(now, id, how),
@@ -375,7 +392,20 @@ impl World {
         let newest = self.nodes[self.catalog_leader].control.catalog();
         for node in &self.nodes {
             assert_eq!(node.control.catalog(), newest, "seed {seed}: copies differ");
+            for (number, other) in (0..).map(NodeNumber).zip(&self.nodes) {
+                let known = &node.control.map().member(number).unwrap().info;
+                assert_eq!(
+                    known.addresses(),
+                    other.addresses,
+                    "seed {seed}: where node {number} is"
+                );
+            }
         }
+        let map = newest.map().unwrap();
+        assert_eq!(
+            map.members().collect::<Vec<_>>(),
+            self.nodes[0].control.map().members().collect::<Vec<_>>()
+        );
         for (shard, group) in (0..).map(ShardId).zip(&self.groups) {
             assert!(group.damaged.is_empty(), "seed {seed}: shard {shard} is still damaged");
             let record = newest.shard(shard).unwrap().1;
@@ -396,13 +426,15 @@ fn damaged_replicas_are_replaced_and_copies_agree_whoever_leads() {
         Some(seed) => seed..seed + 1,
         None => 0..number("RINGFORT_SEEDS").unwrap_or(10),
     };
-    let (mut replaced, mut conflicts) = (0, 0);
+    let (mut replaced, mut conflicts, mut moves) = (0, 0, 0);
     for seed in seeds.clone() {
         let mut world = World::new(seed);
         world.run();
         replaced += world.replaced;
         conflicts += world.conflicts;
+        moves += world.moves;
     }
-    println!("{} seeds: {replaced} replaced, {conflicts} conflicts", seeds.end - seeds.start);
-    assert!(seeds.end - seeds.start < 10 || (replaced > 0 && conflicts > 0));
+    let count = seeds.end - seeds.start;
+    println!("{count} seeds: {replaced} replaced, {conflicts} conflicts, {moves} moves of a node");
+    assert!(count < 10 || (replaced > 0 && conflicts > 0 && moves > 0));
 }

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use ringfort_node::control::{
-    Control, ControlEffect, Instruction, Intent, Leading, ProposalId, Proposed, Record, RecordKey,
-    RecordValue, ShardRecord, ShardReport, Update,
+    Addresses, Control, ControlEffect, Instruction, Intent, Leading, ProposalId, Proposed, Record,
+    RecordKey, RecordValue, ShardRecord, ShardReport, Update,
 };
 use ringfort_raft::{Change, Configuration, Learner};
-use ringfort_types::{Monotonic, NodeNumber, ReplicaId, ShardId, Term, Version};
+use ringfort_types::{BootId, Monotonic, NodeNumber, ReplicaId, ShardId, Term, Version};
 
 use super::control::formation;
 
@@ -187,4 +187,55 @@ fn a_configuration_older_than_the_record_or_of_unknown_nodes_changes_nothing() {
         ..Default::default()
     };
     assert!(ShardReport::try_from(report).is_err());
+}
+
+fn peer_of(control: &Control, node: u16) -> String {
+    control.map().member(NodeNumber(node)).unwrap().info.peer.clone()
+}
+
+#[test]
+fn a_node_that_moved_is_dialled_there_at_once_and_gets_a_record_that_says_so() {
+    let mut stage = Stage::new();
+    let moved = |host: &str| {
+        Addresses::parse(format!("{host}:7401"), format!("{host}:7400")).expect("addresses")
+    };
+    let hear = |stage: &mut Stage, host: &str| {
+        let epoch = stage.control.catalog().epoch();
+        let (now, boot) = (stage.now, BootId(5));
+        stage.control.handle_gossip(now, NodeNumber(2), epoch, boot, Some(moved(host)));
+    };
+    stage.effects();
+    hear(&mut stage, "n2");
+    assert_eq!(stage.effects(), [], "no news");
+    hear(&mut stage, "elsewhere");
+    assert_eq!(peer_of(&stage.control, 2), "elsewhere:7401");
+    let (id, updates) = stage.proposals().pop().expect("the node's record");
+    assert_eq!(updates[0].key, RecordKey::Node(NodeNumber(2)));
+    assert_eq!(updates[0].version, stage.control.catalog().get(updates[0].key).unwrap().0);
+    stage.apply(id, updates.clone());
+    let record = stage.control.catalog().get(RecordKey::Node(NodeNumber(2))).unwrap().1;
+    assert_eq!(*record, updates[0].value);
+    stage.control.handle_tick(stage.now);
+    assert_eq!(stage.proposals(), []);
+    // What it said before another leader wrote a newer record gives way to that.
+    stage.control.handle_catalog_role(stage.now, false);
+    hear(&mut stage, "on-the-way");
+    assert_eq!(peer_of(&stage.control, 2), "on-the-way:7401");
+    assert_eq!(stage.proposals(), []);
+    stage.write(vec![(RecordKey::Node(NodeNumber(2)), updates[0].value.clone())]);
+    assert_eq!(peer_of(&stage.control, 2), "elsewhere:7401");
+    // Its own word stands, whatever records say.
+    stage.control.handle_own_addresses(stage.now, moved("here"));
+    assert_eq!(peer_of(&stage.control, 0), "here:7401");
+    let other = stage.control.catalog().get(RecordKey::Node(NodeNumber(0))).unwrap().1.clone();
+    stage.write(vec![(RecordKey::Node(NodeNumber(0)), other)]);
+    assert_eq!(peer_of(&stage.control, 0), "here:7401");
+}
+
+#[test]
+fn addresses_that_no_record_may_hold_are_not_heard() {
+    let long = "x".repeat(513);
+    for (peer, client) in [("", "n2:7400"), (&*long, ""), ("n2:7401", &*long)] {
+        assert_eq!(Addresses::parse(peer.to_owned(), client.to_owned()), None);
+    }
 }

@@ -647,6 +647,11 @@ pub struct Gossip {
     /// 16 bytes.
     #[prost(bytes = "bytes", tag = "2")]
     pub boot_id: ::prost::bytes::Bytes,
+    /// Where it is reached, by nodes and by clients, whatever the catalog says so far; empty: it does not say.
+    #[prost(string, tag = "3")]
+    pub peer_address: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub client_address: ::prost::alloc::string::String,
 }
 /// What changed in the catalog: every record of a version above `since`.
 #[derive(Clone, PartialEq, ::prost::Message)]

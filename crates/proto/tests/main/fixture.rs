@@ -183,7 +183,7 @@ fn frame() -> Frame {
         consensus: consensus(),
         requests: (1..).zip(asks()).map(|pair| forward(pair).into()).collect(),
         answers: (1..).zip(tells()).map(|pair| reply(pair).into()).collect(),
-        gossip: Some(Gossip { epoch: 1, boot_id: boot_id() }),
+        gossip: Some(Gossip { epoch: 1, boot_id: boot_id(), ..Gossip::default() }),
         delta: Some(CatalogDelta { since: 2, epoch: 3, records: vec![record] }),
         heartbeat: Some(PairHeartbeat {
             round: 1,

@@ -2,4 +2,5 @@
 
 mod campaign;
 mod misuse;
+mod moves;
 mod quorum;

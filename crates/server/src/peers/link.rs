@@ -206,8 +206,10 @@ impl Link {
     fn report(&self, shared: &Shared, error: &DialError) {
         let Peer { node_id, address, .. } = &self.peer;
         let text = format!("{node_id} cannot be reached at {address}: {error}");
-        if shared.options.notes.is_new(self.key.0, &text) {
+        if shared.options.notes.is_due(std::time::Instant::now(), self.key.0, &text) {
             tracing::warn!("{text}");
+        } else {
+            tracing::debug!("{text}");
         }
     }
 }

@@ -15,13 +15,16 @@ pub(crate) struct PeerNotes {
 
 #[derive(Debug, Default)]
 struct Notes {
-    /// What is wrong with a node, as it was said last.
-    wrong: BTreeMap<NodeNumber, String>,
+    /// Since when something is wrong with a node, and what was said of it last.
+    wrong: BTreeMap<NodeNumber, (Instant, Option<String>)>,
     /// When something was said about strangers, and how often it was not said since.
     strangers: Option<Instant>,
     suppressed: u64,
 }
 
+/// What is wrong with a node is said once it has lasted for so long: nodes that start, restart or form a cluster do not reach each
+/// other for a moment.
+const LASTS: Duration = Duration::from_secs(5);
 /// At most one line about strangers in this time.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -31,20 +34,23 @@ impl PeerNotes {
         used(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether it is news that this is wrong with a node: it is once, however often it is found.
-    pub(super) fn is_new(&self, node: NodeNumber, text: &str) -> bool {
+    /// Whether a person should read that this is wrong with a node: once, however often it is found, and not before something
+    /// has been wrong with it for a while.
+    pub(super) fn is_due(&self, now: Instant, node: NodeNumber, text: &str) -> bool {
         self.with(|notes| {
-            if notes.wrong.get(&node).is_some_and(|last| last == text) {
+            let (since, said) = notes.wrong.entry(node).or_insert((now, None));
+            let lasts = now.saturating_duration_since(*since) >= LASTS;
+            if !lasts || said.as_deref() == Some(text) {
                 return false;
             }
-            notes.wrong.insert(node, text.to_owned());
+            *said = Some(text.to_owned());
             true
         })
     }
 
-    /// Nothing is wrong with it any more. Gives whether something was.
+    /// Nothing is wrong with it any more. Gives whether a person read that something was.
     pub(super) fn is_over(&self, node: NodeNumber) -> bool {
-        self.with(|notes| notes.wrong.remove(&node).is_some())
+        self.with(|notes| notes.wrong.remove(&node).is_some_and(|(_, said)| said.is_some()))
     }
 
     /// Whether something may be said about strangers, and then how often it was not since the last time. Strangers do what
@@ -67,15 +73,27 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_node_is_said_once_per_change_by_all_threads() {
-        let (one, other) = (PeerNotes::default(), NodeNumber(2));
-        let two = one.clone();
-        assert!(one.is_new(NodeNumber(1), "gone"));
-        assert!(!two.is_new(NodeNumber(1), "gone"));
-        assert!(two.is_new(other, "gone"));
-        assert!(two.is_new(NodeNumber(1), "refused"));
-        assert!(one.is_new(NodeNumber(1), "gone"));
-        assert!(two.is_over(NodeNumber(1)) && !one.is_over(NodeNumber(1)));
-        assert!(one.is_new(NodeNumber(1), "gone"));
+        let (one, node, other) = (PeerNotes::default(), NodeNumber(1), NodeNumber(2));
+        let (two, start) = (one.clone(), Instant::now());
+        assert!(!one.is_due(start, node, "gone") && !two.is_due(start, other, "gone"));
+        let later = start + LASTS;
+        assert!(one.is_due(later, node, "gone"));
+        assert!(!two.is_due(later, node, "gone"));
+        assert!(two.is_due(later, other, "gone"));
+        assert!(two.is_due(later, node, "refused"));
+        assert!(one.is_due(later, node, "gone"));
+        assert!(two.is_over(node) && !one.is_over(node));
+        assert!(!one.is_due(later, node, "gone"));
+        assert!(one.is_due(later + LASTS, node, "gone"));
+    }
+
+    #[test]
+    fn what_is_over_soon_is_not_said() {
+        let (notes, node, start) = (PeerNotes::default(), NodeNumber(1), Instant::now());
+        assert!(!notes.is_due(start, node, "no cluster yet"));
+        assert!(!notes.is_due(start + LASTS / 2, node, "gone"));
+        assert!(!notes.is_over(node), "nobody read of it");
+        assert!(!notes.is_due(start + LASTS * 2, node, "gone"), "this is another time");
     }
 
     #[test]

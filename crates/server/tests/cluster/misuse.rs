@@ -1,4 +1,5 @@
-//! Nodes that do not belong where they are: each is refused, its own log says why, and the cluster goes on.
+//! Nodes that do not belong where they are: each is refused, its own log says why, and the cluster goes on. And what those that
+//! do belong say.
 
 use std::path::Path;
 use std::time::Duration;
@@ -115,6 +116,20 @@ fn a_second_node_of_the_same_id_is_refused() -> Result<()> {
     ensure!(!is_ready(&second)?, "a second n0 says that it is ready");
     serves(&cluster, &[0, 1, 2])?;
     ensure!(cluster.await_agreement()? == before, "leaders changed");
+    Ok(())
+}
+
+/// What is right needs nobody to read it.
+#[test]
+fn a_healthy_start_warns_of_nothing() -> Result<()> {
+    let cluster = Cluster::start(3, 3, |_, options| options)?;
+    cluster.await_agreement()?;
+    for node in 0..3 {
+        let log = cluster.node(node).log_text();
+        let loud: Vec<_> =
+            log.lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
+        ensure!(loud.is_empty(), "{}: {loud:#?}", node_id(node));
+    }
     Ok(())
 }
 

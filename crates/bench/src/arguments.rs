@@ -69,6 +69,10 @@ pub struct Arguments {
     /// What the endpoint speaks
     #[arg(long, value_enum, default_value_t)]
     pub target: TargetKind,
+    /// Send each key's request to the node that leads its shard, by the cluster's map, instead of spreading connections over the
+    /// endpoints
+    #[arg(long)]
+    pub route: bool,
     /// Which operations are sent
     #[arg(long, value_enum, default_value_t)]
     pub workload: Workload,
@@ -159,6 +163,9 @@ impl Arguments {
             && !(rate > 0.0 && rate <= 10_000_000.0)
         {
             return refuse("--rate is more than 0 and at most 10000000 per second".to_owned());
+        }
+        if self.route && self.target != TargetKind::Ringfort {
+            return refuse("--route needs the target ringfort: it follows its map".to_owned());
         }
         if self.requests == Some(0) {
             return refuse("--requests is at least 1".to_owned());

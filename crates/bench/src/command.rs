@@ -137,6 +137,7 @@ pub(crate) mod tests {
         for (line, flag) in [
             (&["--connections", "0"][..], "--connections"),
             (&["--keys", "0"], "--keys"),
+            (&["--route", "--target", "etcd"], "--route"),
             (&["--read-share", "1.1"], "--read-share"),
             (&["--read-share", "NaN"], "--read-share"),
             (&["--rate", "0"], "--rate"),

@@ -14,7 +14,8 @@ use crate::pace::Pacer;
 use crate::progress::Progress;
 use crate::record::Recorder;
 use crate::target::{
-    Client, Endpoint, EtcdClient, Failure, HttpCodec, RespCodec, WireClient, connect_channels,
+    Client, Endpoint, EtcdClient, Failure, HttpCodec, RespCodec, RoutedClient, WireClient,
+    connect_channels,
 };
 use crate::workload::{Operation, Operations, Values};
 
@@ -246,22 +247,27 @@ async fn start_lanes(
         }
         TargetKind::Ringfort | TargetKind::Redis => Vec::new(),
     };
+    let routed = arguments.route.then(|| RoutedClient::new(endpoints, timeout, allow_absent));
+    let routed = routed.transpose().map_err(failed)?;
     for lane in 0..arguments.connections {
         let endpoint = endpoints[lane % endpoints.len()].clone();
         let (run, values) = (Rc::clone(run), Rc::clone(values));
-        match arguments.target {
-            TargetKind::Ringfort => {
+        match (arguments.target, &routed) {
+            (TargetKind::Ringfort, Some(routed)) => {
+                lanes.spawn_local(run_lane(run, values, routed.clone()));
+            }
+            (TargetKind::Ringfort, None) => {
                 let codec = HttpCodec::new(&endpoint);
                 let mut client = WireClient::new(codec, endpoint, timeout, allow_absent);
                 client.prepare().await.map_err(failed)?;
                 lanes.spawn_local(run_lane(run, values, client));
             }
-            TargetKind::Redis => {
+            (TargetKind::Redis, _) => {
                 let mut client = WireClient::new(RespCodec, endpoint, timeout, allow_absent);
                 client.prepare().await.map_err(failed)?;
                 lanes.spawn_local(run_lane(run, values, client));
             }
-            TargetKind::Etcd => {
+            (TargetKind::Etcd, _) => {
                 let channel = channels[lane % channels.len()].clone();
                 let client = EtcdClient::new(channel, timeout, allow_absent);
                 lanes.spawn_local(run_lane(run, values, client));

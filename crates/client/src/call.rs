@@ -1,5 +1,6 @@
 //! One call: attempts over the endpoints until one answers, none may be tried any more, or time is up.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,9 +9,11 @@ use http_body_util::{BodyExt, Full, Limited};
 use ringfort_route::{Attempts, Next, Safety};
 use tokio::time::Instant;
 
+use crate::endpoint::Endpoint;
 use crate::error::{Error, Failure};
 use crate::pool::{Connection, Pool};
 use crate::retry::{self, Retries};
+use crate::routing::Way;
 use crate::wire;
 
 /// How much longer than the server's own bound a call waits for its word about the outcome.
@@ -57,8 +60,8 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
     /// An earlier attempt of the same call may have been executed.
     pub(crate) after_doubt: bool,
-    /// The endpoint that answered, by its position.
-    pub(crate) endpoint: usize,
+    /// The endpoint that answered.
+    pub(crate) endpoint: Endpoint,
 }
 
 impl Answer {
@@ -76,36 +79,52 @@ pub(crate) struct Bounds {
     pub(crate) answer_bytes_max: usize,
 }
 
-/// Executes a call; answers with a status that `accepts` refuses are errors.
+/// Executes a call; answers with a status that `accepts` refuses are errors. With a way it goes to whoever leads the key's
+/// shard, as far as that is known.
 pub(crate) async fn execute(
-    pools: &[Pool],
+    pools: &[Arc<Pool>],
     retries: &Retries,
     bounds: Bounds,
     call: &Call,
+    way: Option<Way<'_>>,
     accepts: fn(StatusCode) -> bool,
 ) -> Result<Answer, Error> {
     let deadline = Instant::now() + bounds.timeout;
     let mut attempts = Attempts::new(call.safety, retries.handle_request(deadline));
     let mut error = Error::invalid("there is no endpoint", call.safety.is_write());
     let mut pause = Duration::ZERO;
-    for made in 0..ROUNDS as usize * pools.len() {
+    // A way goes on while there is time; without one each endpoint has its turns.
+    let rounds = if way.is_some() { usize::MAX } else { ROUNDS as usize * pools.len() };
+    for made in 0..rounds {
         let endpoint = made % pools.len();
-        let pool = &pools[endpoint];
         // Between two endpoints of one round nothing is waited for.
-        if endpoint == 0 && made > 0 {
+        if made > 0 && (endpoint == 0 || way.is_some()) {
             if Instant::now() + pause >= deadline {
                 break;
             }
             tokio::time::sleep(pause).await;
         }
+        if let Some(way) = &way {
+            way.refresh(pools, bounds, deadline).await;
+        }
+        // Whatever the map's addresses are worth from here, the endpoints were given.
+        let is_unsent = matches!(error.failure, Failure::NotSent(_));
+        let target = way.as_ref().filter(|_| !is_unsent).and_then(Way::target);
+        let pool = target.as_ref().map_or(&pools[endpoint], |target| &target.pool);
         let failure = match attempt(pool, bounds, call, deadline).await {
             Ok(answer) if accepts(answer.status) => {
+                if let (Some(way), Some(target)) = (&way, &target) {
+                    way.handle_answer(target);
+                }
                 let after_doubt = attempts.in_doubt();
-                return Ok(Answer { after_doubt, endpoint, ..answer });
+                return Ok(Answer { after_doubt, ..answer });
             }
             Ok(answer) => wire::refused(&answer, call.safety),
             Err(failure) => failure,
         };
+        if let (Some(way), Some(target)) = (&way, &target) {
+            way.handle_failure(target, &failure);
+        }
         let next = retries.handle_failure(&mut attempts, &failure);
         // A server that asks for time gets it.
         let asked = retry::asked(&failure);
@@ -123,8 +142,8 @@ pub(crate) async fn execute(
     Err(error)
 }
 
-/// Sends the call once, over an idle connection or a new one.
-async fn attempt(
+/// Sends a call once, over an idle connection or a new one.
+pub(crate) async fn attempt(
     pool: &Pool,
     bounds: Bounds,
     call: &Call,
@@ -211,5 +230,6 @@ async fn send(
     let body = tokio::time::timeout_at(until, body).await.map_err(late)?;
     let body = body.map_err(lost)?.to_bytes();
     pool.give_back(connection);
-    Ok(Answer { status: head.status, headers: head.headers, body, after_doubt: false, endpoint: 0 })
+    let (status, headers, endpoint) = (head.status, head.headers, pool.endpoint().clone());
+    Ok(Answer { status, headers, body, after_doubt: false, endpoint })
 }

@@ -1,9 +1,11 @@
 //! The client: endpoints, options, and the calls that are not about keys.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode};
 use ringfort_route::Safety;
+use ringfort_types::Key;
 use ringfort_types::limits::{TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX};
 
 use crate::call::{self, Answer, Bounds, Call};
@@ -12,6 +14,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, Failure};
 use crate::pool::Pool;
 use crate::retry::Retries;
+use crate::routing::{Routing, Way};
 use crate::wire;
 
 /// Bounds of every call of a client.
@@ -23,6 +26,10 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// Largest answer that is read, in bytes; a larger one fails. Default: 256 MiB, far above what a server sends.
     pub answer_bytes_max: usize,
+    /// Whether a key's request goes to the node that leads its shard, by the cluster's map, which is fetched before the first
+    /// such request and kept fresh. Worth it for clients that stay and nodes that can be reached from here; any node answers any
+    /// request otherwise. Default: no.
+    pub route: bool,
 }
 
 impl Default for Options {
@@ -31,6 +38,7 @@ impl Default for Options {
             timeout: Duration::from_millis(TIMEOUT_MS_DEFAULT),
             connect_timeout: Duration::from_secs(2),
             answer_bytes_max: 256 << 20,
+            route: false,
         }
     }
 }
@@ -38,7 +46,8 @@ impl Default for Options {
 /// A client of one or several endpoints. Needs a tokio runtime with time and network; any number of calls may be under
 /// way at once, each on a connection of its own.
 pub struct Client {
-    pools: Vec<Pool>,
+    pools: Vec<Arc<Pool>>,
+    routing: Option<Routing>,
     retries: Retries,
     options: Options,
 }
@@ -57,10 +66,12 @@ impl Client {
         }
         let pools = endpoints.iter().map(|endpoint| {
             Pool::new(endpoint.clone())
+                .map(Arc::new)
                 .map_err(|_| Error::invalid(format!("{endpoint}: no host"), false))
         });
         let pools = pools.collect::<Result<_, _>>()?;
-        Ok(Self { pools, retries: Retries::new(), options })
+        let routing = options.route.then(Routing::new);
+        Ok(Self { pools, routing, retries: Retries::new(), options })
     }
 
     /// A client of one endpoint with default options.
@@ -73,7 +84,7 @@ impl Client {
 
     /// The endpoints, in the order they are tried.
     pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
-        self.pools.iter().map(Pool::endpoint)
+        self.pools.iter().map(|pool| pool.endpoint())
     }
 
     /// The cluster as the answering node knows it: id, epoch, nodes, shards.
@@ -186,12 +197,32 @@ impl Client {
         call: &Call,
         accepts: fn(StatusCode) -> bool,
     ) -> Result<Answer, Error> {
+        self.execute_by(call, None, accepts).await
+    }
+
+    /// Executes a call about one key, or about several of one shard.
+    pub(crate) async fn execute_for(
+        &self,
+        key: &Key,
+        call: &Call,
+        accepts: fn(StatusCode) -> bool,
+    ) -> Result<Answer, Error> {
+        let way = self.routing.as_ref().map(|routing| routing.way(key));
+        self.execute_by(call, way, accepts).await
+    }
+
+    async fn execute_by(
+        &self,
+        call: &Call,
+        way: Option<Way<'_>>,
+        accepts: fn(StatusCode) -> bool,
+    ) -> Result<Answer, Error> {
         let bounds = Bounds {
             timeout: self.options.timeout,
             connect_timeout: self.options.connect_timeout,
             answer_bytes_max: self.options.answer_bytes_max,
         };
-        call::execute(&self.pools, &self.retries, bounds, call, accepts).await
+        call::execute(&self.pools, &self.retries, bounds, call, way, accepts).await
     }
 
     /// Reads an answer; one that is not understood is an error that says so. A write that was answered with success has
@@ -203,7 +234,7 @@ impl Client {
         read: impl FnOnce(&Answer) -> Result<T, String>,
     ) -> Result<T, Error> {
         read(answer).map_err(|detail| Error {
-            endpoint: self.pools.get(answer.endpoint).map(|pool| pool.endpoint().clone()),
+            endpoint: Some(answer.endpoint.clone()),
             failure: Failure::Malformed(detail),
             outcome: call.safety.is_write().then_some(ringfort_types::Outcome::Unknown),
             attempts: 1,

@@ -105,7 +105,7 @@ impl Client {
         let call =
             Call { bounded: true, ..Call::new(Method::GET, key_target(key) + query, Safety::Read) };
         let accepts = |status: StatusCode| status.is_success() || status == StatusCode::NOT_FOUND;
-        let answer = self.execute(&call, accepts).await?;
+        let answer = self.execute_for(key, &call, accepts).await?;
         self.decode(&call, &answer, |answer| {
             let number = |name| answer.header(name).and_then(|number| number.parse().ok());
             let staleness_ms = number("ringfort-staleness-ms");
@@ -146,7 +146,7 @@ impl Client {
             options.idempotency_key.as_deref(),
         )?;
         call.body = value;
-        let answer = self.execute(&call, is_success).await?;
+        let answer = self.execute_for(key, &call, is_success).await?;
         self.decode(&call, &answer, |answer| {
             let put: wire::PutAnswer = wire::json(&answer.body)?;
             Ok(Written { version: Version(put.version), replayed: wire::is_replayed(answer) })
@@ -164,7 +164,7 @@ impl Client {
             &options.condition,
             options.idempotency_key.as_deref(),
         )?;
-        let answer = self.execute(&call, is_success).await?;
+        let answer = self.execute_for(key, &call, is_success).await?;
         self.decode(&call, &answer, |answer| {
             let deleted: wire::DeleteAnswer = wire::json(&answer.body)?;
             let version = match (deleted.deleted, deleted.version) {
@@ -213,7 +213,11 @@ impl Client {
         };
         call = call.header(CONTENT_TYPE, HeaderValue::from_static(wire::JSON));
         call.body = body.into();
-        let answer = self.execute(&call, is_success).await?;
+        let answer = match operations.first() {
+            // All in one shard, or refused.
+            Some(first) if atomic => self.execute_for(first.key(), &call, is_success).await?,
+            _ => self.execute(&call, is_success).await?,
+        };
         self.decode(&call, &answer, |answer| {
             let batch: wire::BatchAnswer = wire::json(&answer.body)?;
             if batch.results.len() != operations.len() {

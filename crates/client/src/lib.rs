@@ -14,7 +14,11 @@
 //! - A call ends by its deadline plus a short grace, in which the server's own word about the outcome may arrive.
 //! - A connection whose answer was not read to its end is closed, never used again.
 //!
-//! Left out on purpose: routing by key and leader, circuit breakers, hedging and TLS, which come with clusters.
+//! With [`Options::route`] requests about keys go to the node that leads the key's shard instead, by a copy of the cluster's map
+//! that is fetched again now and then and after failures, and to the shard's other replicas where that one cannot be reached.
+//! A copy that is not fresh costs a hop, never an answer: the node that gets a request forwards it.
+//!
+//! Left out on purpose: hedging, and TLS.
 
 mod call;
 mod client;
@@ -24,6 +28,7 @@ mod error;
 mod keys;
 mod pool;
 mod retry;
+mod routing;
 mod wire;
 
 pub use client::{Client, Options};

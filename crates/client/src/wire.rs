@@ -333,7 +333,7 @@ mod tests {
             headers: http::HeaderMap::new(),
             body: Bytes::from_static(body.as_bytes()),
             after_doubt: false,
-            endpoint: 0,
+            endpoint: crate::endpoint::Endpoint::default(),
         };
         let refusal = |status, body| match refused(&answer(status, body), Safety::Once) {
             Failure::Refused(rejection) => rejection.refusal,

@@ -1,6 +1,6 @@
 //! Each shard's replicas, and which of them to ask.
 
-use ringfort_placement::{Replica, ShardPlacement};
+use ringfort_placement::ShardPlacement;
 use ringfort_types::{Epoch, Monotonic, NodeNumber, ReplicaId, ShardId, Term};
 
 use crate::circuit::Circuits;
@@ -96,20 +96,31 @@ impl Routes {
     /// Takes a map's placements, in the order of shards; false where it is not newer. Beliefs about leaders stay: a group's
     /// own configuration may be ahead of the map.
     pub fn handle_map(&mut self, epoch: Epoch, placements: &[ShardPlacement]) -> bool {
+        self.handle_replicas(epoch, placements.iter().map(ShardPlacement::replicas), |replica| {
+            (replica.id, replica.is_voter() && !replica.quarantined)
+        })
+    }
+
+    /// As [`Routes::handle_map`], for those who are told the map in other words: of each shard its replicas, and of each replica
+    /// its id and whether it is a sound voter.
+    pub fn handle_replicas<'a, R: 'a>(
+        &mut self,
+        epoch: Epoch,
+        shards: impl ExactSizeIterator<Item = &'a [R]>,
+        told: impl Fn(&R) -> (ReplicaId, bool),
+    ) -> bool {
         if !self.shards.is_empty() && epoch <= self.epoch {
             return false;
         }
         self.epoch = epoch;
-        self.shards.resize_with(placements.len(), Shard::default);
-        for (shard, placement) in self.shards.iter_mut().zip(placements) {
-            shard.replicas.clear();
-            let ids = |wanted: fn(&Replica) -> bool| {
-                placement.replicas().iter().filter(move |r| wanted(r)).map(|replica| replica.id)
-            };
-            shard.replicas.extend(ids(|replica| replica.is_voter() && !replica.quarantined));
+        self.shards.resize_with(shards.len(), Shard::default);
+        for (shard, replicas) in self.shards.iter_mut().zip(shards) {
+            let told = replicas.iter().map(&told);
+            let sound = told.clone().filter(|(_, is_sound)| *is_sound);
+            shard.replicas = sound.map(|(id, _)| id).collect();
             // Better a replica that cannot lead than nobody: it may know who does.
             if shard.replicas.is_empty() {
-                shard.replicas.extend(ids(|_| true));
+                shard.replicas = told.map(|(id, _)| id).collect();
             }
         }
         true

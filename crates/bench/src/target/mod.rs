@@ -4,12 +4,14 @@ mod endpoint;
 mod etcd;
 mod http;
 mod resp;
+mod routed;
 mod wire;
 
 pub(crate) use endpoint::Endpoint;
 pub(crate) use etcd::{EtcdClient, connect_channels};
 pub(crate) use http::{HttpCodec, fetch};
 pub(crate) use resp::RespCodec;
+pub(crate) use routed::RoutedClient;
 pub(crate) use wire::WireClient;
 
 use crate::record::ErrorCode;

@@ -5,3 +5,4 @@
 mod fake;
 mod keys;
 mod retries;
+mod routes;

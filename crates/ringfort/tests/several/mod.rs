@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ringfort_testkit::http::HttpClient;
 use ringfort_testkit::{Process, Signal, free_ports, wait_until};
 use serde_json::Value;
 
@@ -70,6 +71,41 @@ fn dev_runs_three_nodes_that_go_on_without_one() {
     dev.process.signal(Signal::TERM).unwrap();
     assert_eq!(dev.process.wait(PATIENCE).unwrap().code(), Some(0), "{}", dev.process.log_text());
     assert_eq!(dev.leftovers(), Vec::<PathBuf>::new());
+}
+
+/// Requests that nodes forwarded so far.
+fn forwarded(ports: [u16; 3]) -> u64 {
+    let of_line = |line: &str| {
+        let (name, count) = line.split_once(' ')?;
+        (name == "ringfort_forward_requests_total").then(|| count.parse::<u64>().unwrap())
+    };
+    let of_node = |port| {
+        let metrics = HttpClient::new(port).get("/metrics").unwrap().text();
+        metrics.lines().filter_map(of_line).sum::<u64>()
+    };
+    ports.into_iter().map(of_node).sum()
+}
+
+#[test]
+fn bench_follows_the_map_where_it_is_told_to() {
+    let dev = Dev::start_nodes(3, &["--set", "cluster.shards=8"]);
+    let ports = [dev.port, dev.port + 10, dev.port + 20];
+    let document = await_health(ports[0], "healthy", "");
+    let leads = |node: &usize| document["nodes"][*node]["leaders"].as_u64().unwrap();
+    // Most of what it gets is for others.
+    let port = ports[(0..3).min_by_key(leads).unwrap()];
+    let line = "bench --requests 400 --connections 4 --warmup 1ms -o json";
+    let line: Vec<_> = line.split(' ').collect();
+    let mut before = forwarded(ports);
+    let mut run = |more: &[&str]| {
+        at(port, &[&line[..], more].concat()).exits(0);
+        let after = forwarded(ports);
+        after - std::mem::replace(&mut before, after)
+    };
+    let (spread, routed) = (run(&[]), run(&["--route"]));
+    assert!(spread >= 200, "{spread} of 400 forwarded");
+    // A leader may have changed meanwhile.
+    assert!(routed <= 40, "{routed} of 400 forwarded with --route");
 }
 
 /// The servers of the guide, on ports of their own.

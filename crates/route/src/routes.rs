@@ -1,5 +1,7 @@
 //! Each shard's replicas, and which of them to ask.
 
+use std::time::Duration;
+
 use ringfort_placement::ShardPlacement;
 use ringfort_types::{Epoch, Monotonic, NodeNumber, ReplicaId, ShardId, Term};
 
@@ -36,7 +38,12 @@ struct Shard {
     /// While no leader is known, nobody is asked before.
     ask_from: Monotonic,
     pauses: Pauses,
+    /// Since when, and when last, a request found no leader that can be reached.
+    without: Option<(Monotonic, Monotonic)>,
 }
+
+/// A shard of which nothing was asked for longer may have had a leader meanwhile.
+const FORGET_AFTER: Duration = Duration::from_secs(2);
 
 /// Where each shard's requests go, as one worker or client believes. A belief may be wrong: then the answer says so.
 #[derive(Debug)]
@@ -139,6 +146,7 @@ impl Routes {
         if newer {
             shard.pauses = Pauses::default();
             shard.ask_from = Monotonic::default();
+            shard.without = None;
         }
         newer
     }
@@ -166,6 +174,7 @@ impl Routes {
     pub fn handle_served(&mut self, shard: ShardId, by: ReplicaId) -> bool {
         let circuits = &self.circuits;
         let Some(shard) = self.shards.get_mut(shard.0 as usize) else { return false };
+        shard.without = None;
         let gone = |leader: ReplicaId| leader != by && circuits.is_open(leader.node());
         let news = shard.leader.is_none_or(gone);
         if news {
@@ -173,6 +182,13 @@ impl Routes {
             shard.pauses = Pauses::default();
         }
         news
+    }
+
+    /// For how long requests have found no leader of a shard that can be reached.
+    #[must_use]
+    pub fn leaderless(&self, now: Monotonic, shard: ShardId) -> Duration {
+        let without = self.shards.get(shard.0 as usize).and_then(|shard| shard.without);
+        without.map_or(Duration::ZERO, |(since, _)| now.since(since))
     }
 
     /// A connection to the node failed, or could not be made.
@@ -195,6 +211,9 @@ impl Routes {
     pub fn target(&mut self, now: Monotonic, shard: ShardId, want: Want) -> Target {
         let nobody = Target::Wait(now + PAUSE_MAX);
         let Some(shard) = self.shards.get_mut(shard.0 as usize) else { return nobody };
+        let circuits = &self.circuits;
+        let is_sound = shard.leader.is_some_and(|leader| !circuits.is_open(leader.node()));
+        shard.look(now, is_sound);
         if let Some(leader) = shard.leader
             && (Some(leader.node()) == self.own || self.circuits.admit(now, leader.node()))
         {
@@ -212,6 +231,13 @@ impl Routes {
 }
 
 impl Shard {
+    /// A request finds a leader that can be reached, or none.
+    fn look(&mut self, now: Monotonic, is_sound: bool) {
+        let lasts = |(_, last): &(Monotonic, Monotonic)| now.since(*last) < FORGET_AFTER;
+        let since = self.without.filter(lasts).map_or(now, |(since, _)| since);
+        self.without = (!is_sound).then_some((since, now));
+    }
+
     /// The next replica in turn that is not avoided; the very next one where all are.
     fn next(
         &mut self,

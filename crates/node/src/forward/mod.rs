@@ -15,6 +15,8 @@
 //! - Each attempt has an id of its own, never used again; an answer to an earlier attempt is dropped.
 //! - From the moment it was polled, an attempt counts as handed to a connection.
 //! - `route` decides what is tried again and what is said of the outcome.
+//! - A shard without a leader keeps its requests for as long as an election may take, and refuses them from then on: there is no
+//!   quorum. Leaders are heard of without requests.
 //! - Requests under way are bounded in number and in bytes.
 
 use std::collections::VecDeque;
@@ -51,6 +53,9 @@ pub struct ForwardConfig {
     pub bytes_max: usize,
     /// Bounds of retries.
     pub budget: BudgetConfig,
+    /// Requests for a shard that has had no leader for longer are refused; until then they wait for one. A few election
+    /// timeouts, so that an ordinary election refuses nothing.
+    pub leaderless_max: Duration,
     /// Spreads pauses, and draws the first id. Another one for each start of the node and each worker.
     pub seed: u64,
 }

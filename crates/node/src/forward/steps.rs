@@ -1,10 +1,10 @@
 //! The steps of a request between its beginning and its answer: queued, sent, parked, tried again.
 
 use ringfort_proto::Ask;
-use ringfort_route::{Failure, Next, Target};
+use ringfort_route::{Failure, Next, Target, Want};
 use ringfort_types::{Monotonic, ReplicaId, ShardId};
 
-use super::{Forwardable, Forwarder, Request, Returned, State, is_due};
+use super::{Forwardable, Forwarded, Forwarder, Request, Returned, State, is_due};
 
 enum Place {
     Send(ReplicaId),
@@ -17,7 +17,9 @@ impl<W> Forwarder<W> {
     pub(super) fn place(&mut self, now: Monotonic, id: u64) -> Option<ReplicaId> {
         let request = self.table.get(id).filter(|request| request.state == State::Queued)?;
         let last_try = request.attempts.last_try();
-        match self.place_of(now, id)? {
+        let place = self.place_of(now, id)?;
+        let is_leaderless = self.is_leaderless(now, self.table.get(id)?);
+        match place {
             Place::Send(replica) => {
                 self.stats.sent += 1;
                 let epoch = self.routes.epoch();
@@ -33,8 +35,8 @@ impl<W> Forwarder<W> {
                 let Request { forwarded, waiter, attempts, .. } = self.remove(id)?;
                 self.returned.push_back(Returned { forwarded, waiter, attempts });
             }
-            // Nobody to ask, and no time to wait for one.
-            Place::Wait(_) if now >= last_try => {
+            // Nobody to ask, and no time to wait for one, or no use.
+            Place::Wait(_) if now >= last_try || is_leaderless => {
                 let request = self.remove(id)?;
                 let refusal = request.attempts.give_up(&Failure::NotSent);
                 self.respond(request, Err(refusal));
@@ -42,6 +44,13 @@ impl<W> Forwarder<W> {
             Place::Wait(until) => self.park(id, until.min(last_try)),
         }
         None
+    }
+
+    /// Whether a request is for a shard that has had no leader for too long.
+    fn is_leaderless(&self, now: Monotonic, request: &Request<W>) -> bool {
+        let Forwarded { shard, ask, .. } = &request.forwarded;
+        ask.want() == Want::Leader
+            && self.routes.leaderless(now, *shard) >= self.config.leaderless_max
     }
 
     fn place_of(&mut self, now: Monotonic, id: u64) -> Option<Place> {
@@ -81,8 +90,9 @@ impl<W> Forwarder<W> {
         mut request: Request<W>,
         failure: &Failure<'_>,
     ) {
-        match self.retrier.handle_failure(now, &mut request.attempts, failure) {
-            Next::Retry { after } => {
+        let next = self.retrier.handle_failure(now, &mut request.attempts, failure);
+        match next {
+            Next::Retry { after } if !self.is_leaderless(now, &request) => {
                 let id = self.insert(request);
                 if after.is_zero() {
                     self.queue(id);
@@ -90,7 +100,7 @@ impl<W> Forwarder<W> {
                     self.park(id, now + after);
                 }
             }
-            Next::GiveUp => {
+            Next::Retry { .. } | Next::GiveUp => {
                 let refusal = request.attempts.give_up(failure);
                 self.respond(request, Err(refusal));
             }

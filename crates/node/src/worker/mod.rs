@@ -32,6 +32,9 @@ use crate::outbox::Outbox;
 use crate::pairs::Pairs;
 use crate::pending::{Pending, Replied, Response};
 
+/// A shard that has had no leader for so many election timeouts has no quorum: an election takes one and a half.
+const LEADERLESS_TIMEOUTS: u32 = 3;
+
 mod answers;
 mod batch;
 pub(crate) mod catalog;
@@ -281,7 +284,7 @@ impl<W> Worker<W> {
             gatherings: Gatherings::default(),
             forwards_due: false,
             catalog_answers: VecDeque::new(),
-            forwarder: Forwarder::new(now, forward_config(&config, making.seed)),
+            forwarder: Forwarder::new(now, forward_config(&config, &making)),
             stale: StaleReads::default(),
             pairs: Pairs::default(),
             nodes: BTreeSet::new(),
@@ -392,7 +395,7 @@ impl<W> Worker<W> {
     }
 }
 
-fn forward_config(config: &WorkerConfig, seed: u64) -> ForwardConfig {
+fn forward_config(config: &WorkerConfig, making: &Making) -> ForwardConfig {
     ForwardConfig {
         node: config.node,
         worker: config.source.0,
@@ -403,7 +406,8 @@ fn forward_config(config: &WorkerConfig, seed: u64) -> ForwardConfig {
             burst: u32::try_from(config.requests_max).unwrap_or(u32::MAX),
             ..BudgetConfig::default()
         },
-        seed: seed ^ u64::from(config.source.0).rotate_left(17),
+        leaderless_max: making.settings.election_timeout * LEADERLESS_TIMEOUTS,
+        seed: making.seed ^ u64::from(config.source.0).rotate_left(17),
     }
 }
 

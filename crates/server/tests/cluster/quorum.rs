@@ -10,6 +10,8 @@ use ringfort_testkit::{Cluster, node_id, wait_until};
 
 /// The bound of requests that cannot be served: longer than it takes to notice the loss.
 const BOUND: Duration = Duration::from_millis(1_500);
+/// The bound of requests that wait for nothing.
+const LONG: Duration = Duration::from_secs(30);
 /// How much later than its bound an answer may come on a shared machine.
 const SLACK: Duration = Duration::from_secs(4);
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -151,10 +153,15 @@ fn refuses(port: u16, number: usize) -> Result<Possible> {
         }
         Ok((response.status == 503).then_some(()))
     })?;
+    // Once it is known that there is no quorum nobody waits for one, whatever the bound.
+    let patient = LONG.as_millis().to_string();
+    let mut patient = HttpClient::new(port).with_header("Ringfort-Timeout-Ms", &patient);
     let mut age_ms = 0;
     for _ in 0..2 {
-        let answer = possible.put(&mut http, &key, &format!("lost-{number}"))?;
+        let begun = Instant::now();
+        let answer = possible.put(&mut patient, &key, &format!("lost-{number}"))?;
         ensure!(answer == refused, "PUT {key}: {answer:?}");
+        ensure!(begun.elapsed() < LONG / 2, "PUT {key} waited for {:?}", begun.elapsed());
         let response = in_time(&mut http, "GET", &format!("/v1/kv/{key}"), b"")?;
         ensure!(response.status == 503, "GET {key}: {} {}", response.status, response.text());
         let (value, bound_ms) = read_stale(&mut http, &key)?;

@@ -181,6 +181,53 @@ fn a_shard_without_a_leader_costs_few_messages_and_its_leader_gets_them_all() {
     assert!(sent.iter().all(|(node, _)| *node == 2));
 }
 
+/// Answers every probe with "I do not lead" and no more, until a request is answered or it is this time. Gives when it was.
+fn without_a_leader(forwarder: &mut Forwarder<u32>, from: u64, until: u64) -> Option<u64> {
+    for ms in from..until {
+        forwarder.handle_tick(at(ms));
+        for (node, id) in sent(forwarder, at(ms)) {
+            forwarder.handle_answer(at(ms), NodeNumber(node), id, not_leader(None, 1));
+        }
+        if forwarder.is_empty() {
+            return Some(ms);
+        }
+    }
+    None
+}
+
+#[test]
+fn a_shard_without_a_quorum_refuses_once_an_election_would_be_over() {
+    let mut forwarder = forwarder(&[&[1, 2, 3]]);
+    let long = 60_000;
+    for (begun, refused) in [(0, 3000..3250), (3300, 3300..3301), (3400, 3400..3401)] {
+        let ask = request(write(Identity::None), at(begun + long));
+        forwarder.begin(at(begun), ask, || 1).unwrap();
+        let ended = without_a_leader(&mut forwarder, begun, begun + long).unwrap();
+        assert!(refused.contains(&ended), "begun at {begun}, refused at {ended}");
+        assert_eq!(refusal(&mut forwarder), (Code::Unavailable, Some(Outcome::NotApplied)));
+    }
+    // A stale read is any replica's, and waits for none.
+    forwarder.begin(at(3500), request(get(Consistency::Stale), at(9000)), || 1).unwrap();
+    assert_eq!(sent(&mut forwarder, at(3500)).len(), 1);
+}
+
+#[test]
+fn an_election_refuses_nothing_however_many_came_before() {
+    let mut forwarder = forwarder(&[&[1, 2, 3]]);
+    for term in 1..4 {
+        let begun = term * 4000;
+        let ask = request(write(Identity::None), at(begun + 60_000));
+        forwarder.begin(at(begun), ask, || 1).unwrap();
+        assert_eq!(without_a_leader(&mut forwarder, begun, begun + 2900), None);
+        forwarder.handle_leader(at(begun + 2900), S, on(2), Term(term));
+        let again = sent(&mut forwarder, at(begun + 2900));
+        assert_eq!((again.len(), again[0].0), (1, 2));
+        let answer = Told::Answered(written());
+        forwarder.handle_answer(at(begun + 2900), NodeNumber(2), again[0].1, answer);
+        assert!(forwarder.poll_response().unwrap().1.is_ok());
+    }
+}
+
 #[test]
 fn a_leader_found_by_asking_gets_all_that_wait() {
     let mut forwarder = led();

@@ -40,6 +40,7 @@ pub(super) fn config(seed: u64) -> ForwardConfig {
         requests_max: 4096,
         bytes_max: 64 << 20,
         budget: BudgetConfig { burst: 1000, ..BudgetConfig::default() },
+        leaderless_max: Duration::from_secs(3),
         seed,
     }
 }

@@ -71,6 +71,11 @@ impl<W> Pending<W> {
         self.waiting.remove(&ticket).map(|waiting| waiting.waiter)
     }
 
+    /// Takes a request back that is to wait elsewhere: when its answer is due, and whoever waits.
+    pub(crate) fn take_back(&mut self, ticket: Ticket) -> Option<(Monotonic, W)> {
+        self.waiting.remove(&ticket).map(|waiting| (waiting.deadline, waiting.waiter))
+    }
+
     /// Ends every request whose deadline has passed. All writes here are proposed: they may happen yet.
     pub(crate) fn expire(&mut self, now: Monotonic) -> Vec<(W, Response)> {
         let late = |_: &Ticket, waiting: &mut Waiting<W>| waiting.deadline <= now;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ringfort_proto::{Ask, RequestId, Told};
 use ringfort_replica::{ListQuery, Listed, MachineError, Probed, Reading, Ticket};
-use ringfort_types::request::{Consistency, Context, Item, List, Page};
+use ringfort_types::request::{Consistency, Context, Item, List, Page, Principal};
 use ringfort_types::{
     Code, GroupId, Key, Monotonic, NamespaceId, NodeNumber, Refusal, ShardId, shard_of_token,
     token_of_prefix,
@@ -20,10 +20,20 @@ use crate::pending::{Kind, Replied};
 /// Work on listings in one turn, in units of a record looked at: well below a millisecond.
 const UNITS_PER_TURN: usize = 1024;
 
+/// A listing that this worker works on.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) ticket: Ticket,
+    principal: Principal,
+    listing: Listing,
+}
+
 /// Why a listing does not go on.
 enum Trouble {
     /// A shard leads, and what it has committed is not yet applied.
     NotYet,
+    /// A shard is to be read on another node.
+    Elsewhere(ShardId),
     Refused(Refusal),
     Broken(ShardId, MachineError),
 }
@@ -152,7 +162,8 @@ impl<W> Worker<W> {
             Err(trouble) => return Err(self.refusal_of(trouble)),
         }
         let ticket = self.pending.insert(context.deadline, Kind::Read, waiter());
-        self.listings.push_back((ticket, listing));
+        let principal = context.principal.clone();
+        self.listings.push_back(Asked { ticket, principal, listing });
         self.listing_due = true;
         Ok(())
     }
@@ -174,7 +185,8 @@ impl<W> Worker<W> {
         self.listing_due = false;
         let mut units = UNITS_PER_TURN;
         for _ in 0..self.listings.len() {
-            let Some((ticket, mut listing)) = self.listings.pop_front() else { return };
+            let Some(asked) = self.listings.pop_front() else { return };
+            let Asked { ticket, principal, mut listing } = asked;
             if !self.pending.contains(ticket) {
                 continue;
             }
@@ -185,14 +197,17 @@ impl<W> Worker<W> {
                     self.respond(ticket, Ok(Replied::Page(Page { staleness_ms, ..page })));
                 }
                 Ok(None) => {
-                    self.listings.push_front((ticket, listing));
+                    self.listings.push_front(Asked { ticket, principal, listing });
                     self.listing_due = true;
                     return;
                 }
                 // From its beginning: what waits for a shard holds no items meanwhile.
                 Err(Trouble::NotYet) => {
                     self.probe_for(now, &listing);
-                    self.wait_for_shard(ticket, listing);
+                    self.wait_for_shard(Asked { ticket, principal, listing });
+                }
+                Err(Trouble::Elsewhere(shard)) => {
+                    self.list_elsewhere(now, Asked { ticket, principal, listing }, shard);
                 }
                 Err(trouble) => {
                     let refusal = self.refusal_of(trouble);
@@ -202,10 +217,23 @@ impl<W> Worker<W> {
         }
     }
 
-    fn wait_for_shard(&mut self, ticket: Ticket, listing: Listing) {
+    fn wait_for_shard(&mut self, asked: Asked) {
+        let shards: Vec<_> = asked.listing.shards().collect();
+        let listing = Listing::new(asked.listing.into_list(), shards);
+        self.listings.push_back(Asked { listing, ..asked });
+    }
+
+    /// Another node leads a shard by now: the listing begins anew, there and here, within its time.
+    fn list_elsewhere(&mut self, now: Monotonic, asked: Asked, shard: ShardId) {
+        let Asked { ticket, principal, listing } = asked;
+        let Some((deadline, waiter)) = self.pending.take_back(ticket) else { return };
+        if let Waiter::Peer { node, id, .. } = waiter {
+            // Who asked knows how to go on.
+            return self.tell_not_leader(node, RequestId(id), shard);
+        }
         let shards: Vec<_> = listing.shards().collect();
-        let listing = Listing::new(listing.into_list(), shards);
-        self.listings.push_back((ticket, listing));
+        let context = Context { arrived: now, deadline, principal };
+        self.list_returned(now, &context, &listing.into_list(), shards, waiter);
     }
 
     fn work_on(
@@ -264,9 +292,16 @@ impl<W> Worker<W> {
         let mut ready = Ok(());
         let stale = listing.list().consistency == Consistency::Stale;
         for shard in listing.shards() {
-            let replica = &open_shard(&self.slots, shard).map_err(Trouble::Refused)?.replica;
+            let replica = match open_shard(&self.slots, shard) {
+                Ok(open) => &open.replica,
+                Err(_) if self.is_elsewhere(shard) => return Err(Trouble::Elsewhere(shard)),
+                Err(refusal) => return Err(Trouble::Refused(refusal)),
+            };
             if replica.can_read_now(now) || (stale && replica.staleness(now).is_some()) {
                 continue;
+            }
+            if !stale && !replica.leads() && self.is_elsewhere(shard) {
+                return Err(Trouble::Elsewhere(shard));
             }
             if !stale && !replica.leads() {
                 let detail = format!("shard {shard} has no leader");
@@ -279,6 +314,10 @@ impl<W> Worker<W> {
             ready = Err(Trouble::NotYet);
         }
         ready
+    }
+
+    fn is_elsewhere(&self, shard: ShardId) -> bool {
+        self.forwarder.routes().is_elsewhere(shard)
     }
 
     /// Asks the leaders of a stale listing's shards how far they are.
@@ -306,7 +345,9 @@ impl<W> Worker<W> {
         match trouble {
             Trouble::Refused(refusal) => refusal,
             Trouble::Broken(shard, error) => self.close(GroupId::of_shard(shard), &error),
-            Trouble::NotYet => Refusal::new(Code::Unavailable, "a shard cannot be read yet"),
+            Trouble::NotYet | Trouble::Elsewhere(_) => {
+                Refusal::new(Code::Unavailable, "a shard cannot be read yet")
+            }
         }
     }
 }

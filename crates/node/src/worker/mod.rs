@@ -27,10 +27,10 @@ use crate::checkpoint::Checkpoints;
 use crate::company::Company;
 use crate::forward::{ForwardConfig, Forwarder};
 use crate::guard::NodeGuards;
-use crate::listing::Listing;
 use crate::outbox::Outbox;
 use crate::pairs::Pairs;
 use crate::pending::{Pending, Replied, Response};
+use list::Asked;
 
 /// A shard that has had no leader for so many election timeouts has no quorum: an election takes one and a half.
 const LEADERLESS_TIMEOUTS: u32 = 3;
@@ -233,7 +233,7 @@ pub struct Worker<W> {
     leads_due: Monotonic,
     reads: BTreeMap<Ticket, (GroupId, Key)>,
     /// Listings under way: the first is worked on, none but that one holds items.
-    listings: VecDeque<(Ticket, Listing)>,
+    listings: VecDeque<Asked>,
     /// A turn would get a listing on.
     listing_due: bool,
     responses: VecDeque<(W, Response)>,

@@ -40,7 +40,7 @@ impl<W> Worker<W> {
         self.stats.timeouts += expired.len() as u64;
         self.answer_all(expired);
         self.reads.retain(|ticket, _| self.pending.contains(*ticket));
-        self.listings.retain(|(ticket, _)| self.pending.contains(*ticket));
+        self.listings.retain(|asked| self.pending.contains(asked.ticket));
         self.flush_due = self.checkpoints.is_due(now) || self.install_due(now);
         for position in 0..self.mine.len() {
             let group = self.mine[position];

@@ -5,6 +5,7 @@ mod company;
 mod hand_over;
 mod install;
 mod lifecycle;
+mod listings;
 mod quarantine;
 mod random;
 

@@ -126,26 +126,38 @@ impl Member {
         }
     }
 
-    fn take_records<W>(&mut self, now: Monotonic, worker: &Worker<W>) {
+    fn take_records<W>(&mut self, now: Monotonic, worker: &mut Worker<W>) {
         let Some(state) = worker.catalog_state() else { return };
         if state.revision > self.seen {
             let records = worker.catalog_records(now, self.seen);
             let records = records.map(|records| {
                 records.into_iter().map(Record::try_from).collect::<Result<Vec<_>, _>>()
             });
-            match records {
-                Ok(Ok(records)) => match self.control.handle_catalog_records(now, records) {
-                    Ok(()) => {}
-                    Err(error) => self.find(format!("the catalog makes no map: {error}")),
-                },
-                Ok(Err(error)) => self.find(format!("the catalog holds a strange record: {error}")),
-                Err(error) => self.find(format!("the catalog cannot be read: {error}")),
+            let taken = match records {
+                Ok(Ok(records)) => self
+                    .control
+                    .handle_catalog_records(now, records)
+                    .map_err(|error| format!("the catalog makes no map: {error}")),
+                Ok(Err(error)) => Err(format!("the catalog holds a strange record: {error}")),
+                Err(error) => Err(format!("the catalog cannot be read: {error}")),
+            };
+            match taken {
+                Ok(()) => self.seen = state.revision,
+                // Passed over, it would be missing in the copy for ever.
+                Err(reason) => {
+                    worker.stop_catalog(&reason);
+                    self.lead(now, false);
+                    return;
+                }
             }
-            self.seen = state.revision;
         }
-        if state.leads != self.leads {
-            self.leads = state.leads;
-            self.control.handle_catalog_role(now, state.leads);
+        self.lead(now, state.leads);
+    }
+
+    fn lead(&mut self, now: Monotonic, leads: bool) {
+        if leads != self.leads {
+            self.leads = leads;
+            self.control.handle_catalog_role(now, leads);
         }
     }
 

@@ -68,6 +68,13 @@ impl<W> Worker<W> {
         Ok(records)
     }
 
+    /// Stops this node's replica of the catalog: it holds what this executable does not understand. It acknowledges nothing and
+    /// votes for nobody any more, rather than go on from less than what is there.
+    pub(crate) fn stop_catalog(&mut self, reason: &str) {
+        let reason = format!("{reason}; start a version that knows it, or report a bug");
+        drop(self.close_for(CATALOG, &reason));
+    }
+
     /// Proposes one atomic command to the catalog; its answer comes with [`Worker::poll_catalog`].
     pub(crate) fn propose_catalog(&mut self, now: Monotonic, id: u64, operations: &[Operation]) {
         let deadline = now + PROPOSAL_TIMEOUT;

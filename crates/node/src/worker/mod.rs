@@ -357,6 +357,11 @@ impl<W> Worker<W> {
     /// Closes a shard whose replica had to stop, answers all that waits for it, and gives the refusal for whoever asked.
     fn close(&mut self, group: GroupId, error: &MachineError) -> Refusal {
         let reason = self.reason(group, error);
+        self.close_for(group, &reason)
+    }
+
+    /// Closes a group for this reason.
+    fn close_for(&mut self, group: GroupId, reason: &str) -> Refusal {
         self.messages.push_back(format!("{} is closed: {reason}", name_of(group)));
         if let Some(Some(slot)) = self.slots.get_mut(group.0 as usize)
             && let Slot::Open(open) = slot
@@ -369,7 +374,7 @@ impl<W> Worker<W> {
             let generation = Generation(open.replica.base().generation);
             *slot = Slot::Closed(ClosedGroup {
                 replica,
-                reason: reason.clone(),
+                reason: reason.to_owned(),
                 quarantined,
                 in_log: true,
                 generation,
@@ -378,7 +383,7 @@ impl<W> Worker<W> {
             let lost = self.pending.lose(lost);
             self.answer_all(lost);
         }
-        closed(group, &reason)
+        closed(group, reason)
     }
 
     /// Why a shard's replica had to stop, with the file that its store was read from if that is what is wrong.

@@ -102,6 +102,7 @@ struct World {
     ids: BTreeSet<ReplicaId>,
     replaced: u64,
     moves: u64,
+    learners_damaged: u64,
     conflicts: u64,
 }
 
@@ -141,6 +142,7 @@ impl World {
             ids: BTreeSet::new(),
             replaced: 0,
             moves: 0,
+            learners_damaged: 0,
             conflicts: 0,
         }
     }
@@ -186,7 +188,8 @@ impl World {
     fn harm(&mut self) {
         let shard = self.random.below(u64::from(SHARDS)) as usize;
         match self.random.below(10) {
-            0..4 => self.damage(shard),
+            0..3 => self.damage(shard),
+            3 => self.damage_learner(shard),
             4..7 => self.elect(shard),
             7 => {
                 let voters = self.formation.catalog_voters();
@@ -217,6 +220,15 @@ impl World {
                 self.elect(shard);
             }
         }
+    }
+
+    /// A replica that is to take a damaged one's place is damaged itself before it has.
+    fn damage_learner(&mut self, shard: usize) {
+        let group = &mut self.groups[shard];
+        let learners = group.configuration.learners().iter().map(|learner| learner.id);
+        let before = group.damaged.len();
+        group.damaged.extend(learners);
+        self.learners_damaged += (group.damaged.len() - before) as u64;
     }
 
     fn elect(&mut self, shard: usize) {
@@ -375,6 +387,8 @@ impl World {
             Change::AddLearner(learner) => {
                 assert!(self.ids.insert(learner.id), "seed {}: an id was given twice", self.seed);
             }
+            // A damaged one never catches up.
+            Change::Promote(id) if group.damaged.contains(&id) => return,
             Change::Promote(_) => self.replaced += 1,
             Change::Remove(_) => {}
         }
@@ -426,15 +440,18 @@ fn damaged_replicas_are_replaced_and_copies_agree_whoever_leads() {
         Some(seed) => seed..seed + 1,
         None => 0..number("RINGFORT_SEEDS").unwrap_or(10),
     };
-    let (mut replaced, mut conflicts, mut moves) = (0, 0, 0);
+    let (mut replaced, mut conflicts, mut moves, mut learners) = (0, 0, 0, 0);
     for seed in seeds.clone() {
         let mut world = World::new(seed);
         world.run();
         replaced += world.replaced;
         conflicts += world.conflicts;
         moves += world.moves;
+        learners += world.learners_damaged;
     }
     let count = seeds.end - seeds.start;
-    println!("{count} seeds: {replaced} replaced, {conflicts} conflicts, {moves} moves of a node");
-    assert!(count < 10 || (replaced > 0 && conflicts > 0 && moves > 0));
+    println!(
+        "{count} seeds: {replaced} replaced, {learners} damaged on the way, {conflicts} conflicts, {moves} moves of a node"
+    );
+    assert!(count < 10 || (replaced > 0 && conflicts > 0 && moves > 0 && learners > 0));
 }

@@ -13,9 +13,11 @@ mod formation;
 mod forward;
 mod listing;
 mod malformed;
-mod members;
+mod member;
+
 mod owner;
 mod peer;
 mod power;
 mod support;
+mod three_members;
 mod trio;

@@ -12,7 +12,7 @@ use ringfort_types::{NamespaceId, ShardId, shard_of_token};
 
 use super::Run;
 use super::clock::nanos;
-use super::mix::{MILLI, Mix, about};
+use super::mix::{MILLI, Mix, SECOND, about};
 use super::node::{Asked, Reply};
 use super::queue::Event;
 use super::report::{Count, Violation};
@@ -21,6 +21,8 @@ use crate::Random;
 
 /// How long a client waits for an answer beyond the time it gave the node.
 const GRACE: u64 = 500 * MILLI;
+/// A client that is so far behind asks without a pause, one that is so far ahead waits twice as long as usual.
+const MAKE_UP_SECONDS: u64 = 2;
 
 /// What a client does by itself.
 #[derive(Clone, Copy, Debug)]
@@ -151,7 +153,7 @@ impl Run {
     /// Has the clients begin, at different moments.
     pub(super) fn start_clients(&mut self) {
         for client in 0..self.mix.clients {
-            let at = self.now + self.random.below(2 * self.mix.think);
+            let at = self.now + self.random.below(SECOND);
             self.queue.push(at, Event::Client { client, wake: Wake::Think });
         }
     }
@@ -327,11 +329,21 @@ impl Run {
             let shard = shard_of(&doing.question.operations[0].0, self.mix.shards);
             self.crowd.guesses[shard.0 as usize] = doing.node;
         }
-        let quiet = self.crowd.quiet;
+        let (quiet, pause) = (self.crowd.quiet, self.breath());
         let random = &mut self.crowd.clients[client].random;
-        let think = if quiet { 1 } else { about(random, self.mix.think) };
-        self.queue.push(self.now + think, Event::Client { client, wake: Wake::Think });
+        let pause = if quiet { 1 } else { about(random, pause) };
+        self.queue.push(self.now + pause, Event::Client { client, wake: Wake::Think });
         Ok(())
+    }
+
+    /// How long a client waits between two questions: what was not asked while nobody answered is made up for.
+    fn breath(&self) -> u64 {
+        let rate = self.mix.rate;
+        let usual = self.mix.clients as u64 * SECOND / rate;
+        let done = self.crowd.history.len() as u64 + MAKE_UP_SECONDS * rate;
+        let due = rate * (self.now / MILLI) / 1_000;
+        let ahead = done.saturating_sub(due).min(2 * MAKE_UP_SECONDS * rate);
+        usual * ahead / (MAKE_UP_SECONDS * rate) + MILLI
     }
 
     /// Asks the same again, of another node.

@@ -1,6 +1,7 @@
 //! What must hold: while it runs, between the replicas; in the end, in what clients were told.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 
 use ringfort_check::{Options, Outcome, Verdict, check_with};
 use ringfort_raft::Role;
@@ -8,14 +9,16 @@ use ringfort_types::{Index, ShardId, Term};
 
 use super::Run;
 use super::clients::shard_of;
+use super::machine::Machine;
 use super::mix::MILLI;
+use super::node::ClusterNode;
 use super::queue::Event;
 use super::report::{Count, Violation};
 
 /// How often replicas are looked at.
 const LOOK: u64 = 100 * MILLI;
-/// Of so many looks, one compares states.
-const HASH_EVERY: u64 = 8;
+/// A hash costs as much as a store holds: each look may spend so many bytes of it, or save them.
+const HASH_BYTES: u64 = 2 << 10;
 /// State hashes that are remembered.
 const HASHES_MAX: usize = 4_096;
 
@@ -25,6 +28,8 @@ pub(super) struct Seen {
     leaders: BTreeMap<(ShardId, Term), usize>,
     /// Of the catalog, too, which is no shard.
     hashes: BTreeMap<(Option<ShardId>, Index), (u128, usize)>,
+    /// Bytes that may be hashed.
+    saved: u64,
     /// Of each shard: the greatest commit index, and how long it had no leader that commits, in nanoseconds.
     commits: BTreeMap<ShardId, (Index, u64)>,
 }
@@ -37,8 +42,7 @@ impl Run {
     /// Compares replicas.
     pub(super) fn look(&mut self) -> Result<(), Violation> {
         self.queue.push(self.now + LOOK, Event::Look);
-        // A hash costs as much as the shard holds.
-        let hashed = self.random.one_in(HASH_EVERY).then(|| self.any_shard());
+        let hashed = self.choose_hashed();
         let mut led: BTreeMap<ShardId, (Index, bool)> = BTreeMap::new();
         for node in 0..self.mix.nodes {
             let machine = &self.machines[node];
@@ -100,6 +104,20 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// The shard whose replicas are compared now, if what was saved is enough for it.
+    fn choose_hashed(&mut self) -> Option<ShardId> {
+        let shard = self.any_shard();
+        let stored = |machine: &Machine| {
+            let shards = machine.process.as_ref().map(ClusterNode::shards).unwrap_or_default();
+            shards.iter().find(|summary| summary.shard == shard).map_or(0, |of| of.stored.bytes)
+        };
+        self.seen.saved += HASH_BYTES;
+        let cost = 1 + self.machines.iter().map(stored).sum::<u64>();
+        let enough = self.seen.saved >= cost;
+        self.seen.saved -= if enough { cost } else { 0 };
+        enough.then_some(shard)
     }
 
     /// A shard is led where a leader has committed all it has, or some of it since the last look.

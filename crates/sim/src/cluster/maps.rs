@@ -107,7 +107,7 @@ impl Run {
                 return Err(format!("shard {shard}: node {node} has {held:?}, not {placed:?}"));
             }
             let process = self.machines[node].process.as_ref();
-            let (Some(process), Some(_)) = (process, held) else { continue };
+            let (Some(process), Some(held)) = (process, held) else { continue };
             let Some((_, configuration)) = process.configuration(shard) else {
                 return Err(format!("shard {shard} is not open on node {node}"));
             };
@@ -117,9 +117,14 @@ impl Run {
                     "shard {shard} on node {node}: {configuration}, not {wanted:?}"
                 ));
             }
-            seen.push((process.state(shard), node));
+            seen.push((held.status.map(|status| status.raft.applied), node));
         }
-        same(&format!("replicas of shard {shard}"), &seen)
+        let what = format!("replicas of shard {shard}");
+        // A state costs as much as the store holds.
+        same(&what, &seen)?;
+        let state = |node: usize| self.machines[node].process.as_ref()?.state(shard);
+        let states: Vec<_> = seen.iter().map(|(_, node)| (state(*node), *node)).collect();
+        same(&what, &states)
     }
 
     /// A damaged replica of the catalog stays so: nothing replaces it yet.

@@ -54,8 +54,8 @@ pub(super) struct Mix {
     pub(super) keys_for: u64,
     /// Values are at most so many bytes, but for a few.
     pub(super) value_bytes: u64,
-    /// A client waits about this long between two requests.
-    pub(super) think: u64,
+    /// Operations a second that clients mean to do together.
+    pub(super) rate: u64,
     /// A client allows its requests from a tenth of this to all of it.
     pub(super) timeout: u64,
     /// Mean time between two acts of a kind; 0: never.
@@ -103,9 +103,9 @@ impl Mix {
             clients: 10 + random.index(10),
             keys: random.between(2, 24),
             pairs: random.between(1, 4),
-            keys_for: random.between(5, 20) * SECOND,
+            keys_for: random.between(10, 40) * SECOND,
             value_bytes: [20, 200, 1_000][random.index(3)],
-            think: random.between(20, 100) * MILLI,
+            rate: random.between(60, 90),
             timeout: random.between(500, 4_000) * MILLI,
             every,
         }

@@ -1,6 +1,6 @@
 //! What happens when: events in the order of time, then of being asked for.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use ringfort_env::Lane;
@@ -69,47 +69,32 @@ fn mark(kind: u64, one: usize, other: usize) -> u64 {
     kind << 56 | (one as u64) << 32 | other as u64
 }
 
-#[derive(Debug)]
-struct Entry {
-    at: u64,
-    count: u64,
-    event: Event,
-}
+/// When, counted among all that was ever asked for, and the place of the event. Ordered so.
+type Entry = (u64, u64, usize);
 
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Entry {}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.at, self.count).cmp(&(other.at, other.count))
-    }
-}
-
-/// The queue.
+/// The queue. Events are large: they stay in their places while the heap moves.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     heap: BinaryHeap<Reverse<Entry>>,
+    events: Vec<Option<Event>>,
+    free: Vec<usize>,
     count: u64,
 }
 
 impl Queue {
     pub(super) fn push(&mut self, at: u64, event: Event) {
         self.count += 1;
-        self.heap.push(Reverse(Entry { at, count: self.count, event }));
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.events.push(None);
+            self.events.len() - 1
+        });
+        self.events[place] = Some(event);
+        self.heap.push(Reverse((at, self.count, place)));
     }
 
     pub(super) fn pop(&mut self) -> Option<(u64, Event)> {
-        self.heap.pop().map(|Reverse(entry)| (entry.at, entry.event))
+        let Reverse((at, _, place)) = self.heap.pop()?;
+        self.free.push(place);
+        self.events[place].take().map(|event| (at, event))
     }
 }

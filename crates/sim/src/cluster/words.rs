@@ -43,7 +43,8 @@ pub(super) fn choose(
     let reads = is(|operation| matches!(operation, Operation::Get));
     let writes = is(|operation| !matches!(operation, Operation::Get));
     // The parts of an atomic batch share one answer, so that conditions would make attempts differ.
-    let keyed = writes && random.one_in(4);
+    // Answers are remembered for ten minutes: with many of them stores are large, and runs slow.
+    let keyed = writes && random.one_in(8);
     let stale = reads && batch.is_none() && random.one_in(5);
     Question { operations, batch, stale, keyed, node: None, insistent: false }
 }
@@ -56,6 +57,9 @@ fn choose_one(
     number: u64,
     position: u64,
 ) -> (String, Operation) {
+    if era > 0 && random.one_in(12) {
+        return choose_old(random, mix, era - 1);
+    }
     // Some keys are asked for much more often than others.
     let most = 1 + random.below(mix.keys);
     let key = format!("s{era}.{}", random.below(most));
@@ -75,6 +79,15 @@ fn choose_one(
         _ => Operation::Get,
     };
     (key, operation)
+}
+
+/// What was in use before is looked at, and mostly removed: stores do not grow for ever.
+fn choose_old(random: &mut Random, mix: &Mix, era: u64) -> (String, Operation) {
+    let operation = match random.one_in(4) {
+        true => Operation::Get,
+        false => Operation::Delete { condition: Condition::Always },
+    };
+    (format!("s{era}.{}", random.below(mix.keys)), operation)
 }
 
 /// Both keys of a pair, which nothing but atomic batches writes: put, or read.

@@ -76,6 +76,8 @@ pub struct Status {
     pub asleep: bool,
     /// Whether it may not vote, or only later, because it lost what it had.
     pub lost: bool,
+    /// Bytes that are staged of a snapshot on its way in.
+    pub staged: Option<u64>,
     /// The configuration that counts.
     pub configuration: Configuration,
     /// A leader's view of the others.

@@ -425,6 +425,7 @@ impl Group {
             applied: self.applied,
             asleep: self.asleep,
             lost: self.has_lost(),
+            staged: self.incoming.as_ref().map(|incoming| incoming.staged()),
             configuration: self.configuration().clone(),
             peers: peers.iter().map(peer).collect(),
             counters: self.counters,

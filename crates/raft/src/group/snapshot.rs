@@ -34,6 +34,12 @@ pub(super) struct Incoming {
     installing: bool,
 }
 
+impl Incoming {
+    pub(super) fn staged(&self) -> u64 {
+        self.staged
+    }
+}
+
 impl Group {
     // --- leader ---
 

@@ -1,6 +1,6 @@
 //! An engine with a fault of our own making over one that has none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use ringfort_engine::{
@@ -17,6 +17,8 @@ pub(super) enum Fault {
     RetriesDropped,
     /// What is flushed has the position of the last batch and not its data.
     BatchesTorn,
+    /// A flush holds the batch after the one it was asked at, too: what the log may not have yet.
+    FlushedAhead,
 }
 
 /// First bytes of keys of remembered answers, and of what says when to forget them: see the layout of `replica`.
@@ -28,11 +30,21 @@ pub(super) struct BrokenEngine {
     fault: Fault,
     /// What undoes the last batch of each store, and what does it again.
     last: BTreeMap<GroupId, (WriteBatch, WriteBatch)>,
+    /// Flushes that wait for one more batch.
+    late: BTreeMap<GroupId, Generation>,
+    /// Stores whose next flush is of what was installed.
+    installed: BTreeSet<GroupId>,
 }
 
 impl BrokenEngine {
     pub(super) fn new(inner: Box<dyn StorageEngine>, fault: Fault) -> Self {
-        Self { inner, fault, last: BTreeMap::new() }
+        Self {
+            inner,
+            fault,
+            last: BTreeMap::new(),
+            late: BTreeMap::new(),
+            installed: BTreeSet::new(),
+        }
     }
 
     fn put(key: &Bytes, value: Option<Bytes>) -> WriteOperation {
@@ -99,6 +111,7 @@ impl StorageEngine for BrokenEngine {
 
     fn drop_store(&mut self, group: GroupId) {
         self.last.remove(&group);
+        self.late.remove(&group);
         self.inner.drop_store(group);
     }
 
@@ -110,7 +123,11 @@ impl StorageEngine for BrokenEngine {
         if self.fault == Fault::BatchesTorn {
             self.remember(group, batch)?;
         }
-        self.inner.write(group, batch)
+        self.inner.write(group, batch)?;
+        match self.late.remove(&group) {
+            Some(generation) => self.inner.flush(group, generation),
+            None => Ok(()),
+        }
     }
 
     fn get(&self, group: GroupId, key: &[u8]) -> Result<Option<Value<'_>>, EngineError> {
@@ -152,6 +169,8 @@ impl StorageEngine for BrokenEngine {
         stream: &mut dyn Iterator<Item = Bytes>,
     ) -> Result<Result<Applied, StreamError>, EngineError> {
         self.last.remove(&group);
+        self.late.remove(&group);
+        self.installed.insert(group);
         let installed = self.inner.install(group, stream)?;
         if let (Ok(applied), Fault::RetriesDropped) = (&installed, self.fault) {
             self.drop_retries(group, *applied)?;
@@ -160,6 +179,10 @@ impl StorageEngine for BrokenEngine {
     }
 
     fn flush(&mut self, group: GroupId, generation: Generation) -> Result<(), EngineError> {
+        if self.fault == Fault::FlushedAhead && !self.installed.remove(&group) {
+            self.late.insert(group, generation);
+            return Ok(());
+        }
         let Some((undo, again)) = self.last.get(&group).cloned() else {
             return self.inner.flush(group, generation);
         };

@@ -12,6 +12,7 @@ use ringfort_types::{NamespaceId, ShardId, shard_of_token};
 
 use super::Run;
 use super::clock::nanos;
+use super::coup::Focus;
 use super::mix::{MILLI, Mix, SECOND, about};
 use super::node::{Asked, Reply};
 use super::queue::Event;
@@ -23,6 +24,8 @@ use crate::Random;
 const GRACE: u64 = 500 * MILLI;
 /// A client that is so far behind asks without a pause, one that is so far ahead waits twice as long as usual.
 const MAKE_UP_SECONDS: u64 = 2;
+/// Clients besides the others that ask only while a leader is deposed; every second one writes.
+const WITNESSES: usize = 4;
 
 /// What a client does by itself.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +88,7 @@ pub(super) struct Crowd {
     last_request: u64,
     /// Nothing is asked but what stands in the script.
     pub(super) quiet: bool,
+    focus: Option<Focus>,
 }
 
 impl Crowd {
@@ -96,13 +100,14 @@ impl Crowd {
             shunned: BTreeSet::new(),
         };
         Self {
-            clients: (0..mix.clients).map(client).collect(),
+            clients: (0..mix.clients + WITNESSES).map(client).collect(),
             guesses: (0..mix.shards).map(|shard| shard as usize % mix.nodes).collect(),
             script: VecDeque::new(),
             history: Vec::new(),
             last_number: 0,
             last_request: 0,
             quiet: false,
+            focus: None,
         }
     }
 
@@ -158,6 +163,14 @@ impl Run {
         }
     }
 
+    /// Has the witnesses look at something.
+    pub(super) fn begin_focus(&mut self, focus: Focus) {
+        self.crowd.focus = Some(focus);
+        for client in self.mix.clients..self.mix.clients + WITNESSES {
+            self.queue.push(self.now, Event::Client { client, wake: Wake::Think });
+        }
+    }
+
     fn begin(&mut self, client: usize) {
         let crowd = &mut self.crowd;
         if crowd.clients[client].doing.is_some() {
@@ -165,7 +178,11 @@ impl Run {
         }
         crowd.last_number += 1;
         let number = crowd.last_number;
-        let question = if crowd.quiet {
+        let question = if client >= self.mix.clients {
+            let focus = crowd.focus.as_ref().filter(|focus| self.now < focus.until && !crowd.quiet);
+            let random = &mut crowd.clients[client].random;
+            focus.map(|focus| words::focused(random, focus, client.is_multiple_of(2), number))
+        } else if crowd.quiet {
             crowd.script.pop_front().map(|question| words::renamed(question, number))
         } else {
             let Client { random, known, .. } = &mut crowd.clients[client];
@@ -198,7 +215,10 @@ impl Run {
         doing.request = request;
         doing.invoked = self.now;
         doing.tries += 1;
-        let timeout = random.between(self.mix.timeout / 10, self.mix.timeout);
+        let timeout = match client < self.mix.clients {
+            true => random.between(self.mix.timeout / 10, self.mix.timeout),
+            false => random.between(20 * MILLI, 100 * MILLI),
+        };
         let ask = words::ask(&doing.question, doing.number);
         let asked =
             Asked { client, request, timeout: std::time::Duration::from_nanos(timeout), ask };
@@ -206,7 +226,7 @@ impl Run {
         if !shunned.contains(&doing.node) {
             self.queue.push(at, Event::Ask { node: doing.node, asked });
         }
-        let late = self.now + timeout + GRACE;
+        let late = self.now + timeout + if client < self.mix.clients { GRACE } else { 0 };
         if self.options.trace {
             let what = format!("{:?}", doing.question.operations);
             let (node, stale) = (doing.node, doing.question.stale);
@@ -313,9 +333,10 @@ impl Run {
             self.record(client, &doing, &outcomes, staleness_ms);
         }
         let insistent = doing.question.insistent;
-        let tries_max = match insistent {
-            true => u32::MAX,
-            false => 3 * u32::try_from(self.mix.nodes).unwrap_or(1),
+        let tries_max = match (insistent, doing.question.node) {
+            (true, _) => u32::MAX,
+            (false, Some(_)) => 1,
+            (false, None) => 3 * u32::try_from(self.mix.nodes).unwrap_or(1),
         };
         let again = not_applied || (in_doubt && doing.question.keyed);
         if again && doing.tries < tries_max {
@@ -331,7 +352,11 @@ impl Run {
         }
         let (quiet, pause) = (self.crowd.quiet, self.breath());
         let random = &mut self.crowd.clients[client].random;
-        let pause = if quiet { 1 } else { about(random, pause) };
+        let pause = match (quiet, client < self.mix.clients) {
+            (true, _) => 1,
+            (false, true) => about(random, pause),
+            (false, false) => about(random, 3 * MILLI),
+        };
         self.queue.push(self.now + pause, Event::Client { client, wake: Wake::Think });
         Ok(())
     }

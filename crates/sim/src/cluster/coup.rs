@@ -1,19 +1,57 @@
 //! A leader is deposed while it may still hold its lease: what is hard on promises, restarts and clocks.
 //!
 //! ```text
-//!   1. some followers do not hear the leader for more than an election timeout, and want to lead
-//!   2. the others, whose promises the lease rests on, lose it too; or start anew, and know of no promise
+//!   election timeouts   0                     1                     2
+//!   clocks      drift ──┴─▶ all lose the leader ─▶ lease, promises end ─▶ somebody else leads
+//!   restart     some lose the leader ─▶ the others too, and start anew, as the first begin to ask for votes
+//!   pause       all lose the leader, which does not run ─▶ somebody else leads ─▶ it goes on
 //! ```
 //!
-//! Clients go on asking all of them.
+//! Meanwhile witnesses write to the others and read at the leader, all of them one key, without a pause: a stale answer is
+//! given in few milliseconds or never.
 
 use ringfort_types::ShardId;
 
 use super::Run;
+use super::clients::shard_of;
 use super::faults::Undo;
 use super::mix::{MILLI, SECOND};
 use super::queue::Event;
 use super::report::Count;
+
+/// How a leader is deposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plot {
+    /// Its clock is as slow as any may be, those of the others as fast.
+    Clocks,
+    /// Those whose promises its lease rests on start anew.
+    Restart,
+    /// It does not run for a while, and does not know.
+    Pause,
+}
+
+/// A coup under way.
+#[derive(Clone, Debug)]
+pub(super) struct Coup {
+    plot: Plot,
+    leader: usize,
+    /// Those that lose the leader first.
+    disloyal: Vec<usize>,
+    loyal: Vec<usize>,
+    /// What witnesses write and read.
+    key: String,
+}
+
+/// What witnesses look at, and until when.
+#[derive(Clone, Debug)]
+pub(super) struct Focus {
+    pub(super) key: String,
+    /// Where they read.
+    pub(super) leader: usize,
+    /// Where they write.
+    pub(super) others: Vec<usize>,
+    pub(super) until: u64,
+}
 
 impl Run {
     pub(super) fn begin_coup(&mut self) {
@@ -25,28 +63,76 @@ impl Run {
             return;
         }
         self.totals.add(Count::Coups, 1);
-        self.note(|| format!("coup against {leader}: {disloyal:?} do not hear it, {loyal:?} do"));
-        let pairs: Vec<_> =
-            disloyal.iter().flat_map(|node| [(leader, *node), (*node, leader)]).collect();
-        let wait = 2 * self.mix.election() + self.random.below(self.mix.election());
-        self.part_for(pairs, wait + 2 * SECOND);
-        self.queue.push(self.now + wait, Event::Undo(Undo::Coup(leader, loyal.to_vec())));
+        let number = self.totals.of(Count::Coups);
+        let is_there = |key: &String| shard_of(key, self.mix.shards) == shard;
+        let key = (0..).map(|salt| format!("c{number}.{salt}")).find(is_there);
+        let plot = [Plot::Clocks, Plot::Restart, Plot::Pause][self.random.index(3)];
+        let (disloyal, loyal) = (disloyal.to_vec(), loyal.to_vec());
+        let coup = Coup { plot, leader, disloyal, loyal, key: key.unwrap_or_default() };
+        self.note(|| format!("{coup:?}"));
+        let election = self.mix.election();
+        let wait = match plot {
+            Plot::Clocks => {
+                self.set_clocks_apart(leader);
+                2 * election
+            }
+            Plot::Restart => {
+                self.depose(leader, &coup.disloyal);
+                // Just before the first of them asks for votes.
+                election - self.random.below(election / 10 + 1)
+            }
+            Plot::Pause => {
+                self.depose(leader, &others);
+                let time = 2 * election + self.random.below(election);
+                self.pause_for(leader, time);
+                time - time / 16
+            }
+        };
+        self.queue.push(self.now + wait, Event::Undo(Undo::Coup(coup)));
     }
 
-    pub(super) fn end_coup(&mut self, leader: usize, loyal: &[usize]) {
-        let pairs = loyal.iter().flat_map(|node| [(leader, *node), (*node, leader)]).collect();
-        self.part_for(pairs, 2 * SECOND);
-        if self.random.one_in(2) {
-            for node in loyal {
-                self.end_process(*node, false);
-                let soon = self.now + self.random.between(1, 20 * MILLI);
-                self.queue.push(soon, Event::Start { node: *node });
+    pub(super) fn end_coup(&mut self, coup: Coup) {
+        let Coup { plot, leader, disloyal, loyal, key } = coup;
+        match plot {
+            Plot::Clocks => {
+                self.depose(leader, &disloyal);
+                self.depose(leader, &loyal);
             }
+            Plot::Restart => {
+                self.depose(leader, &loyal);
+                for node in &loyal {
+                    self.end_process(*node, false);
+                    let soon = self.now + self.random.between(1, 20 * MILLI);
+                    self.queue.push(soon, Event::Start { node: *node });
+                }
+            }
+            Plot::Pause => {}
         }
+        let until = self.now + 3 * self.mix.election() / 2;
+        let others = disloyal.into_iter().chain(loyal).collect();
+        self.begin_focus(Focus { key, leader, others, until });
+    }
+
+    /// The clock of a leader is slow, and those of all others are fast, by the most.
+    fn set_clocks_apart(&mut self, leader: usize) {
+        let most = i64::try_from(self.mix.drift).unwrap_or(0);
+        for (node, machine) in self.machines.iter_mut().enumerate() {
+            machine.clock.set_drift(self.now, if node == leader { -most } else { most });
+        }
+    }
+
+    /// Some nodes and a leader lose each other, and know it.
+    fn depose(&mut self, leader: usize, nodes: &[usize]) {
+        let pairs: Vec<_> =
+            nodes.iter().flat_map(|node| [(leader, *node), (*node, leader)]).collect();
+        self.part_for(pairs, 4 * self.mix.election() + SECOND);
     }
 
     fn part_for(&mut self, pairs: Vec<(usize, usize)>, time: u64) {
         self.network.part(&pairs);
+        for (from, to) in &pairs {
+            self.cut_between(*from, *to);
+        }
         self.queue.push(self.now + time, Event::Undo(Undo::Join(pairs)));
     }
 

@@ -4,6 +4,7 @@ use ringfort_env::FileName;
 
 use super::Run;
 use super::faults::Undo;
+use super::machine::Place;
 use super::mix::SECOND;
 use super::queue::Event;
 use super::report::Count;
@@ -28,15 +29,31 @@ impl Run {
         if !self.may_be_damaged(node) || self.machines[node].process.is_none() {
             return;
         }
-        let tries = (0..TRIES).find_map(|_| self.any_place(node));
-        let Some((file, from, to)) = tries else { return };
+        // What a disk loses is seldom alone.
+        let wanted = 1 + self.random.index(4);
+        let places: Vec<_> = (0..TRIES).filter_map(|_| self.any_place(node)).take(wanted).collect();
+        if places.is_empty() {
+            return;
+        }
         self.end_process(node, true);
+        for place in places {
+            self.strike(node, &place);
+        }
+        // Those that have it whole are needed now.
+        if self.random.one_in(4) {
+            let other = self.random.index(self.mix.nodes);
+            self.end_process(other, false);
+        }
+    }
+
+    fn strike(&mut self, node: usize, place: &Place) {
         let disk = &mut self.machines[node].disk;
+        let Place { file, from, to } = place;
         let struck = if to - from > 1 {
             let zeros = vec![0; usize::try_from(to - from).unwrap_or(0)];
-            disk.overwrite(&file, from, &zeros)
+            disk.overwrite(file, *from, &zeros)
         } else {
-            disk.flip_bit(&file, from, u8::try_from(from % 8).unwrap_or(0))
+            disk.flip_bit(file, *from, u8::try_from(from % 8).unwrap_or(0))
         };
         if struck {
             self.machines[node].damaged = true;
@@ -54,18 +71,33 @@ impl Run {
             .all(|holders| holders.iter().filter(damaged).count() <= (holders.len() - 1) / 2)
     }
 
-    /// A bit's or a sector's place in any file, if damage there can be told from a torn tail.
-    fn any_place(&mut self, node: usize) -> Option<(FileName, u64, u64)> {
-        let files = self.machines[node].disk.files();
-        let (file, length) = files.get(self.random.index(files.len().max(1)))?;
-        if *length == 0 {
-            return None;
-        }
-        let offset = self.random.below(*length);
-        let (from, to) = match self.random.one_in(3) {
-            true => (offset / SECTOR * SECTOR, (offset / SECTOR * SECTOR + SECTOR).min(*length)),
-            false => (offset, offset + 1),
+    /// A bit's or a sector's place, if damage there can be told from a torn tail: mostly in what a start needs.
+    fn any_place(&mut self, node: usize) -> Option<Place> {
+        let machine = &self.machines[node];
+        let whole = |(file, to): (FileName, u64)| Place { file, from: 0, to };
+        let within = match self.random.index(4) {
+            0 | 1 => {
+                let batches = machine.proven_writes();
+                let chosen = self.random.index(batches.len().max(1));
+                machine.proven_writes().nth(chosen).cloned()
+            }
+            kind => {
+                let mut files = machine.disk.files();
+                files.retain(|(file, _)| kind == 3 || file.as_str().ends_with(".snap"));
+                let chosen = self.random.index(files.len().max(1));
+                files.into_iter().nth(chosen).map(whole)
+            }
+        }?;
+        let length = within.to.checked_sub(within.from).filter(|length| *length > 0)?;
+        let offset = within.from + self.random.below(length);
+        let place = match self.random.one_in(3) {
+            true => {
+                let from = offset / SECTOR * SECTOR;
+                let end = machine.disk.content(&within.file)?.len() as u64;
+                Place { from, to: (from + SECTOR).min(end), ..within }
+            }
+            false => Place { from: offset, to: offset + 1, ..within },
         };
-        self.machines[node].is_proven(file, from, to).then(|| (file.clone(), from, to))
+        machine.is_proven(&place).then_some(place)
     }
 }

@@ -4,6 +4,7 @@ use ringfort_proto::peer::Channel;
 use ringfort_types::GroupId;
 
 use super::Run;
+use super::coup::Coup;
 use super::mix::{MILLI, SECOND};
 use super::mutants::Mutant;
 use super::network::{LinkId, Network};
@@ -81,8 +82,8 @@ pub(super) enum Undo {
     Quicken(usize, usize),
     Empty(usize),
     Unshun(usize, usize),
-    /// The second part of a coup: the leader, and those that still hear it.
-    Coup(usize, Vec<usize>),
+    /// The second part of a coup.
+    Coup(Coup),
 }
 
 impl Run {
@@ -169,6 +170,7 @@ impl Run {
             self.totals.add(Count::Crashes, 1);
             machine.disk.process_crash();
         }
+        self.totals.count_interrupted(&process.shards());
         self.gather(&process);
         if power {
             let base = self.random.below(SECOND);
@@ -220,6 +222,11 @@ impl Run {
     }
 
     fn pause(&mut self, node: usize) {
+        let time = self.random.between(20 * MILLI, 4 * SECOND);
+        self.pause_for(node, time);
+    }
+
+    pub(super) fn pause_for(&mut self, node: usize, time: u64) {
         let machine = &mut self.machines[node];
         if machine.process.is_none() || machine.paused {
             return;
@@ -231,8 +238,7 @@ impl Run {
         self.totals.add(Count::Pauses, 1);
         let boot = machine.boot;
         self.note(|| format!("node {node} is paused"));
-        let until = self.now + self.random.between(20 * MILLI, 4 * SECOND);
-        self.queue.push(until, Event::Undo(Undo::Resume { node, boot }));
+        self.queue.push(self.now + time, Event::Undo(Undo::Resume { node, boot }));
     }
 
     /// Parts a set of nodes from the others, in one direction or both.
@@ -258,13 +264,18 @@ impl Run {
         // Some are long enough for connections to be given up.
         if self.random.one_in(2) {
             for (from, to) in &pairs {
-                for link in self.network.links_between(*from, *to) {
-                    self.cut_link(link, self.now);
-                }
+                self.cut_between(*from, *to);
             }
         }
         let until = self.now + self.random.between(50 * MILLI, 8 * SECOND);
         self.queue.push(until, Event::Undo(Undo::Join(pairs)));
+    }
+
+    /// All connections from one node to another are given up.
+    pub(super) fn cut_between(&mut self, from: usize, to: usize) {
+        for link in self.network.links_between(from, to) {
+            self.cut_link(link, self.now);
+        }
     }
 
     fn cut(&mut self) {
@@ -328,7 +339,7 @@ impl Run {
             Undo::Quicken(from, to) => self.network.slow(from, to, 0),
             Undo::Empty(node) => self.machines[node].disk.set_capacity(None),
             Undo::Unshun(client, node) => self.crowd.shun(client, node, false),
-            Undo::Coup(leader, loyal) => self.end_coup(leader, &loyal),
+            Undo::Coup(coup) => self.end_coup(coup),
         }
     }
 

@@ -1,6 +1,9 @@
 //! One machine: its disk, its clock, and the process on it, if it is up.
 
+use std::collections::{BTreeSet, VecDeque};
+
 use ringfort_env::{DiskOperation, DiskRequest, FileName, Lane};
+use ringfort_types::{ReplicaId, ShardId};
 
 use super::clock::Clock;
 use super::node::{ClusterNode, Thread};
@@ -21,6 +24,8 @@ pub(super) struct Machine {
     pub(super) damaged: bool,
     /// The newest start found every replica, and nothing lost of it.
     pub(super) found_all: bool,
+    /// Replicas that a start found damaged.
+    pub(super) quarantined: BTreeSet<(ShardId, ReplicaId)>,
     /// How much slower than others its disk is.
     pub(super) disk_factor: u64,
     /// A lane completes nothing before this time.
@@ -32,17 +37,19 @@ pub(super) struct Machine {
     /// When the log's timer is planned to ring.
     pub(super) timer: Option<u64>,
     /// The newest writes to the log since the start, oldest first.
-    log_writes: Vec<LogWrite>,
+    log_writes: VecDeque<Place>,
 }
 
-/// Where a batch of the log lies.
-#[derive(Clone, Debug)]
-struct LogWrite {
-    file: FileName,
-    from: u64,
-    to: u64,
+/// Where bytes lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) file: FileName,
+    pub(super) from: u64,
+    pub(super) to: u64,
 }
 
+/// Writes to the log that are remembered.
+const WRITES_MAX: usize = 64;
 /// Of the log, the last batch that is synced and one that is being written are not proven by anything behind them: what
 /// damages them cannot be told from a torn tail.
 const UNPROVEN_WRITES: usize = 2;
@@ -58,12 +65,13 @@ impl Machine {
             formed: false,
             damaged: false,
             found_all: true,
+            quarantined: BTreeSet::new(),
             disk_factor,
             stalled_until: [0; 2],
             busy: [false; 2],
             planned: Vec::new(),
             timer: None,
-            log_writes: Vec::new(),
+            log_writes: VecDeque::new(),
         }
     }
 
@@ -98,18 +106,27 @@ impl Machine {
         if let (Lane::Log, DiskOperation::WriteAt { file, offset, bytes }) =
             (request.lane, &request.operation)
         {
-            if self.log_writes.len() == UNPROVEN_WRITES {
-                self.log_writes.remove(0);
+            if self.log_writes.len() == WRITES_MAX {
+                self.log_writes.pop_front();
             }
             let to = offset + bytes.len() as u64;
-            self.log_writes.push(LogWrite { file: file.clone(), from: *offset, to });
+            self.log_writes.push_back(Place { file: file.clone(), from: *offset, to });
         }
         self.disk.submit(request);
     }
 
+    /// Batches of the log that later ones prove, oldest first.
+    pub(super) fn proven_writes(&self) -> impl ExactSizeIterator<Item = &Place> {
+        let proven = self.log_writes.len().saturating_sub(UNPROVEN_WRITES);
+        self.log_writes.iter().take(proven)
+    }
+
     /// Whether damage to a place can be told from a torn tail.
-    pub(super) fn is_proven(&self, file: &FileName, from: u64, to: u64) -> bool {
-        let unproven = |write: &LogWrite| write.file == *file && write.from < to && from < write.to;
-        self.log_writes.len() == UNPROVEN_WRITES && !self.log_writes.iter().any(unproven)
+    pub(super) fn is_proven(&self, place: &Place) -> bool {
+        let touches = |write: &&Place| {
+            write.file == place.file && write.from < place.to && place.from < write.to
+        };
+        let mut unproven = self.log_writes.iter().rev().take(UNPROVEN_WRITES);
+        self.log_writes.len() >= UNPROVEN_WRITES && !unproven.any(|write| touches(&write))
     }
 }

@@ -117,7 +117,7 @@ impl Run {
                     "shard {shard} on node {node}: {configuration}, not {wanted:?}"
                 ));
             }
-            seen.push((held.status.map(|status| status.raft.applied), node));
+            seen.push((held.status.as_ref().map(|status| status.raft.applied), node));
         }
         let what = format!("replicas of shard {shard}");
         // A state costs as much as the store holds.

@@ -27,6 +27,8 @@ pub enum Mutant {
     RetriesDropped,
     /// What is flushed has the position of the last batch and not its data.
     BatchesTorn,
+    /// A flush may hold what the log does not.
+    FlushedAhead,
     /// Requests between nodes arrive twice.
     RequestsDoubled,
     /// A machine's clock stands still while its process does.
@@ -50,6 +52,7 @@ pub fn mutants() -> Vec<(&'static str, Mutant)> {
         ("damage goes unnoticed", Mutant::DamageUnnoticed),
         ("the retry table is dropped from snapshots", Mutant::RetriesDropped),
         ("the applied index is not atomic with the data", Mutant::BatchesTorn),
+        ("the engine is flushed ahead of the log", Mutant::FlushedAhead),
         ("requests between nodes arrive twice", Mutant::RequestsDoubled),
         ("a clock that stands still in a pause", Mutant::ClockStops),
         ("clocks drift beyond the bound", Mutant::Drift),
@@ -75,6 +78,7 @@ pub(super) fn engine(
     match mutant {
         Some(Mutant::RetriesDropped) => Box::new(BrokenEngine::new(engine, Fault::RetriesDropped)),
         Some(Mutant::BatchesTorn) => Box::new(BrokenEngine::new(engine, Fault::BatchesTorn)),
+        Some(Mutant::FlushedAhead) => Box::new(BrokenEngine::new(engine, Fault::FlushedAhead)),
         _ => engine,
     }
 }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use ringfort_log::LogStats;
 use ringfort_node::{ShardSummary, WorkerStats};
+use ringfort_raft::{PeerStatus, Sending};
 
 use super::network::NetworkCounts;
 use super::node::{ClusterNode, Reply};
@@ -74,6 +75,8 @@ counts! {
     IndexReads = "index_reads",
     /// Snapshots begun for a follower.
     SnapshotsBegun = "snapshots_begun",
+    /// Snapshots on their way as the process at one end of it ended, or its machine.
+    SnapshotsInterrupted = "snapshots_interrupted",
     /// Snapshots that went on where they had stopped.
     SnapshotsResumed = "snapshots_resumed",
     /// Snapshots installed.
@@ -92,7 +95,7 @@ counts! {
     Flushes = "flushes",
     /// Flushes given up.
     FlushesFailed = "flushes_failed",
-    /// Replicas found damaged at a start.
+    /// Replicas found damaged at a start, and closed; each counted once.
     Quarantines = "quarantines",
     /// Requests sent by an older map that came back, and were then served.
     StaleMapsCorrected = "stale_maps_corrected",
@@ -116,6 +119,8 @@ counts! {
     CatalogsFound = "catalog_files_found",
     /// Starts that found none, or none that can be used.
     CatalogsMissed = "catalog_files_missed",
+    /// Replicas that a start found to have lost entries, and that vote again once they have them.
+    EntriesLost = "replicas_that_lost_entries",
     /// Requests whose time passed at a node.
     Timeouts = "timeouts",
     /// Processes started.
@@ -148,8 +153,8 @@ counts! {
     Stalls = "disk_stalls",
     /// Disks that were full for a while.
     FullDisks = "full_disks",
-    /// Disks that lost what had been synced.
-    Damages = "disks_damaged",
+    /// Bits flipped and sectors lost of what had been synced.
+    Damages = "damaged_places",
     /// Time from the end of faults until all was well, in milliseconds.
     HealMillis = "heal_millis",
     /// The longest of those.
@@ -223,6 +228,16 @@ impl Totals {
             ] {
                 self.add(count, by);
             }
+        }
+    }
+
+    /// Counts the snapshots that the end of a process cuts off.
+    pub(super) fn count_interrupted(&mut self, shards: &[ShardSummary]) {
+        for status in shards.iter().filter_map(|shard| shard.status.as_ref()) {
+            let sends = |peer: &&PeerStatus| matches!(peer.sending, Sending::Snapshot { offset, .. } if offset > 0);
+            let sent = status.raft.peers.iter().filter(sends).count();
+            let received = usize::from(status.raft.staged.is_some_and(|bytes| bytes > 0));
+            self.add(Count::SnapshotsInterrupted, (sent + received) as u64);
         }
     }
 

@@ -85,14 +85,18 @@ impl Run {
 
     fn began(&mut self, node: usize, process: ClusterNode, findings: &[String]) {
         self.totals.add(Count::Starts, 1);
-        let closed = process.shards().iter().filter(|shard| shard.closed.is_some()).count();
-        let closed = closed + usize::from(process.catalog_damage().is_some());
-        self.totals.add(Count::Quarantines, closed as u64);
         let cached =
             if process.had_catalog_file { Count::CatalogsFound } else { Count::CatalogsMissed };
         self.totals.add(cached, 1);
         let machine = &mut self.machines[node];
         machine.found_all = process.lacks_nothing();
+        for shard in process.shards() {
+            let name = (shard.shard, shard.replica);
+            let new = shard.closed.is_some() && machine.quarantined.insert(name);
+            self.totals.add(Count::Quarantines, new.into());
+            let lost = shard.status.is_some_and(|status| status.raft.lost);
+            self.totals.add(Count::EntriesLost, lost.into());
+        }
         machine.begin(process);
         let boot = machine.boot;
         let at = self.now + 1 + self.random.below(self.mix.tick);

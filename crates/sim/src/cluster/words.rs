@@ -9,6 +9,7 @@ use ringfort_types::request::{self, Answered, Batch, Consistency, Done, Get, Ide
 use ringfort_types::{Code, Key, Refusal, Version};
 
 use super::clients::Question;
+use super::coup::Focus;
 use super::mix::Mix;
 use super::node::{Ask, Reply};
 use super::report::Violation;
@@ -47,6 +48,20 @@ pub(super) fn choose(
     let keyed = writes && random.one_in(8);
     let stale = reads && batch.is_none() && random.one_in(5);
     Question { operations, batch, stale, keyed, node: None, insistent: false }
+}
+
+/// What a witness asks while a leader is deposed: a read at the leader, or a write at one of the others.
+pub(super) fn focused(random: &mut Random, focus: &Focus, writes: bool, number: u64) -> Question {
+    let (node, operation) = if writes {
+        let (value, condition) = (format!("{number}.0.20"), Condition::Always);
+        let node = focus.others[random.index(focus.others.len())];
+        (node, Operation::Put { value, condition, ttl_ms: None })
+    } else {
+        (focus.leader, Operation::Get)
+    };
+    let operations = vec![(focus.key.clone(), operation)];
+    let node = Some(node);
+    Question { operations, batch: None, stale: false, keyed: false, node, insistent: false }
 }
 
 fn choose_one(

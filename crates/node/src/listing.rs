@@ -40,6 +40,8 @@ pub(crate) struct Ask<'a> {
 #[derive(Debug)]
 pub(crate) struct Listing {
     list: List,
+    /// When it was asked for here.
+    asked: Monotonic,
     begun: Option<Monotonic>,
     /// How old what its shards had applied may have been when it was begun: of a stale listing.
     bound: Duration,
@@ -69,7 +71,11 @@ enum Rest {
 
 impl Listing {
     /// A page of which nothing is known.
-    pub(crate) fn new(list: List, shards: impl IntoIterator<Item = ShardId>) -> Self {
+    pub(crate) fn new(
+        list: List,
+        shards: impl IntoIterator<Item = ShardId>,
+        asked: Monotonic,
+    ) -> Self {
         let source = |shard| Source {
             shard,
             items: VecDeque::new(),
@@ -77,6 +83,7 @@ impl Listing {
         };
         let sources: Vec<_> = shards.into_iter().map(source).collect();
         Self {
+            asked,
             begun: None,
             bound: Duration::ZERO,
             unknown: (0..sources.len()).collect(),
@@ -111,6 +118,11 @@ impl Listing {
     /// How old its items may be by now; `None` before it is begun.
     pub(crate) fn age(&self, now: Monotonic) -> Option<Duration> {
         Some(self.bound + now.since(self.begun?))
+    }
+
+    /// When it was asked for: none of its items may be older, unless it is stale.
+    pub(crate) fn asked(&self) -> Monotonic {
+        self.asked
     }
 
     /// When its first key was looked for, if that was: no item is older.
@@ -295,7 +307,8 @@ mod tests {
             let mut seen = Vec::new();
             let mut after = None;
             loop {
-                let mut listing = Listing::new(list(limit, bytes_max, after), (0..7).map(ShardId));
+                let mut listing =
+                    Listing::new(list(limit, bytes_max, after), (0..7).map(ShardId), NOW);
                 let page = loop {
                     let mut units = units_max;
                     let page = listing.work(
@@ -330,7 +343,7 @@ mod tests {
     #[test]
     fn what_goes_while_the_page_is_put_together_is_left_out() {
         let all: Vec<String> = (0..10).map(|n| n.to_string()).collect();
-        let mut listing = Listing::new(list(3, 1000, None), [ShardId(0)]);
+        let mut listing = Listing::new(list(3, 1000, None), [ShardId(0)], NOW);
         let gone = |item: &Item| item.key.as_bytes() < b"5".as_slice();
         let page = listing.work(
             NOW,

@@ -156,7 +156,7 @@ impl<W> Worker<W> {
             let detail = "the request's time passed before it was begun";
             return Err(Refusal::new(Code::Timeout, detail));
         }
-        let listing = Listing::new(list, shards);
+        let listing = Listing::new(list, shards, now);
         match self.ready(now, &listing) {
             Ok(_) | Err(Trouble::NotYet) => {}
             Err(trouble) => return Err(self.refusal_of(trouble)),
@@ -219,7 +219,8 @@ impl<W> Worker<W> {
 
     fn wait_for_shard(&mut self, asked: Asked) {
         let shards: Vec<_> = asked.listing.shards().collect();
-        let listing = Listing::new(asked.listing.into_list(), shards);
+        let since = asked.listing.asked();
+        let listing = Listing::new(asked.listing.into_list(), shards, since);
         self.listings.push_back(Asked { listing, ..asked });
     }
 
@@ -297,7 +298,11 @@ impl<W> Worker<W> {
                 Err(_) if self.is_elsewhere(shard) => return Err(Trouble::Elsewhere(shard)),
                 Err(refusal) => return Err(Trouble::Refused(refusal)),
             };
-            if replica.can_read_now(now) || (stale && replica.staleness(now).is_some()) {
+            let readable = match stale {
+                true => replica.staleness(now).is_some(),
+                false => replica.is_current(now, listing.asked()),
+            };
+            if readable {
                 continue;
             }
             if !stale && !replica.leads() && self.is_elsewhere(shard) {
@@ -320,14 +325,12 @@ impl<W> Worker<W> {
         self.forwarder.routes().is_elsewhere(shard)
     }
 
-    /// Asks the leaders of a stale listing's shards how far they are.
+    /// Asks the leaders of a listing's shards how far they are: other nodes' for a stale one, this node's for the others,
+    /// where no lease says that they still lead.
     fn probe_for(&mut self, now: Monotonic, listing: &Listing) {
-        if listing.list().consistency != Consistency::Stale {
-            return;
-        }
         for group in listing.shards().map(GroupId::of_shard) {
             if let Ok(open) = open_group_mut(&mut self.slots, group)
-                && !open.replica.can_read_now(now)
+                && !open.replica.is_current(now, listing.asked())
                 && open.replica.probe(now) == Probed::Asked
             {
                 self.mark_dirty(group);

@@ -104,7 +104,15 @@ impl Replica {
         self.reads.fresh.max(led.map(|(_, until)| until)).map(|fresh| now.since(fresh))
     }
 
-    /// Asks the leader how far it is, so that [`Replica::staleness`] becomes smaller once it has answered.
+    /// Whether what is applied here holds everything that was acknowledged before a time: by the lease, or because the
+    /// leader, this replica or another, answered a probe that was sent since then.
+    #[must_use]
+    pub fn is_current(&self, now: Monotonic, since: Monotonic) -> bool {
+        self.raft.can_read_now(now) || self.reads.fresh.is_some_and(|fresh| fresh >= since)
+    }
+
+    /// Asks the leader how far it is, so that [`Replica::staleness`] becomes smaller, and what is applied
+    /// here current, once it has answered.
     pub fn probe(&mut self, now: Monotonic) -> Probed {
         let now = self.advance(now);
         if self.reads.probe.is_some_and(|(_, sent)| now.since(sent) < PROBE_TIMEOUT) {

@@ -8,6 +8,7 @@ mod lifecycle;
 mod listings;
 mod quarantine;
 mod random;
+mod unleased;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use ringfort_node::control::Founded;
 use ringfort_node::host::Settings;
 use ringfort_node::{Founding, FoundingGroup, Response, ShardSummary};
 use ringfort_proto::peer::{Frame, consensus::Body};
-use ringfort_raft::Configuration;
+use ringfort_raft::{Configuration, Reads};
 use ringfort_sim::{PowerLoss, SimDisk, SimNode, SimNodeOptions};
 use ringfort_types::request::{Condition, Identity, Operation, Write};
 use ringfort_types::{GroupId, Index, Key, Monotonic, NodeNumber, ReplicaId, ShardId};
@@ -32,6 +33,7 @@ const SHARDS: [ShardId; 2] = [ShardId(0), ShardId(1)];
 type Tamper = Box<dyn FnMut(NodeNumber, NodeNumber, &mut Frame) -> bool>;
 
 struct Trio {
+    reads: Reads,
     nodes: Vec<Option<SimNode>>,
     disks: Vec<Option<SimDisk>>,
     network: VecDeque<(NodeNumber, NodeNumber, Frame)>,
@@ -79,7 +81,13 @@ fn node_options(node: u16, founded: Founded) -> SimNodeOptions {
 
 impl Trio {
     fn new(seed: u64) -> Self {
+        Self::reading(seed, Reads::Lease)
+    }
+
+    /// One whose nodes read by lease, or by rounds.
+    fn reading(seed: u64, reads: Reads) -> Self {
         let mut trio = Self {
+            reads,
             nodes: Vec::new(),
             disks: Vec::new(),
             network: VecDeque::new(),
@@ -95,7 +103,8 @@ impl Trio {
         };
         for node in 0..3 {
             let disk = SimDisk::new(seed * 16 + u64::from(node));
-            let options = node_options(node, Founded::Nothing);
+            let mut options = node_options(node, Founded::Nothing);
+            options.raft.reads = reads;
             let mut started = SimNode::start(disk, options, trio.now).unwrap();
             started.settle().unwrap();
             assert!(started.founded());
@@ -137,7 +146,8 @@ impl Trio {
 
     fn start(&mut self, node: u16) {
         let disk = self.disks[usize::from(node)].take().unwrap();
-        let options = node_options(node, Founded::Everything);
+        let mut options = node_options(node, Founded::Everything);
+        options.raft.reads = self.reads;
         self.seen.retain(|(seen, _), _| *seen != node);
         let mut started = SimNode::start(disk, options, self.now).unwrap();
         started.pass(Duration::ZERO).unwrap();

@@ -4,6 +4,9 @@
 //! cargo run --release -p ringfort-sim --bin cluster -- --campaign --seeds 0..200 --jobs 2 --json figures.json
 //! cargo run --release -p ringfort-sim --bin cluster -- --seed 17 --trace
 //! cargo run --release -p ringfort-sim --bin cluster -- --mutants
+//! cargo run --release -p ringfort-sim --bin cluster -- --full --jobs 2 --commit abc
+//! cargo run --release -p ringfort-sim --bin cluster -- --campaign --seeds 0..2500 --seconds 720 --commit abc --json a.json
+//! cargo run --release -p ringfort-sim --bin cluster -- --sum a.json b.json
 //! ```
 
 use std::fs::File;
@@ -14,7 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use ringfort_sim::cluster::{Count, Outcome, RunOptions, Totals, mutants, run, try_mutant};
+use ringfort_sim::cluster::{
+    Count, Figures, Outcome, RunOptions, Totals, mutants, run, try_mutant,
+};
 
 const USAGE: &str = "\
 usage: cluster [options]
@@ -25,42 +30,30 @@ usage: cluster [options]
   --seeds A..B       which (0..100)
   --seconds N        simulated seconds under faults of each (60)
   --jobs N           threads (1)
-  --json FILE        the totals as one JSON object
+  --full             the campaign of 5000 seeds of 720 s: fails if it is less, or something rare hardly happened
+  --sum FILE...      adds up what parts left, and judges the sum as --full does
+  --commit NAME      what was built, for --json
+  --json FILE        the figures as one JSON object
   --twice            runs each seed twice, and compares
   --mutant NAME      with this mutant (part of its name)
   --mutants          how many seeds each mutant takes until it is noticed";
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Arguments {
     seed: Option<u64>,
     trace: bool,
     history: Option<String>,
     campaign: bool,
-    seeds: Range<u64>,
-    seconds: u64,
+    full: bool,
+    sum: Vec<String>,
+    commit: String,
+    seeds: Option<Range<u64>>,
+    seconds: Option<u64>,
     jobs: u64,
     json: Option<String>,
     twice: bool,
     mutant: Option<String>,
     mutants: bool,
-}
-
-impl Default for Arguments {
-    fn default() -> Self {
-        Self {
-            seed: None,
-            trace: false,
-            history: None,
-            campaign: false,
-            seeds: 0..100,
-            seconds: 60,
-            jobs: 1,
-            json: None,
-            twice: false,
-            mutant: None,
-            mutants: false,
-        }
-    }
 }
 
 fn main() -> ExitCode {
@@ -81,7 +74,8 @@ fn main() -> ExitCode {
     match &arguments {
         Arguments { mutants: true, .. } => table(&arguments),
         Arguments { seed: Some(seed), .. } => one(*seed, &arguments),
-        Arguments { campaign: true, .. } => campaign(&arguments),
+        Arguments { sum, .. } if !sum.is_empty() => add_up(&arguments),
+        Arguments { campaign: true, .. } | Arguments { full: true, .. } => campaign(&arguments),
         _ => {
             eprintln!("{USAGE}");
             ExitCode::from(2)
@@ -90,7 +84,7 @@ fn main() -> ExitCode {
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut arguments = Arguments::default();
+    let mut arguments = Arguments { jobs: 1, ..Arguments::default() };
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} wants a value"));
         match word.as_str() {
@@ -98,8 +92,11 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--trace" => arguments.trace = true,
             "--history" => arguments.history = Some(value()?),
             "--campaign" => arguments.campaign = true,
-            "--seeds" => arguments.seeds = range(&value()?)?,
-            "--seconds" => arguments.seconds = number(&value()?)?,
+            "--full" => arguments.full = true,
+            "--sum" => arguments.sum = words.by_ref().collect(),
+            "--commit" => arguments.commit = value()?,
+            "--seeds" => arguments.seeds = Some(range(&value()?)?),
+            "--seconds" => arguments.seconds = Some(number(&value()?)?),
             "--jobs" => arguments.jobs = number(&value()?)?,
             "--json" => arguments.json = Some(value()?),
             "--twice" => arguments.twice = true,
@@ -121,12 +118,20 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 }
 
 impl Arguments {
+    fn seeds(&self) -> Range<u64> {
+        self.seeds.clone().unwrap_or(0..if self.full { 5_000 } else { 100 })
+    }
+
+    fn seconds(&self) -> u64 {
+        self.seconds.unwrap_or(if self.full { 720 } else { 60 })
+    }
+
     fn options(&self, seed: u64) -> RunOptions {
         let wanted = |(name, _): &(&str, _)| {
             self.mutant.as_ref().is_some_and(|part| name.contains(part.as_str()))
         };
         let mutant = mutants().into_iter().find(wanted).map(|(_, mutant)| mutant);
-        RunOptions { seed, seconds: self.seconds, mutant, trace: self.trace }
+        RunOptions { seed, seconds: self.seconds(), mutant, trace: self.trace }
     }
 }
 
@@ -153,7 +158,7 @@ fn one(seed: u64, arguments: &Arguments) -> ExitCode {
 /// Tells what a run broke, if anything.
 fn tell(outcome: &Outcome, arguments: &Arguments) -> bool {
     let Some(violation) = &outcome.violation else { return false };
-    let (seed, seconds) = (outcome.seed, arguments.seconds);
+    let (seed, seconds) = (outcome.seed, arguments.seconds());
     println!("seed {seed}, at {} ms: {violation}", outcome.totals.of(Count::VirtualMillis));
     println!(
         "  cargo run --release -p ringfort-sim --bin cluster -- --seed {seed} --seconds {seconds} --trace"
@@ -163,14 +168,16 @@ fn tell(outcome: &Outcome, arguments: &Arguments) -> bool {
 
 fn campaign(arguments: &Arguments) -> ExitCode {
     let began = Instant::now();
-    let next = AtomicU64::new(arguments.seeds.start);
+    let Range { start, end } = arguments.seeds();
+    println!("seeds {start}..{end}, {} s each", arguments.seconds());
+    let next = AtomicU64::new(start);
     let broken = AtomicU64::new(0);
     let totals = Mutex::new(Totals::default());
     let work = || {
         let mut mine = Totals::default();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= arguments.seeds.end {
+            if seed >= end {
                 break;
             }
             let outcome = run(arguments.options(seed));
@@ -190,12 +197,29 @@ fn campaign(arguments: &Arguments) -> ExitCode {
         }
     });
     let totals = totals.into_inner().unwrap_or_else(PoisonError::into_inner);
-    report(&totals, began.elapsed().as_secs_f64(), broken.into_inner(), arguments)
+    let seconds = began.elapsed().as_secs_f64();
+    let (broken, each) = (broken.into_inner(), arguments.seconds());
+    report(&Figures::new(&arguments.commit, start..end, each, broken, totals), seconds, arguments)
+}
+
+/// Adds up what parts left.
+fn add_up(arguments: &Arguments) -> ExitCode {
+    let mut sum = Figures::default();
+    for path in &arguments.sum {
+        let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
+        let added = text.and_then(|text| Figures::parse(&text)).and_then(|part| sum.add(part));
+        if let Err(what) = added {
+            eprintln!("{path}: {what}");
+            return ExitCode::from(2);
+        }
+    }
+    print!("{}", sum.totals.text());
+    judge(&sum)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-fn report(totals: &Totals, seconds: f64, broken: u64, arguments: &Arguments) -> ExitCode {
-    let seeds = arguments.seeds.end.saturating_sub(arguments.seeds.start);
+fn report(figures: &Figures, seconds: f64, arguments: &Arguments) -> ExitCode {
+    let (totals, seeds, broken) = (&figures.totals, figures.seeds(), figures.broken);
     let hours = totals.of(Count::FaultMillis) as f64 / 3.6e6;
     let speed = totals.of(Count::VirtualMillis) as f64 / 1e3 / seconds;
     print!("{}", totals.text());
@@ -204,30 +228,41 @@ fn report(totals: &Totals, seconds: f64, broken: u64, arguments: &Arguments) -> 
     );
     println!("{seconds:.1} s, {speed:.0} simulated seconds a second");
     if let Some(path) = &arguments.json {
-        let (first, jobs) = (arguments.seeds.start, arguments.jobs);
-        let json = format!(
-            "{{\"seeds\":{seeds},\"first_seed\":{first},\"seconds_each\":{},\"broken\":{broken},\"jobs\":{jobs},\
-             \"seconds\":{seconds:.1},\"simulated_hours\":{hours:.3},{}}}\n",
-            arguments.seconds,
-            totals.json()
-        );
-        let written = File::create(path).and_then(|mut file| file.write_all(json.as_bytes()));
+        let written =
+            File::create(path).and_then(|mut file| file.write_all(figures.json().as_bytes()));
         if let Err(error) = written {
             eprintln!("{path} cannot be written: {error}");
             return ExitCode::from(2);
         }
     }
-    if broken > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    match arguments.full {
+        true => judge(figures),
+        false if broken > 0 => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    }
+}
+
+/// Whether it is what the full campaign has to be.
+fn judge(figures: &Figures) -> ExitCode {
+    let lacks = figures.shortfalls();
+    if lacks.is_empty() {
+        println!("the full campaign: nothing is lacking");
+        return ExitCode::SUCCESS;
+    }
+    for what in lacks {
+        println!("lacking: {what}");
+    }
+    ExitCode::FAILURE
 }
 
 fn table(arguments: &Arguments) -> ExitCode {
-    let Range { start, end } = arguments.seeds;
+    let Range { start, end } = arguments.seeds();
     let mut missed = false;
     for (name, mutant) in mutants() {
         if arguments.mutant.as_ref().is_some_and(|part| !name.contains(part.as_str())) {
             continue;
         }
-        let tried = try_mutant(mutant, start, end.saturating_sub(start), arguments.seconds);
+        let tried = try_mutant(mutant, start, end.saturating_sub(start), arguments.seconds());
         match &tried.caught {
             Some((seed, violation)) => {
                 println!("{name:<46} {:>6} seeds  {} (seed {seed})", tried.seeds, violation.name);

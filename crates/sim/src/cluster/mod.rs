@@ -34,6 +34,7 @@ mod clock;
 mod coup;
 mod disks;
 mod faults;
+mod figures;
 mod formed;
 mod heal;
 mod judge;
@@ -65,6 +66,7 @@ use mix::{MILLI, Mix, SECOND};
 use network::Network;
 use queue::{Event, Queue};
 
+pub use figures::{Figures, WANTED};
 pub use mutants::{Mutant, Tried, mutants, try_mutant};
 pub use report::{Count, Outcome, Totals, Violation};
 

@@ -40,6 +40,12 @@ macro_rules! counts {
         impl Count {
             /// Every count.
             pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// Its name in texts and in JSON.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                NAMES[self as usize]
+            }
         }
     };
 }
@@ -61,6 +67,10 @@ counts! {
     Acknowledged = "acknowledged_writes",
     /// Writes of unknown outcome.
     Unknown = "unknown_writes",
+    /// Listings that came to their end.
+    Listings = "listings",
+    /// Pages of listings.
+    Pages = "pages_listed",
     /// Histories that the checker gave up.
     Undecided = "histories_undecided",
     /// Votes asked for.
@@ -186,6 +196,17 @@ impl Totals {
         self.0[count as usize] = value;
     }
 
+    /// Each count by its name.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        NAMES.iter().copied().zip(self.0)
+    }
+
+    /// Takes a count by its name. Gives whether there is such a one.
+    pub fn take(&mut self, name: &str, value: u64) -> bool {
+        let at = NAMES.iter().position(|known| *known == name);
+        at.map(|at| self.0[at] = value).is_some()
+    }
+
     /// Adds the counts of another run.
     pub fn merge(&mut self, other: &Self) {
         for (at, value) in other.0.iter().enumerate() {
@@ -277,13 +298,6 @@ impl Totals {
             let _ = writeln!(out, "{name:<40} {value:>14}");
         }
         out
-    }
-
-    /// The counts as members of a JSON object.
-    #[must_use]
-    pub fn json(&self) -> String {
-        let member = |(name, value): (&&str, u64)| format!("\"{name}\":{value}");
-        NAMES.iter().zip(self.0).map(member).collect::<Vec<_>>().join(",")
     }
 }
 

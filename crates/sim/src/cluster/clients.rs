@@ -13,6 +13,7 @@ use ringfort_types::{NamespaceId, ShardId, shard_of_token};
 use super::Run;
 use super::clock::nanos;
 use super::coup::Focus;
+use super::listings::Listing;
 use super::mix::{MILLI, Mix, SECOND, about};
 use super::node::{Asked, Reply};
 use super::queue::Event;
@@ -24,8 +25,10 @@ use crate::Random;
 const GRACE: u64 = 500 * MILLI;
 /// A client that is so far behind asks without a pause, one that is so far ahead waits twice as long as usual.
 const MAKE_UP_SECONDS: u64 = 2;
-/// Clients besides the others that ask only while a leader is deposed; every second one writes.
-const WITNESSES: usize = 4;
+/// Clients besides the others that ask only while a leader is deposed: the first ones read, the others write, which takes
+/// longer.
+const WITNESSES: usize = 8;
+const READERS: usize = 2;
 
 /// What a client does by itself.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +50,8 @@ pub(super) struct Question {
     pub(super) batch: Option<bool>,
     pub(super) stale: bool,
     pub(super) keyed: bool,
+    /// Asked page by page; there are no operations then.
+    pub(super) list: Option<Listing>,
     /// Asked of this node only.
     pub(super) node: Option<usize>,
     /// Asked until it is answered.
@@ -124,6 +129,24 @@ impl Crowd {
         self.clients.iter().any(|client| client.doing.is_some())
     }
 
+    /// The listing that a client does, and when it asked for the page it waits for.
+    pub(super) fn listing(&self, client: usize) -> Option<(Listing, u64)> {
+        let doing = self.clients[client].doing.as_ref()?;
+        Some((doing.question.list.clone()?, doing.invoked))
+    }
+
+    /// A client wants the next page, of any node; gives its name for the last one.
+    pub(super) fn turn_page(&mut self, client: usize, after: Option<String>, nodes: usize) -> u64 {
+        let Client { random, doing, .. } = &mut self.clients[client];
+        let Some(doing) = doing else { return 0 };
+        if let Some(listing) = &mut doing.question.list {
+            listing.after = after;
+        }
+        doing.node = random.index(nodes);
+        doing.tries = 0;
+        doing.request
+    }
+
     /// What was asked and is not answered yet, for whoever wants to know why it takes so long.
     pub(super) fn waiting(&self) -> Vec<String> {
         let of = |(number, client): (usize, &Client)| {
@@ -165,9 +188,10 @@ impl Run {
 
     /// Has the witnesses look at something.
     pub(super) fn begin_focus(&mut self, focus: Focus) {
+        let at = focus.from;
         self.crowd.focus = Some(focus);
         for client in self.mix.clients..self.mix.clients + WITNESSES {
-            self.queue.push(self.now, Event::Client { client, wake: Wake::Think });
+            self.queue.push(at, Event::Client { client, wake: Wake::Think });
         }
     }
 
@@ -181,7 +205,8 @@ impl Run {
         let question = if client >= self.mix.clients {
             let focus = crowd.focus.as_ref().filter(|focus| self.now < focus.until && !crowd.quiet);
             let random = &mut crowd.clients[client].random;
-            focus.map(|focus| words::focused(random, focus, client.is_multiple_of(2), number))
+            let writes = client >= self.mix.clients + READERS;
+            focus.map(|focus| words::focused(random, focus, writes, number))
         } else if crowd.quiet {
             crowd.script.pop_front().map(|question| words::renamed(question, number))
         } else {
@@ -199,11 +224,12 @@ impl Run {
     /// Mostly where the leader was last.
     fn guess(&mut self, client: usize, question: &Question) -> usize {
         let random = &mut self.crowd.clients[client].random;
-        if question.stale || random.one_in(6) {
-            return random.index(self.mix.nodes);
+        match question.operations.first() {
+            Some((key, _)) if !question.stale && !random.one_in(6) => {
+                self.crowd.guesses[shard_of(key, self.mix.shards).0 as usize]
+            }
+            _ => random.index(self.mix.nodes),
         }
-        let shard = shard_of(&question.operations[0].0, self.mix.shards);
-        self.crowd.guesses[shard.0 as usize]
     }
 
     fn send(&mut self, client: usize) {
@@ -228,7 +254,7 @@ impl Run {
         }
         let late = self.now + timeout + if client < self.mix.clients { GRACE } else { 0 };
         if self.options.trace {
-            let what = format!("{:?}", doing.question.operations);
+            let what = format!("{:?} {:?}", doing.question.operations, doing.question.list);
             let (node, stale) = (doing.node, doing.question.stale);
             self.note(|| {
                 format!("client {client} asks node {node} as {request}: {what}, stale: {stale}")
@@ -294,6 +320,9 @@ impl Run {
         }
         let doing = self.crowd.clients[client].doing.as_ref();
         let Some(question) = doing.map(|doing| doing.question.clone()) else { return Ok(()) };
+        if question.list.is_some() {
+            return self.handle_page(client, reply);
+        }
         let outcomes = words::outcomes(&question, reply)?;
         self.totals.count_reply(reply);
         self.told(client, Some(outcomes), reply.staleness_ms)
@@ -308,11 +337,12 @@ impl Run {
         let doing = self.crowd.clients[client].doing.as_ref();
         let Some(doing) = doing.filter(|doing| doing.request == request) else { return Ok(()) };
         let refused = vec![Outcome::NotApplied; doing.question.operations.len()];
-        self.told(client, (!sent).then_some(refused), None)
+        let certain = !sent && doing.question.list.is_none();
+        self.told(client, certain.then_some(refused), None)
     }
 
     /// A client knows what became of its request; `None`: it does not.
-    fn told(
+    pub(super) fn told(
         &mut self,
         client: usize,
         outcomes: Option<Vec<Outcome>>,
@@ -320,6 +350,7 @@ impl Run {
     ) -> Result<(), Violation> {
         let Some(doing) = self.crowd.clients[client].doing.take() else { return Ok(()) };
         let read = |operation: &Operation| matches!(operation, Operation::Get);
+        let listed = doing.question.list.is_some() && outcomes.is_some();
         let outcomes = outcomes.unwrap_or_else(|| {
             let unknown = |(_, operation): &(String, Operation)| match read(operation) {
                 true => Outcome::NotApplied,
@@ -327,7 +358,7 @@ impl Run {
             };
             doing.question.operations.iter().map(unknown).collect()
         });
-        let not_applied = outcomes.iter().all(|outcome| *outcome == Outcome::NotApplied);
+        let not_applied = !listed && outcomes.iter().all(|outcome| *outcome == Outcome::NotApplied);
         let in_doubt = outcomes.contains(&Outcome::Unknown);
         if !not_applied {
             self.record(client, &doing, &outcomes, staleness_ms);
@@ -346,8 +377,12 @@ impl Run {
         if in_doubt && insistent {
             // Its value may stand already: it is asked anew, as another question.
             self.crowd.script.push_front(doing.question);
-        } else if !not_applied && doing.question.node.is_none() && !doing.question.stale {
-            let shard = shard_of(&doing.question.operations[0].0, self.mix.shards);
+        } else if !not_applied
+            && doing.question.node.is_none()
+            && !doing.question.stale
+            && let Some((key, _)) = doing.question.operations.first()
+        {
+            let shard = shard_of(key, self.mix.shards);
             self.crowd.guesses[shard.0 as usize] = doing.node;
         }
         let (quiet, pause) = (self.crowd.quiet, self.breath());

@@ -42,7 +42,7 @@ pub(super) struct Coup {
     key: String,
 }
 
-/// What witnesses look at, and until when.
+/// What witnesses look at, and when.
 #[derive(Clone, Debug)]
 pub(super) struct Focus {
     pub(super) key: String,
@@ -50,6 +50,7 @@ pub(super) struct Focus {
     pub(super) leader: usize,
     /// Where they write.
     pub(super) others: Vec<usize>,
+    pub(super) from: u64,
     pub(super) until: u64,
 }
 
@@ -66,7 +67,11 @@ impl Run {
         let number = self.totals.of(Count::Coups);
         let is_there = |key: &String| shard_of(key, self.mix.shards) == shard;
         let key = (0..).map(|salt| format!("c{number}.{salt}")).find(is_there);
-        let plot = [Plot::Clocks, Plot::Restart, Plot::Pause][self.random.index(3)];
+        let plot = match self.random.index(4) {
+            0 | 1 if self.mix.drift > 0 => Plot::Clocks,
+            0 | 2 => Plot::Restart,
+            _ => Plot::Pause,
+        };
         let (disloyal, loyal) = (disloyal.to_vec(), loyal.to_vec());
         let coup = Coup { plot, leader, disloyal, loyal, key: key.unwrap_or_default() };
         self.note(|| format!("{coup:?}"));
@@ -108,9 +113,12 @@ impl Run {
             }
             Plot::Pause => {}
         }
-        let until = self.now + 3 * self.mix.election() / 2;
+        let election = self.mix.election();
+        // Clocks: nobody asks for votes before that.
+        let from = self.now + if plot == Plot::Clocks { 3 * election / 4 } else { 0 };
+        let until = self.now + 3 * election / 2;
         let others = disloyal.into_iter().chain(loyal).collect();
-        self.begin_focus(Focus { key, leader, others, until });
+        self.begin_focus(Focus { key, leader, others, from, until });
     }
 
     /// The clock of a leader is slow, and those of all others are fast, by the most.
@@ -122,13 +130,13 @@ impl Run {
     }
 
     /// Some nodes and a leader lose each other, and know it.
-    fn depose(&mut self, leader: usize, nodes: &[usize]) {
+    pub(super) fn depose(&mut self, leader: usize, nodes: &[usize]) {
         let pairs: Vec<_> =
             nodes.iter().flat_map(|node| [(leader, *node), (*node, leader)]).collect();
         self.part_for(pairs, 4 * self.mix.election() + SECOND);
     }
 
-    fn part_for(&mut self, pairs: Vec<(usize, usize)>, time: u64) {
+    pub(super) fn part_for(&mut self, pairs: Vec<(usize, usize)>, time: u64) {
         self.network.part(&pairs);
         for (from, to) in &pairs {
             self.cut_between(*from, *to);

@@ -5,7 +5,7 @@ use ringfort_env::FileName;
 use super::Run;
 use super::faults::Undo;
 use super::machine::Place;
-use super::mix::SECOND;
+use super::mix::{MILLI, SECOND};
 use super::queue::Event;
 use super::report::Count;
 
@@ -29,6 +29,9 @@ impl Run {
         if !self.may_be_damaged(node) || self.machines[node].process.is_none() {
             return;
         }
+        if self.random.one_in(2) && self.part_laggards(node) {
+            return;
+        }
         // What a disk loses is seldom alone.
         let wanted = 1 + self.random.index(4);
         let places: Vec<_> = (0..TRIES).filter_map(|_| self.any_place(node)).take(wanted).collect();
@@ -39,10 +42,47 @@ impl Run {
         for place in places {
             self.strike(node, &place);
         }
-        // Those that have it whole are needed now.
-        if self.random.one_in(4) {
-            let other = self.random.index(self.mix.nodes);
-            self.end_process(other, false);
+    }
+
+    /// First part of a plot against what a node acknowledged: some do not hear of it, as few as a quorum can do without.
+    fn part_laggards(&mut self, node: usize) -> bool {
+        let shard = self.any_shard();
+        let mut others: Vec<_> = self.mix.holders(shard.0).filter(|at| *at != node).collect();
+        if others.len() < 2 || !self.mix.holders(shard.0).any(|at| at == node) {
+            return false;
+        }
+        let swap = self.random.index(others.len());
+        others.swap(0, swap);
+        let whole = others.split_off(others.len() / 2);
+        let rest = || whole.iter().chain([&node]);
+        let pairs: Vec<_> = others
+            .iter()
+            .flat_map(|late| rest().flat_map(move |other| [(*late, *other), (*other, *late)]))
+            .collect();
+        // Long enough for them to miss something, and not for more than is damaged then.
+        let time = self.random.between(100 * MILLI, SECOND);
+        self.part_for(pairs, time);
+        self.queue.push(self.now + time, Event::Undo(Undo::Damage { node, whole }));
+        true
+    }
+
+    /// Second part: it loses some of what it acknowledged, and those that have it whole are down, so that it and those that
+    /// never heard of it are a quorum.
+    pub(super) fn damage_newest(&mut self, node: usize, whole: &[usize]) {
+        if !self.may_be_damaged(node) || self.machines[node].process.is_none() {
+            return;
+        }
+        let newest: Vec<Place> =
+            self.machines[node].proven_writes().rev().take(4).cloned().collect();
+        self.end_process(node, true);
+        let until = self.now + 6 * self.mix.election() + self.random.below(2 * SECOND);
+        for node in whole {
+            self.end_process(*node, false);
+            self.machines[*node].held_until = until;
+        }
+        for batch in newest {
+            let from = batch.from + self.random.below((batch.to - batch.from).max(1));
+            self.strike(node, &Place { from, to: from + 1, ..batch });
         }
     }
 

@@ -84,6 +84,11 @@ pub(super) enum Undo {
     Unshun(usize, usize),
     /// The second part of a coup.
     Coup(Coup),
+    /// The second part of damage: the node, and those that have whole what it loses.
+    Damage {
+        node: usize,
+        whole: Vec<usize>,
+    },
 }
 
 impl Run {
@@ -340,6 +345,7 @@ impl Run {
             Undo::Empty(node) => self.machines[node].disk.set_capacity(None),
             Undo::Unshun(client, node) => self.crowd.shun(client, node, false),
             Undo::Coup(coup) => self.end_coup(coup),
+            Undo::Damage { node, whole } => self.damage_newest(node, &whole),
         }
     }
 

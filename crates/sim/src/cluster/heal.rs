@@ -9,8 +9,10 @@ use ringfort_types::ShardId;
 
 use super::Run;
 use super::clients::{Question, shard_of};
+use super::listings::Listing;
 use super::mix::{MILLI, SECOND};
 use super::report::{Count, Violation};
+use super::words;
 
 /// How long it may take, besides some election timeouts: disks are slow, and much may have to be caught up with.
 const HEAL: u64 = 60 * SECOND;
@@ -80,26 +82,36 @@ impl Run {
         }
     }
 
-    /// A write to each shard, and a read of every key.
+    /// A write to each shard through each node, a read of every key, and a listing.
     fn write_script(&mut self) {
-        let one = |key: String, operation| Question {
+        let one = |key: String, operation, node| Question {
             operations: vec![(key, operation)],
             batch: None,
             stale: false,
             keyed: false,
-            node: None,
+            list: None,
+            node,
             insistent: true,
         };
         for shard in (0..self.mix.shards).map(ShardId) {
-            let keys = (0..).map(|number| format!("h{number}"));
-            let key = keys.into_iter().find(|key| shard_of(key, self.mix.shards) == shard);
-            let condition = Condition::Always;
-            let put = Operation::Put { value: String::new(), condition, ttl_ms: None };
-            self.crowd.script.extend(key.map(|key| one(key, put)));
+            let key =
+                (0..).map(|n| format!("h{n}")).find(|k| shard_of(k, self.mix.shards) == shard);
+            for node in 0..self.mix.nodes {
+                if self.machines[node].process.is_none() {
+                    continue;
+                }
+                let condition = Condition::Always;
+                let put = Operation::Put { value: String::new(), condition, ttl_ms: None };
+                self.crowd.script.extend(key.clone().map(|key| one(key, put, Some(node))));
+            }
         }
         let keys: BTreeSet<&String> = self.crowd.history.iter().map(|event| &event.key).collect();
-        let reads: Vec<_> = keys.into_iter().map(|key| one(key.clone(), Operation::Get)).collect();
+        let reads: Vec<_> =
+            keys.into_iter().map(|key| one(key.clone(), Operation::Get, None)).collect();
         self.crowd.script.extend(reads);
+        // Of everything that is still there.
+        let listing = Listing { era: None, after: None, limit: 100, bytes_max: 4 << 20 };
+        self.crowd.script.push_back(words::list(listing, true));
     }
 
     /// Every replica, for whoever wants to know why nothing gets on.

@@ -24,6 +24,8 @@ pub(super) struct Machine {
     pub(super) damaged: bool,
     /// The newest start found every replica, and nothing lost of it.
     pub(super) found_all: bool,
+    /// No process starts before this time.
+    pub(super) held_until: u64,
     /// Replicas that a start found damaged.
     pub(super) quarantined: BTreeSet<(ShardId, ReplicaId)>,
     /// How much slower than others its disk is.
@@ -65,6 +67,7 @@ impl Machine {
             formed: false,
             damaged: false,
             found_all: true,
+            held_until: 0,
             quarantined: BTreeSet::new(),
             disk_factor,
             stalled_until: [0; 2],
@@ -116,7 +119,9 @@ impl Machine {
     }
 
     /// Batches of the log that later ones prove, oldest first.
-    pub(super) fn proven_writes(&self) -> impl ExactSizeIterator<Item = &Place> {
+    pub(super) fn proven_writes(
+        &self,
+    ) -> impl ExactSizeIterator<Item = &Place> + DoubleEndedIterator {
         let proven = self.log_writes.len().saturating_sub(UNPROVEN_WRITES);
         self.log_writes.iter().take(proven)
     }

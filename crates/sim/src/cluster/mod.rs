@@ -38,6 +38,7 @@ mod figures;
 mod formed;
 mod heal;
 mod judge;
+mod listings;
 mod machine;
 mod maps;
 mod mix;

@@ -28,7 +28,9 @@ use ringfort_node::{
 };
 use ringfort_proto::peer::{Channel, Frame};
 use ringfort_raft::{Configuration, Guards, Settings, Status};
-use ringfort_types::request::{Answered, Batch, Context, Get, Identity, Operation, Write};
+use ringfort_types::request::{
+    Answered, Batch, Context, Get, Identity, List, Operation, Page, Write,
+};
 use ringfort_types::{Applied, BootId, GroupId, Index, Monotonic, NodeNumber, Refusal, ShardId};
 
 use super::formed::Formed;
@@ -84,6 +86,7 @@ pub(super) enum Ask {
     Get { get: Get },
     Write { write: Write },
     Batch { batch: Batch },
+    List { list: List },
 }
 
 /// A request, and who waits for its answer.
@@ -101,6 +104,8 @@ pub(super) struct Reply {
     pub(super) results: Result<Vec<Result<Answered, Refusal>>, Refusal>,
     /// Of a stale read.
     pub(super) staleness_ms: Option<u64>,
+    /// Of a listing; there are no results then.
+    pub(super) page: Option<Page>,
 }
 
 /// Who waits within a process: an open request, and the position of its operation.
@@ -117,6 +122,9 @@ struct OpenRequest {
     request: u64,
     results: Vec<Option<Result<Answered, Refusal>>>,
     left: usize,
+    /// Of a listing, one of each worker so far, and what bounds them all.
+    pages: Vec<Page>,
+    bounds: Option<(usize, usize)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -142,6 +150,7 @@ enum WorkerInput {
     Get(Waiter, Context, Get),
     Write(Waiter, Context, Write),
     Atomic(Waiter, Context, Batch),
+    List(Waiter, Context, List),
     Batch(u64, Context, Identity, Vec<(u16, Operation)>),
     Durable(SubmissionId),
     WantRebase(Vec<GroupId>),

@@ -28,6 +28,11 @@ impl Run {
         if self.machines[node].process.is_some() {
             return Ok(());
         }
+        let held_until = self.machines[node].held_until;
+        if !self.healed && self.now < held_until {
+            self.queue.push(held_until, Event::Start { node });
+            return Ok(());
+        }
         let options = self.node_options(node);
         if !self.healed && self.chance(self.mix.struck_starts) {
             let operations = self.random.below(60);

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringfort_check::{Condition, Operation, Outcome};
-use ringfort_types::request::{self, Answered, Batch, Consistency, Done, Get, Identity, Write};
+use ringfort_types::request::{
+    self, Answered, Batch, Consistency, Done, Get, Identity, List, Write,
+};
 use ringfort_types::{Code, Key, Refusal, Version};
 
 use super::clients::Question;
 use super::coup::Focus;
+use super::listings::Listing;
 use super::mix::Mix;
 use super::node::{Ask, Reply};
 use super::report::Violation;
@@ -31,7 +34,8 @@ pub(super) fn choose(
         known.clear();
     }
     let (operations, batch) = match random.below(100) {
-        0..82 => (vec![choose_one(random, known, mix, era, number, 0)], None),
+        0 => return list(Listing::choose(random, era), false),
+        1..82 => (vec![choose_one(random, known, mix, era, number, 0)], None),
         82..91 => {
             let count = 1 + random.below(5);
             let one = |position| choose_one(random, known, mix, era, number, position);
@@ -47,7 +51,20 @@ pub(super) fn choose(
     // Answers are remembered for ten minutes: with many of them stores are large, and runs slow.
     let keyed = writes && random.one_in(8);
     let stale = reads && batch.is_none() && random.one_in(5);
-    Question { operations, batch, stale, keyed, node: None, insistent: false }
+    Question { operations, batch, stale, keyed, list: None, node: None, insistent: false }
+}
+
+/// A listing as a question.
+pub(super) fn list(listing: Listing, insistent: bool) -> Question {
+    Question {
+        operations: Vec::new(),
+        batch: None,
+        stale: false,
+        keyed: false,
+        list: Some(listing),
+        node: None,
+        insistent,
+    }
 }
 
 /// What a witness asks while a leader is deposed: a read at the leader, or a write at one of the others.
@@ -61,7 +78,8 @@ pub(super) fn focused(random: &mut Random, focus: &Focus, writes: bool, number: 
     };
     let operations = vec![(focus.key.clone(), operation)];
     let node = Some(node);
-    Question { operations, batch: None, stale: false, keyed: false, node, insistent: false }
+    let (stale, keyed, list) = (false, false, None);
+    Question { operations, batch: None, stale, keyed, list, node, insistent: false }
 }
 
 fn choose_one(
@@ -153,7 +171,7 @@ fn value_bytes(name: &str) -> Vec<u8> {
 }
 
 /// The name of a value; one that nobody put where a byte of it is wrong.
-fn name_of(bytes: &[u8]) -> String {
+pub(super) fn name_of(bytes: &[u8]) -> String {
     let bar = bytes.iter().position(|byte| *byte == b'|').unwrap_or(0);
     let name = String::from_utf8_lossy(&bytes[..bar]).into_owned();
     if value_bytes(&name) == bytes { name } else { format!("damaged: {name}") }
@@ -165,6 +183,9 @@ pub(super) fn ask(question: &Question, number: u64) -> Ask {
         true => Identity::IdempotencyKey(Bytes::from(format!("n{number}"))),
         false => Identity::None,
     };
+    if let Some(listing) = &question.list {
+        return Ask::List { list: list_of(listing) };
+    }
     let mut operations: Vec<_> =
         question.operations.iter().map(|(key, operation)| operation_of(key, operation)).collect();
     match question.batch {
@@ -180,6 +201,20 @@ pub(super) fn ask(question: &Question, number: u64) -> Ask {
             Some(operation) => Ask::Write { write: Write { operation, identity } },
             None => unreachable!("a question has an operation"),
         },
+    }
+}
+
+fn list_of(listing: &Listing) -> List {
+    let after = listing.after.as_ref();
+    List {
+        prefix: Bytes::from(listing.prefix()),
+        start: Bytes::new(),
+        end: None,
+        after: after.map(|key| Key::new(key.as_bytes().to_vec()).expect("keys are short")),
+        limit: listing.limit,
+        bytes_max: listing.bytes_max,
+        keys_only: false,
+        consistency: Consistency::Linearizable,
     }
 }
 

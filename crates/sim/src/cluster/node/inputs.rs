@@ -6,7 +6,7 @@ use ringfort_env::DiskCompletion;
 use ringfort_log::LogStore;
 use ringfort_node::Space;
 use ringfort_proto::peer::Frame;
-use ringfort_types::request::{Batch, Context, Operation, Principal};
+use ringfort_types::request::{Batch, Context, List, Operation, Principal};
 use ringfort_types::{GroupId, Monotonic, NamespaceId, NodeNumber, shard_of_token};
 
 use super::{
@@ -64,6 +64,9 @@ impl ClusterNode {
             Ask::Batch { batch } => {
                 return self.handle_batch(open, &context, client, request, batch);
             }
+            Ask::List { list } => {
+                return self.handle_list(open, &context, client, request, &list);
+            }
         };
         self.open_request(open, client, request, operations);
         self.inboxes[worker].push(input);
@@ -90,9 +93,30 @@ impl ClusterNode {
         }
     }
 
+    /// Every worker lists what is its own: see the server's backend.
+    fn handle_list(
+        &mut self,
+        open: u64,
+        context: &Context,
+        client: usize,
+        request: u64,
+        list: &List,
+    ) {
+        self.open_request(open, client, request, self.workers.len());
+        if let Some(opened) = self.open.get_mut(&open) {
+            opened.bounds = Some((list.limit, list.bytes_max));
+        }
+        for (position, inbox) in self.inboxes.iter_mut().enumerate() {
+            let waiter = Waiter { open, position };
+            inbox.push(WorkerInput::List(waiter, context.clone(), list.clone()));
+        }
+    }
+
     fn open_request(&mut self, open: u64, client: usize, request: u64, operations: usize) {
         let results = vec![None; operations];
-        self.open.insert(open, OpenRequest { client, request, results, left: operations });
+        let (pages, bounds) = (Vec::new(), None);
+        let opened = OpenRequest { client, request, results, left: operations, pages, bounds };
+        self.open.insert(open, opened);
     }
 
     fn worker_of(&self, key: &ringfort_types::Key) -> usize {

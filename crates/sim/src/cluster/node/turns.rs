@@ -2,7 +2,7 @@
 
 use ringfort_env::{DiskOperation, DiskRequest, OperationId};
 use ringfort_log::{Headroom, LogEvent, LogStore, SubmissionId};
-use ringfort_node::{GetAnswer, Replied, Response};
+use ringfort_node::{GetAnswer, Replied, Response, merge_pages};
 use ringfort_types::request::{Answered, Context, Done, Identity, Operation};
 use ringfort_types::{Code, Monotonic, Refusal};
 
@@ -157,6 +157,11 @@ impl ClusterNode {
                     self.answer(waiter, Err(refusal), out);
                 }
             }
+            WorkerInput::List(waiter, context, list) => {
+                if let Err(refusal) = worker.list(now, &context, list, || waiter) {
+                    self.answer(waiter, Err(refusal), out);
+                }
+            }
             WorkerInput::Batch(open, context, identity, operations) => {
                 self.start_batch(number, now, open, &context, &identity, &operations, out);
             }
@@ -215,7 +220,10 @@ impl ClusterNode {
 
     fn answer(&mut self, waiter: Waiter, response: Response, out: &mut Outputs) {
         let Some(open) = self.open.get_mut(&waiter.open) else { return };
-        let mut staleness_ms = None;
+        if let Some(bounds) = open.bounds {
+            return self.answer_page(waiter.open, bounds, response, out);
+        }
+        let (mut staleness_ms, page) = (None, None);
         let one = match response {
             Ok(Replied::One(answered)) => Ok(answered),
             Ok(Replied::Got(got)) => {
@@ -223,7 +231,8 @@ impl ClusterNode {
                 Ok(Answered { done: Done::Got(got.found), replayed: false })
             }
             Ok(Replied::All(all)) => {
-                let reply = Reply { results: Ok(all.into_iter().map(Ok).collect()), staleness_ms };
+                let results = Ok(all.into_iter().map(Ok).collect());
+                let reply = Reply { results, staleness_ms, page };
                 return self.close_request(waiter.open, reply, out);
             }
             Ok(Replied::Each(_) | Replied::Page(_)) => {
@@ -233,15 +242,42 @@ impl ClusterNode {
         };
         if open.results.len() == 1 {
             let results = one.map(|answered| vec![Ok(answered)]);
-            return self.close_request(waiter.open, Reply { results, staleness_ms }, out);
+            return self.close_request(waiter.open, Reply { results, staleness_ms, page }, out);
         }
         if open.results[waiter.position].replace(one).is_none() {
             open.left -= 1;
         }
         if open.left == 0 {
             let results = std::mem::take(&mut open.results).into_iter().flatten().collect();
-            self.close_request(waiter.open, Reply { results: Ok(results), staleness_ms }, out);
+            let reply = Reply { results: Ok(results), staleness_ms, page };
+            self.close_request(waiter.open, reply, out);
         }
+    }
+
+    /// The first refusal is the answer to the whole.
+    fn answer_page(
+        &mut self,
+        open: u64,
+        (limit, bytes_max): (usize, usize),
+        response: Response,
+        out: &mut Outputs,
+    ) {
+        let Some(opened) = self.open.get_mut(&open) else { return };
+        let (results, page) = match response {
+            Ok(Replied::Page(page)) => {
+                opened.pages.push(page);
+                if opened.pages.len() < opened.results.len() {
+                    return;
+                }
+                let mut pages = std::mem::take(&mut opened.pages);
+                let only = if pages.len() == 1 { pages.pop() } else { None };
+                let page = only.unwrap_or_else(|| merge_pages(pages, limit, bytes_max));
+                (Ok(Vec::new()), Some(page))
+            }
+            Ok(_) => (Err(Refusal::new(Code::Internal, "an answer of another kind")), None),
+            Err(refusal) => (Err(refusal), None),
+        };
+        self.close_request(open, Reply { results, staleness_ms: None, page }, out);
     }
 
     fn close_request(&mut self, open: u64, reply: Reply, out: &mut Outputs) {

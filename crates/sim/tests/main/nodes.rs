@@ -21,7 +21,8 @@ fn options(seed: u64) -> RunOptions {
 /// Prints what a short run met. Past the macros, whose output a test that passes does not show.
 fn show(title: &str, totals: &Totals) {
     let mut out = std::io::stdout().lock();
-    write!(out, "\n{title}, {SECONDS} s each\n{}", totals.text()).unwrap();
+    write!(out, "\n{title}, {SECONDS} s each\n{}", totals.text())
+        .expect("standard output takes it");
 }
 
 /// Runs a seed, and fails with the command that replays it.

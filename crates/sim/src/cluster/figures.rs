@@ -6,8 +6,6 @@ use serde_json::{Map, Value};
 use super::report::{Count, Totals};
 
 /// Counts of which the full campaign must have [`EACH_MIN`] or more: what is rare and must have been met.
-///
-/// Here goes the count of corrected maps, once nodes of the simulation have a catalog.
 pub const WANTED: &[Count] = &[
     Count::Elections,
     Count::Truncations,
@@ -16,6 +14,7 @@ pub const WANTED: &[Count] = &[
     Count::Recycled,
     Count::Stragglers,
     Count::LeaseReads,
+    Count::StaleMapsCorrected,
     Count::Quarantines,
     Count::Replayed,
 ];

@@ -88,6 +88,8 @@ pub struct FileLog {
     pub(crate) preparer: Preparer,
     prepare_operation: Option<OperationId>,
     pub(crate) stragglers: Stragglers,
+    /// The last batch had no room for any of them.
+    rewrites_put_off: bool,
     straggler_operation: Option<OperationId>,
     pacing: Pacing,
     marker_due: Option<Monotonic>,
@@ -120,6 +122,7 @@ impl FileLog {
             preparer: parts.preparer,
             prepare_operation: None,
             stragglers: Stragglers::new(options.log_bytes_target, options.segment_bytes),
+            rewrites_put_off: false,
             straggler_operation: None,
             pacing: Pacing::new(options.sync_delay_max),
             marker_due: (!parts.marked).then(|| now + options.marker_delay),

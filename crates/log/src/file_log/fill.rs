@@ -29,7 +29,8 @@ pub(super) enum Fill {
 }
 
 impl FileLog {
-    /// Fills a batch: submissions first, then stragglers.
+    /// Fills a batch: submissions first, then stragglers; the other way round where those had no room in the last one. It is as
+    /// long as a batch should be, or has one record: a start brings the last batch along, and has room for that.
     pub(super) fn fill(&mut self) -> Fill {
         let active = *self.chain.active();
         let room = active.capacity - active.end;
@@ -38,7 +39,11 @@ impl FileLog {
         }
         self.builder.begin(active.end, self.sequence);
         self.retired.clear();
-        let full = self.fill_submissions(room).or_else(|| self.fill_rewrites(room));
+        let full = if std::mem::take(&mut self.rewrites_put_off) {
+            self.fill_rewrites(room).or_else(|| self.fill_submissions(room))
+        } else {
+            self.fill_submissions(room).or_else(|| self.fill_rewrites(room))
+        };
         if !self.builder.is_empty() {
             return Fill::Batch;
         }
@@ -76,6 +81,7 @@ impl FileLog {
 
     fn fill_rewrites(&mut self, room: u64) -> Option<u64> {
         let from = self.stragglers.segment()?;
+        let soft = self.options.batch_bytes_soft();
         let mut bytes = 0;
         let mut writer = Writer {
             groups: &mut self.groups,
@@ -87,6 +93,10 @@ impl FileLog {
             let length = writer.builder.length_with(entry.record_bytes());
             if length > room {
                 return Some(length);
+            }
+            if length > soft && !writer.builder.is_empty() {
+                self.rewrites_put_off = bytes == 0;
+                return None;
             }
             if bytes > REWRITE_BYTES_PER_BATCH {
                 return None;

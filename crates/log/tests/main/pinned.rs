@@ -1,6 +1,6 @@
 //! Groups that are never rebased do not hold back the log for ever, and places that cannot be read are damage.
 
-use ringfort_env::FileName;
+use ringfort_env::{FileName, Lane};
 use ringfort_log::{DamageKind, LogStore};
 use ringfort_types::GroupId;
 
@@ -81,6 +81,45 @@ fn a_group_that_does_not_react_is_rewritten_in_the_end() {
     let (_, recovered) = restart(host);
     assert_eq!(recovered.groups[&GroupId(2)].entries, mine);
     assert!(recovered.groups[&GroupId(2)].damage.is_none());
+}
+
+/// The story: so many stragglers went into one batch that it filled a segment. A start has to bring the last batch along, behind
+/// the states of all groups, and found no room for it. It has room for three eighths of a segment.
+#[test]
+fn a_start_has_room_for_every_batch_of_stragglers() {
+    let mut host = Host::fresh(1, small_options());
+    let mut client = Client::default();
+    host.submit(client.create(1));
+    host.submit(client.create(2));
+    let last = 600;
+    for index in 1..=last {
+        host.submit(client.append(2, vec![entry(index, 1, 1_000)]));
+        host.settle();
+    }
+    let mut written = host.log.stats().bytes;
+    for index in 1..=250 {
+        host.submit(client.append(1, vec![entry(index, 1, 20_000)]));
+        if index % 12 == 0 {
+            host.submit(client.rebase(1, index, 1));
+        }
+        // Something is always on its way to the disk: all of a segment is read back before the next batch begins.
+        while host.step(Some(Lane::Background)) {}
+        for _ in 0..2 {
+            host.step(Some(Lane::Log));
+            let before = std::mem::replace(&mut written, host.log.stats().bytes);
+            let batch = written - before;
+            assert!(batch <= (256 << 10) / 8 * 3, "a batch of {batch} bytes");
+            if host.before_sync() {
+                let mut disk = host.disk.clone();
+                disk.process_crash();
+                let started = Host::start(disk, small_options());
+                let (_, recovered) = started.unwrap_or_else(|down| panic!("{}", down.error));
+                assert_eq!(recovered.groups[&GroupId(2)].entries.len(), last as usize);
+            }
+        }
+    }
+    let stats = host.log.stats();
+    assert!(stats.stragglers_rewritten >= last, "{stats:?}");
 }
 
 #[test]

@@ -108,7 +108,8 @@ pub(crate) async fn execute(
             way.refresh(pools, bounds, deadline).await;
         }
         // Whatever the map's addresses are worth from here, the endpoints were given.
-        let is_unsent = matches!(error.failure, Failure::NotSent(_));
+        let is_unsent =
+            matches!(error.failure, Failure::NotSent(_) | Failure::TimedOut { sent: false, .. });
         let target = way.as_ref().filter(|_| !is_unsent).and_then(Way::target);
         let pool = target.as_ref().map_or(&pools[endpoint], |target| &target.pool);
         let failure = match attempt(pool, bounds, call, deadline).await {

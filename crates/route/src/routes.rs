@@ -188,7 +188,11 @@ impl Routes {
     #[must_use]
     pub fn leaderless(&self, now: Monotonic, shard: ShardId) -> Duration {
         let without = self.shards.get(shard.0 as usize).and_then(|shard| shard.without);
-        without.map_or(Duration::ZERO, |(since, _)| now.since(since))
+        let lasts = |(_, last): &(Monotonic, Monotonic)| now.since(*last) < FORGET_AFTER;
+        match without.filter(lasts) {
+            Some((since, _)) if self.sound_leader(shard).is_none() => now.since(since),
+            _ => Duration::ZERO,
+        }
     }
 
     /// A connection to the node failed, or could not be made.

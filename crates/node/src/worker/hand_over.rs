@@ -21,10 +21,12 @@ impl<W> Worker<W> {
             let Some(heir) = self.heir(group, &reachable, &given) else { continue };
             left += 1;
             let Ok(open) = open_group_mut(&mut self.slots, group) else { continue };
+            let before = open.replica.load();
             // Refused where it is being handed over already, which is as good.
             if open.replica.transfer(now, heir).is_ok() {
                 *given.entry(heir.node()).or_default() += 1;
             }
+            self.load = self.load.moved(before, open.replica.load());
             self.mark_dirty(group);
         }
         left

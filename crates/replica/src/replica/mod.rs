@@ -1,11 +1,11 @@
 //! One replica: a Raft group over a state machine.
 //!
-//! In one turn a worker enqueues what clients ask, then polls: all that is queued becomes one entry, Raft says what to
-//! persist and what is committed, committed entries are applied, and their answers come out under the tickets they were
+//! In one turn a worker enqueues what clients ask, then polls: all that is queued becomes one entry (at once, or after a wait for
+//! company that the worker decides on), Raft says what to persist and what is committed, committed entries are applied, and their answers come out under the tickets they were
 //! enqueued with.
 //!
 //! Invariants:
-//! - What is queued is proposed in the turn it was queued in, or refused; nothing stays behind.
+//! - What is queued is proposed or refused when the replica is polled; it stays only where whoever polls holds it back.
 //! - A proposal that this replica's leadership does not outlive is given up: nobody knows what becomes of it.
 //! - Answers come out in the order of the log.
 //! - A replica that failed to apply an entry applies nothing more, and says nothing more to its group.
@@ -292,7 +292,7 @@ impl Replica {
 
     // --- inputs ---
 
-    /// Queues operations with one identity for this turn's entry. Keys among them that are due are expired first. The
+    /// Queues operations with one identity for the next entry. Keys among them that are due are expired first. The
     /// caller has seen that this replica leads.
     ///
     /// # Errors
@@ -363,6 +363,8 @@ impl Replica {
         to: ReplicaId,
     ) -> Result<(), ringfort_raft::TransferError> {
         let now = self.advance(now);
+        // Behind the transfer nothing is proposed any more.
+        self.propose(now);
         self.raft.transfer(now, to)
     }
 
@@ -457,7 +459,7 @@ impl Replica {
         out: &mut Output,
     ) -> Result<bool, MachineError> {
         let now = self.advance(now);
-        if !self.leads() || self.raft.configuration().is_alone(self.id) {
+        if !self.serves() || self.raft.configuration().is_alone(self.id) {
             self.propose(now);
         }
         self.poll_proposed(engine, out)?;

@@ -72,3 +72,19 @@ fn the_wait_ends_though_nothing_is_applied() {
     trio.ask(leader, 1004..1004);
     assert_eq!(trio.last(leader).0, before.0 + 2);
 }
+
+/// The story: a node that stopped handed leadership over before its turn, and refused what waited.
+#[test]
+fn what_waits_goes_before_leadership_is_handed_over() {
+    let mut trio = Trio::new(24);
+    let leader = trio.elect(SHARDS[0]);
+    trio.ask(leader, 1000..1003);
+    trio.ask(leader, 1003..1004);
+    assert!(trio.look(leader).look().held_until().is_some(), "somebody waits");
+    let now = trio.now;
+    assert!(trio.node(leader).worker().hand_over(now, |_| true) > 0);
+    trio.settle();
+    let answers = &trio.answers;
+    let done = |id: &u64| answers.get(id).is_some_and(Result::is_ok);
+    assert!((1000..1004).all(|id| done(&id)), "{answers:?}");
+}

@@ -32,8 +32,6 @@ pub(crate) struct Ask<'a> {
     pub(crate) keys: usize,
     /// No further key once the keys have this many bytes.
     pub(crate) key_bytes: usize,
-    /// Most records looked at.
-    pub(crate) records: usize,
 }
 
 /// A page that is being put together.
@@ -42,6 +40,8 @@ pub(crate) struct Listing {
     list: List,
     /// When it was asked for here.
     asked: Monotonic,
+    /// It met a key that was due when it was asked for: such keys are expired before it goes on.
+    expires: bool,
     begun: Option<Monotonic>,
     /// How old what its shards had applied may have been when it was begun: of a stale listing.
     bound: Duration,
@@ -84,6 +84,7 @@ impl Listing {
         let sources: Vec<_> = shards.into_iter().map(source).collect();
         Self {
             asked,
+            expires: false,
             begun: None,
             bound: Duration::ZERO,
             unknown: (0..sources.len()).collect(),
@@ -103,6 +104,22 @@ impl Listing {
     /// What is listed, and nothing of what was done for it.
     pub(crate) fn into_list(self) -> List {
         self.list
+    }
+
+    /// The same page from its beginning: what waits holds no items.
+    pub(crate) fn anew(self) -> Self {
+        let shards: Vec<_> = self.shards().collect();
+        Self { expires: self.expires, ..Self::new(self.list, shards, self.asked) }
+    }
+
+    /// Notes that a key was met that was due when it was asked for.
+    pub(crate) fn set_expires(&mut self) {
+        self.expires = true;
+    }
+
+    /// Whether what was due when it was asked for is expired before it goes on.
+    pub(crate) fn expires(&self) -> bool {
+        self.expires
     }
 
     /// The shards that are asked.
@@ -179,15 +196,15 @@ impl Listing {
             source.shard,
             Ask {
                 after: after.as_ref(),
-                keys: (share(self.list.limit) + 4).min(self.list.limit),
+                keys: (share(self.list.limit) + 4).min(self.list.limit).min(records),
                 key_bytes: share(self.list.bytes_max) + KEY_BYTES_MAX,
-                records,
             },
         )?;
+        let cost = FETCH_UNITS + listed.items.len();
         source.items = listed.items.into();
         source.rest = listed.behind.map_or(Rest::End, |key| Rest::Behind(Some(key)));
         self.note_head(position);
-        Ok(FETCH_UNITS + listed.records)
+        Ok(cost)
     }
 
     /// Takes the first item of a source.
@@ -285,10 +302,9 @@ mod tests {
         let after = ask.after.map(|key| key.as_bytes().to_vec());
         let behind =
             keys.filter(|key| after.as_ref().is_none_or(|a| key.as_bytes() > a.as_slice()));
-        let count = ask.keys.min(ask.records);
-        let items: Vec<_> = behind.take(count).map(|key| item(key)).collect();
-        let behind = items.last().filter(|_| items.len() == count).map(|item| item.key.clone());
-        Listed { records: items.len(), items, behind }
+        let items: Vec<_> = behind.take(ask.keys).map(|key| item(key)).collect();
+        let behind = items.last().filter(|_| items.len() == ask.keys).map(|item| item.key.clone());
+        Listed { items, first_due: None, behind }
     }
 
     #[test]
@@ -318,7 +334,7 @@ mod tests {
                             let mine = all.iter().enumerate();
                             let mine = mine.filter(|(n, _)| of(*n) == shard.0 as usize);
                             let listed = fetch(mine.map(|(_, key)| key), ask);
-                            assert!(listed.records <= units_max);
+                            assert!(listed.items.len() <= units_max);
                             Ok::<_, ()>(listed)
                         },
                         |_, item| Ok(Some(Item { value: Bytes::from_static(b"v"), ..item })),

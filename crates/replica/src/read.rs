@@ -103,8 +103,6 @@ pub struct ListQuery {
     pub limit: usize,
     /// No further item once the keys have this many bytes.
     pub key_bytes_max: usize,
-    /// Most records looked at, at least 1: those of due keys too.
-    pub records_max: usize,
 }
 
 /// What one shard gives for a listing.
@@ -112,14 +110,15 @@ pub struct ListQuery {
 pub struct Listed {
     /// Items in byte order of their keys, without their values.
     pub items: Vec<Item>,
-    /// Records looked at.
-    pub records: usize,
+    /// The earliest end of an item's time to live.
+    pub first_due: Option<ShardTime>,
     /// There may be more behind this key; `None`: that was all.
     pub behind: Option<Key>,
 }
 
 /// Lists keys of a shard in byte order at a shard time, without their values: whoever merges shards asks for those that
-/// it takes. Keys that are due are left out: they no longer exist for anybody who asks now.
+/// it takes. No clock is compared: keys that are due are there until an entry removes them, and a linearizable listing waits
+/// for that.
 ///
 /// # Errors
 /// The engine failed.
@@ -141,17 +140,12 @@ pub fn list(
             malformed = true;
             return ScanControl::Stop;
         };
-        listed.records += 1;
-        if head.due.is_none_or(|due| due > now) {
-            key_bytes += key.as_bytes().len();
-            let ttl_ms = head.due.map(|due| due.millis_since(now));
-            let (key, version) = (key.clone(), head.version);
-            listed.items.push(Item { key, version, value: Bytes::new(), ttl_ms });
-        }
-        let go_on = listed.items.len() < query.limit
-            && key_bytes < query.key_bytes_max
-            && listed.records < query.records_max;
-        if go_on {
+        key_bytes += key.as_bytes().len();
+        let ttl_ms = head.due.map(|due| due.millis_since(now));
+        listed.first_due = listed.first_due.into_iter().chain(head.due).min();
+        let item = Item { key: key.clone(), version: head.version, value: Bytes::new(), ttl_ms };
+        listed.items.push(item);
+        if listed.items.len() < query.limit && key_bytes < query.key_bytes_max {
             return ScanControl::Continue;
         }
         listed.behind = Some(key);

@@ -54,7 +54,6 @@ impl<W> Worker<W> {
             after: None,
             limit: RECORDS_MAX,
             key_bytes_max: usize::MAX,
-            records_max: RECORDS_MAX,
         };
         let listed = open.replica.list(self.engine.as_ref(), now, &query)?;
         let mut records = Vec::new();

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ringfort_proto::{Ask, RequestId, Told};
-use ringfort_replica::{ListQuery, Listed, MachineError, Probed, Reading, Ticket};
-use ringfort_types::request::{Consistency, Context, Item, List, Page, Principal};
+use ringfort_replica::{ListQuery, Listed, MachineError, Probed, Ticket};
+use ringfort_types::request::{Consistency, Context, Found, Item, List, Page, Principal};
 use ringfort_types::{
     Code, GroupId, Key, Monotonic, NamespaceId, NodeNumber, Refusal, ShardId, shard_of_token,
     token_of_prefix,
@@ -30,8 +30,10 @@ pub(super) struct Asked {
 
 /// Why a listing does not go on.
 enum Trouble {
-    /// A shard leads, and what it has committed is not yet applied.
+    /// A shard leads, and what it has committed is not yet applied, or what was due is not yet expired.
     NotYet,
+    /// A key was met that was due when the listing was asked for.
+    Due,
     /// A shard is to be read on another node.
     Elsewhere(ShardId),
     Refused(Refusal),
@@ -190,7 +192,8 @@ impl<W> Worker<W> {
             if !self.pending.contains(ticket) {
                 continue;
             }
-            match self.work_on(now, &mut listing, &mut units) {
+            let ready = self.ready(now, &listing).and_then(|()| self.expire_for(now, &listing));
+            match ready.and_then(|()| self.work_on(now, &mut listing, &mut units)) {
                 Ok(Some(page)) => {
                     let stale = listing.list().consistency == Consistency::Stale;
                     let staleness_ms = listing.age(now).filter(|_| stale).map(milliseconds);
@@ -204,7 +207,15 @@ impl<W> Worker<W> {
                 // From its beginning: what waits for a shard holds no items meanwhile.
                 Err(Trouble::NotYet) => {
                     self.probe_for(now, &listing);
-                    self.wait_for_shard(Asked { ticket, principal, listing });
+                    let listing = listing.anew();
+                    self.listings.push_back(Asked { ticket, principal, listing });
+                }
+                // A read compares no clock: the key goes first, through the log, and the page begins behind that.
+                Err(Trouble::Due) => {
+                    listing.set_expires();
+                    let listing = listing.anew();
+                    self.listings.push_back(Asked { ticket, principal, listing });
+                    self.listing_due = true;
                 }
                 Err(Trouble::Elsewhere(shard)) => {
                     self.list_elsewhere(now, Asked { ticket, principal, listing }, shard);
@@ -215,13 +226,6 @@ impl<W> Worker<W> {
                 }
             }
         }
-    }
-
-    fn wait_for_shard(&mut self, asked: Asked) {
-        let shards: Vec<_> = asked.listing.shards().collect();
-        let since = asked.listing.asked();
-        let listing = Listing::new(asked.listing.into_list(), shards, since);
-        self.listings.push_back(Asked { listing, ..asked });
     }
 
     /// Another node leads a shard by now: the listing begins anew, there and here, within its time.
@@ -243,12 +247,12 @@ impl<W> Worker<W> {
         listing: &mut Listing,
         units: &mut usize,
     ) -> Result<Option<Page>, Trouble> {
-        self.ready(now, listing)?;
         if listing.begun().is_none() {
             let bound = self.bound_of(now, listing);
             listing.set_bound(bound);
         }
-        let list = listing.list().clone();
+        let (list, asked) = (listing.list().clone(), listing.asked());
+        let stale = list.consistency == Consistency::Stale;
         let broken = |shard| move |error| Trouble::Broken(shard, error);
         let fetch = |shard, ask: Fetch<'_>| -> Result<Listed, Trouble> {
             let query = ListQuery {
@@ -259,10 +263,12 @@ impl<W> Worker<W> {
                 after: ask.after.cloned(),
                 limit: ask.keys,
                 key_bytes_max: ask.key_bytes,
-                records_max: ask.records,
             };
             let open = open_shard(&self.slots, shard).map_err(Trouble::Refused)?;
-            open.replica.list(self.engine.as_ref(), now, &query).map_err(broken(shard))
+            let replica = &open.replica;
+            let listed = replica.list(self.engine.as_ref(), now, &query).map_err(broken(shard))?;
+            let was_due = |due| !stale && replica.was_due(now, asked, due);
+            if listed.first_due.is_some_and(was_due) { Err(Trouble::Due) } else { Ok(listed) }
         };
         let complete = |shard, item: Item| -> Result<Option<Item>, Trouble> {
             if list.keys_only {
@@ -276,14 +282,13 @@ impl<W> Worker<W> {
     /// A listed key as it is now; `None` if it has gone.
     fn item(&self, shard: ShardId, now: Monotonic, key: Key) -> Result<Option<Item>, Trouble> {
         let open = open_shard(&self.slots, shard).map_err(Trouble::Refused)?;
-        match open.replica.get(self.engine.as_ref(), now, &key) {
-            Ok(Reading::Found(Some(found))) => Ok(Some(Item {
+        match open.replica.get_applied(self.engine.as_ref(), now, &key) {
+            Ok(found) => Ok(found.map(|Found { version, value, ttl_ms }| Item {
                 key,
-                version: found.version,
-                value: found.value,
-                ttl_ms: found.ttl_ms,
+                version,
+                value,
+                ttl_ms,
             })),
-            Ok(Reading::Found(None) | Reading::Due(..)) => Ok(None),
             Err(error) => Err(Trouble::Broken(shard, error)),
         }
     }
@@ -300,7 +305,11 @@ impl<W> Worker<W> {
             };
             let readable = match stale {
                 true => replica.staleness(now).is_some(),
-                false => replica.is_current(now, listing.asked()),
+                // Only a leader can have something expired.
+                false => {
+                    replica.is_current(now, listing.asked())
+                        && (replica.leads() || !listing.expires())
+                }
             };
             if readable {
                 continue;
@@ -319,6 +328,26 @@ impl<W> Worker<W> {
             ready = Err(Trouble::NotYet);
         }
         ready
+    }
+
+    /// Has what was due when a listing was asked for expired in all its shards, once it has met such a key.
+    fn expire_for(&mut self, now: Monotonic, listing: &Listing) -> Result<(), Trouble> {
+        let mut expired = Ok(());
+        for shard in listing.shards().filter(|_| listing.expires()) {
+            let group = GroupId::of_shard(shard);
+            let open = open_group_mut(&mut self.slots, group).map_err(Trouble::Refused)?;
+            let before = open.replica.load();
+            let left = open.replica.expire_due(self.engine.as_ref(), now, listing.asked());
+            let after = open.replica.load();
+            self.load = self.load.moved(before, after);
+            if after.queued > before.queued {
+                self.mark_dirty(group);
+            }
+            if left.map_err(|error| Trouble::Broken(shard, error))? {
+                expired = Err(Trouble::NotYet);
+            }
+        }
+        expired
     }
 
     fn is_elsewhere(&self, shard: ShardId) -> bool {
@@ -348,7 +377,7 @@ impl<W> Worker<W> {
         match trouble {
             Trouble::Refused(refusal) => refusal,
             Trouble::Broken(shard, error) => self.close(GroupId::of_shard(shard), &error),
-            Trouble::NotYet | Trouble::Elsewhere(_) => {
+            Trouble::NotYet | Trouble::Due | Trouble::Elsewhere(_) => {
                 Refusal::new(Code::Unavailable, "a shard cannot be read yet")
             }
         }

@@ -118,23 +118,75 @@ fn a_large_page_takes_turns_and_others_go_on_between_them() {
     assert!(turns >= 2 * MANY / 1024, "{turns} turns for {MANY} keys that are looked at twice");
 }
 
+/// A key that lives for ten milliseconds, which have passed without a tick.
+fn with_a_due_key(seed: u64) -> Driver {
+    let mut driver = Driver::new(seed);
+    let Operation::Put { key, value, condition, .. } = put_of("a") else { unreachable!() };
+    let ttl = Some(Duration::from_millis(10));
+    let operation = Operation::Put { key, value, ttl, condition };
+    let (now, write) = (driver.node.now, Write { operation, identity: Identity::None });
+    driver.node.worker().write(now, &context(now), &write, || 1).unwrap();
+    driver.node.settle().unwrap();
+    driver.node.answers.clear();
+    driver.node.now = now + Duration::from_millis(20);
+    driver
+}
+
+/// What its shards have applied, all together.
+fn applied(driver: &mut Driver) -> u64 {
+    let shards = driver.node.worker().shards().into_iter();
+    shards.map(|shard| shard.status.unwrap().raft.applied.0).sum()
+}
+
 #[test]
-fn keys_that_are_due_cost_a_turn_their_bound_as_well() {
-    let mut driver = many(13);
-    let now = driver.node.now + Duration::from_secs(3600);
+fn a_page_leaves_a_due_key_out_once_its_expiry_is_applied() {
+    let mut driver = with_a_due_key(17);
+    let (now, before) = (driver.node.now, applied(&mut driver));
     let worker = driver.node.worker();
-    let first = List { limit: 1, ..list() };
-    worker.list(now, &context(now), first, || LISTING).unwrap();
-    let mut turns = 0;
-    let answer = loop {
+    worker.list(now, &context(now), list(), || LISTING).unwrap();
+    while worker.has_work() {
         worker.poll(now);
-        turns += 1;
-        if let Some((_, answer)) = worker.poll_response() {
-            break page(answer);
-        }
-    };
-    assert_eq!(answer.items[0].key.as_bytes(), b"04000");
-    assert!(turns >= DUE / 1024, "{turns} turns past {DUE} keys that are due");
+        let answer = worker.poll_response();
+        assert!(answer.is_none(), "the entry that removes the key is not durable: {answer:?}");
+    }
+    driver.node.settle().unwrap();
+    let (_, response) = driver.node.answers.pop().unwrap();
+    assert_eq!(page(response), Page::default());
+    assert_eq!(applied(&mut driver), before + 1);
+}
+
+#[test]
+fn a_stale_page_shows_a_due_key_until_its_expiry_is_applied() {
+    let mut driver = with_a_due_key(18);
+    let before = applied(&mut driver);
+    let stale = List { consistency: Consistency::Stale, ..list() };
+    let shown = driver.list(stale.clone()).unwrap().items;
+    assert_eq!(shown.iter().map(|item| item.ttl_ms).collect::<Vec<_>>(), [Some(0)]);
+    assert_eq!(applied(&mut driver), before, "it has nothing expired");
+    driver.node.pass(Duration::ZERO).unwrap();
+    driver.node.settle().unwrap();
+    assert_eq!(driver.list(stale).unwrap().items, []);
+}
+
+#[test]
+fn a_page_has_many_due_keys_expired_in_bounded_entries() {
+    let mut driver = many(13);
+    driver.node.now = driver.node.now + Duration::from_secs(3600);
+    let (now, before) = (driver.node.now, applied(&mut driver));
+    // One after the other: the second finds the entries of the first under way.
+    for waiter in [LISTING, 1] {
+        let first = List { limit: 1, ..list() };
+        driver.node.worker().list(now, &context(now), first, || waiter).unwrap();
+    }
+    driver.node.settle().unwrap();
+    assert_eq!(driver.node.answers.len(), 2);
+    for (_, response) in std::mem::take(&mut driver.node.answers) {
+        assert_eq!(page(response).items[0].key.as_bytes(), b"04000");
+    }
+    // No more than 256 keys to an entry, and those of each shard one behind the other.
+    let entries = applied(&mut driver) - before;
+    let most = DUE / 256 + 4;
+    assert!((DUE / 256..=most).contains(&(entries as usize)), "{entries} entries");
 }
 
 #[test]

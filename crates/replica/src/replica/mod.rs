@@ -11,9 +11,7 @@
 //! - A replica that failed to apply an entry applies nothing more, and says nothing more to its group.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
-use bytes::Bytes;
 use ringfort_engine::{StorageEngine, StoreSize};
 use ringfort_log::{Base, GroupWrite};
 use ringfort_raft::{
@@ -31,12 +29,13 @@ use crate::command::{CommandIdentity, PayloadBuilder};
 use crate::layout;
 use crate::machine::{Machine, MachineError};
 use crate::meta::ShardClock;
-use crate::read::{self, Reading};
+use expiry::Expiring;
 use log_size::LogSize;
 pub use reads::Probed;
 use reads::Reads;
 use snapshots::Snapshots;
 
+mod expiry;
 mod log_size;
 mod proposals;
 mod reads;
@@ -44,27 +43,12 @@ mod sleep;
 mod snapshots;
 mod state;
 
-/// Keys that one Expire command names at most.
-const EXPIRE_KEYS_MAX: usize = 256;
-/// How often a leader stamps its log while keys have a time to live: what a restart may lose of the shard's time.
-const STAMP_INTERVAL: Duration = Duration::from_millis(500);
-
 #[derive(Debug)]
 struct Proposed {
     position: Applied,
     bytes: usize,
     /// So many commands, whose tickets stand in [`Replica::tickets`].
     commands: usize,
-}
-
-/// Where the expiry of what was due stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expiring {
-    No,
-    /// In this turn's queue.
-    Queued,
-    /// Proposed at this index, not applied yet.
-    Proposed(Index),
 }
 
 /// One replica of one shard.
@@ -325,12 +309,6 @@ impl Replica {
         self.tickets.push_back(Some(ticket));
     }
 
-    /// Queues the expiry of keys, each while it has the version that stands with it.
-    pub fn enqueue_expire(&mut self, due: &[(Bytes, Version)]) {
-        self.queue.expire(due);
-        self.tickets.push_back(None);
-    }
-
     /// Takes a message of another replica.
     pub fn handle_message(&mut self, now: Monotonic, message: Message) {
         let now = self.advance(now);
@@ -385,24 +363,7 @@ impl Replica {
     ) -> Result<(), MachineError> {
         let now = self.advance(now);
         self.raft.handle_tick(now);
-        if !self.leads() || self.expiring != Expiring::No {
-            return Ok(());
-        }
-        let shard_now = self.clock.now(now);
-        let is_due = |time: Option<ShardTime>| time.is_some_and(|due| due <= shard_now);
-        let stamp_due = now.since(self.stamped) >= STAMP_INTERVAL;
-        let due = if is_due(self.machine.next_due()) {
-            let bytes_max = self.payload_bytes_target / 2;
-            self.machine.due_keys(engine, shard_now, EXPIRE_KEYS_MAX, bytes_max)?
-        } else {
-            Vec::new()
-        };
-        let stamp = stamp_due && self.machine.next_due().is_some();
-        if !due.is_empty() || stamp || is_due(self.machine.next_forget()) {
-            self.enqueue_expire(&due);
-            self.expiring = Expiring::Queued;
-        }
-        Ok(())
+        self.tick_expiry(engine, now)
     }
 
     /// Takes word that a persist and all before it are durable.
@@ -562,30 +523,6 @@ impl Replica {
         }
         drop(answers);
         out.applying = applying;
-        Ok(())
-    }
-
-    fn expire_touched(
-        &mut self,
-        engine: &dyn StorageEngine,
-        now: Monotonic,
-        operations: &[Operation],
-    ) -> Result<(), MachineError> {
-        let shard_now = self.clock.now(now);
-        if self.machine.next_due().is_none_or(|due| due > shard_now) {
-            return Ok(());
-        }
-        let mut due = Vec::new();
-        for operation in operations {
-            let reading =
-                read::get(engine, self.group, NamespaceId::default(), operation.key(), shard_now)?;
-            if let Reading::Due(data_key, version) = reading {
-                due.push((data_key, version));
-            }
-        }
-        if !due.is_empty() {
-            self.enqueue_expire(&due);
-        }
         Ok(())
     }
 }

@@ -4,7 +4,8 @@
 use ringfort_raft::ProposeError;
 use ringfort_types::{Applied, Monotonic};
 
-use super::{Expiring, Proposed, Replica};
+use super::expiry::Expiring;
+use super::{Proposed, Replica};
 use crate::boundary::{Output, Ticket};
 use crate::machine::Answer;
 
@@ -87,7 +88,7 @@ impl Replica {
 
     fn refuse_queued(&mut self, commands: usize, error: ProposeError) {
         if self.expiring == Expiring::Queued {
-            self.expiring = Expiring::No;
+            self.expiring = Expiring::Refused;
         }
         let queued = self.tickets.split_off(self.tickets.len() - commands);
         self.refused.extend(queued.into_iter().flatten().map(|ticket| (ticket, error)));

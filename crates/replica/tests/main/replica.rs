@@ -7,8 +7,10 @@ use ringfort_engine::StorageEngine;
 use ringfort_log::{Base, GroupWrite};
 use ringfort_raft::{Configuration, Guards, Lost, Settings};
 use ringfort_replica::command::CommandIdentity;
-use ringfort_replica::{Answer, ListQuery, Output, Reading, Replica, ReplicaConfig, Ticket};
-use ringfort_types::request::{Condition, Operation};
+use ringfort_replica::{
+    Answer, ListQuery, Listed, Output, Reading, Replica, ReplicaConfig, Ticket,
+};
+use ringfort_types::request::{Condition, Item, Operation};
 use ringfort_types::{Entry, HardState, Monotonic, NamespaceId, ReplicaId};
 
 use crate::counting::Counting;
@@ -91,6 +93,12 @@ impl Host {
         Self::start(self.hard_state, self.entries, self.now + down)
     }
 
+    fn list(&self) -> Vec<String> {
+        let mut all = everything();
+        (all.limit, all.key_bytes_max) = (1000, 10_000);
+        names(&self.replica.list(&self.engine, self.now, &all).unwrap())
+    }
+
     fn reads(&self, name: &str) -> Option<Bytes> {
         match self.replica.get(&self.engine, self.now, &key(name)).unwrap() {
             Reading::Found(found) => found.map(|found| found.value),
@@ -101,6 +109,23 @@ impl Host {
 
 fn fresh() -> Host {
     Host::start(HardState::default(), Vec::new(), Monotonic(1_000_000_000))
+}
+
+fn everything() -> ListQuery {
+    ListQuery {
+        namespace: NamespaceId::default(),
+        prefix: Bytes::new(),
+        start: Bytes::new(),
+        end: None,
+        after: None,
+        limit: 100,
+        key_bytes_max: 100,
+    }
+}
+
+fn names(listed: &Listed) -> Vec<String> {
+    let name = |item: &Item| String::from_utf8_lossy(item.key.as_bytes()).into_owned();
+    listed.items.iter().map(name).collect()
 }
 
 fn put_ttl(name: &str, ttl: Duration) -> Operation {
@@ -213,28 +238,11 @@ fn a_listing_is_bounded_and_in_order() {
     for name in ["b", "a", "ab", "c", "aa", "\u{ff}"] {
         host.write(1, put(name, "v"));
     }
-    host.write(1, put_ttl("ac", Duration::from_millis(10)));
     host.settle();
-    host.now = host.now + Duration::from_secs(1);
-    let list = |query: &ListQuery| {
-        let listed = host.replica.list(&host.engine, host.now, query).unwrap();
-        listed
-            .items
-            .iter()
-            .map(|item| String::from_utf8_lossy(item.key.as_bytes()).into_owned())
-            .collect::<Vec<_>>()
-    };
-    let all = ListQuery {
-        namespace: NamespaceId::default(),
-        prefix: Bytes::new(),
-        start: Bytes::new(),
-        end: None,
-        after: None,
-        limit: 100,
-        key_bytes_max: 100,
-        records_max: 100,
-    };
-    assert_eq!(list(&all), ["a", "aa", "ab", "b", "c", "\u{ff}"], "what is due is left out");
+    let list =
+        |query: &ListQuery| names(&host.replica.list(&host.engine, host.now, query).unwrap());
+    let all = everything();
+    assert_eq!(list(&all), ["a", "aa", "ab", "b", "c", "\u{ff}"]);
     assert_eq!(list(&ListQuery { prefix: "a".into(), ..all.clone() }), ["a", "aa", "ab"]);
     assert_eq!(
         list(&ListQuery { prefix: "a".into(), after: Some(key("a")), ..all.clone() }),
@@ -246,12 +254,59 @@ fn a_listing_is_bounded_and_in_order() {
     );
     assert_eq!(list(&ListQuery { limit: 2, ..all.clone() }), ["a", "aa"]);
     assert_eq!(list(&ListQuery { key_bytes_max: 2, ..all.clone() }), ["a", "aa"]);
-    // What is due is looked at as well.
-    let due = ListQuery { records_max: 1, after: Some(key("ab")), ..all.clone() };
-    let listed = host.replica.list(&host.engine, host.now, &due).unwrap();
-    assert_eq!((listed.items.len(), listed.records, listed.behind), (0, 1, Some(key("ac"))));
+    let one = ListQuery { limit: 1, after: Some(key("ab")), ..all.clone() };
+    assert_eq!(host.replica.list(&host.engine, host.now, &one).unwrap().behind, Some(key("b")));
     assert_eq!(host.replica.list(&host.engine, host.now, &all).unwrap().behind, None);
     assert!(!host.engine.blocks());
+}
+
+/// The story: a page left out a key that was due by the leader's clock before the entry that removes it, and a read of a later
+/// leader, whose clock was behind, showed it again.
+#[test]
+fn a_listing_shows_what_is_due_until_its_expiry_is_applied() {
+    let mut host = fresh();
+    host.write(1, put_ttl("a", Duration::from_millis(10)));
+    host.write(2, put_ttl("b", Duration::from_secs(5)));
+    host.settle();
+    let (before, asked) = (host.now, host.now + Duration::from_millis(20));
+    host.now = host.now + Duration::from_secs(1);
+    let listed = host.replica.list(&host.engine, host.now, &everything()).unwrap();
+    assert_eq!(names(&listed), ["a", "b"]);
+    assert_eq!(listed.items[0].ttl_ms, Some(0));
+    let due = listed.first_due.unwrap();
+    assert!(host.replica.was_due(host.now, asked, due));
+    assert!(!host.replica.was_due(host.now, before, due), "it became due after that was asked");
+    assert!(!host.replica.expire_due(&host.engine, host.now, before).unwrap());
+    assert!(host.replica.expire_due(&host.engine, host.now, asked).unwrap());
+    assert_eq!(host.list(), ["a", "b"], "the entry is not even proposed");
+    host.settle();
+    assert!(!host.replica.expire_due(&host.engine, host.now, asked).unwrap());
+    assert_eq!(host.list(), ["b"]);
+}
+
+/// However much is due: one bounded entry under way at a time, whoever asks how often.
+#[test]
+fn what_listings_have_expired_goes_in_bounded_entries() {
+    const DUE: usize = 700;
+    let mut host = fresh();
+    for number in 0..DUE as u64 {
+        host.write(number, put_ttl(&format!("{number:03}"), Duration::from_millis(10)));
+    }
+    host.write(1, put("live", "v"));
+    host.settle();
+    host.now = host.now + Duration::from_secs(1);
+    let (asked, before) = (host.now, host.entries.len());
+    for left in [444, 188, 0] {
+        for _ in 0..3 {
+            assert!(host.replica.expire_due(&host.engine, host.now, asked).unwrap());
+        }
+        // Nor does a tick put another one beside it.
+        host.replica.handle_tick(&host.engine, host.now).unwrap();
+        host.settle();
+        assert_eq!(host.list().len(), left + 1);
+    }
+    assert!(!host.replica.expire_due(&host.engine, host.now, asked).unwrap());
+    assert_eq!(host.entries.len(), before + 3);
 }
 
 /// A start finds the whole log committed: it is applied bit by bit, or memory would hold it once more.

@@ -3,9 +3,6 @@
 //! What a page shows and what it leaves out are reads: an item was current at some time during its page, and a key of that
 //! part which is not there was absent at some time during it, or it would have been present throughout. So the checker judges
 //! listings with everything else; here only their order is.
-//!
-//! Left out: that keys with a time to live are missing. A page passes over those whose time has come by the leader's clock,
-//! before the entry that removes them; a stale read, or a get of a later leader with another reckoning, may show them after it.
 
 use std::collections::BTreeSet;
 
@@ -44,16 +41,11 @@ impl Listing {
         self.era.map(|era| format!("s{era}.")).unwrap_or_default()
     }
 
-    /// The keys that it must show if they are there: those that anybody may have written, and that do not expire.
+    /// The keys that it must show if they are there: those that anybody may have written.
     fn keys(&self, mix: &Mix, history: &[Asking]) -> BTreeSet<String> {
-        let stays = |name: &u64| !words::may_expire(*name);
         match self.era {
-            Some(era) => (0..mix.keys).filter(stays).map(|name| format!("s{era}.{name}")).collect(),
-            None => {
-                let name = |key: &str| key.strip_prefix('s')?.split_once('.')?.1.parse().ok();
-                let keys = history.iter().map(|event| &event.key);
-                keys.filter(|key| name(key).is_none_or(|name| stays(&name))).cloned().collect()
-            }
+            Some(era) => (0..mix.keys).map(|name| format!("s{era}.{name}")).collect(),
+            None => history.iter().map(|event| event.key.clone()).collect(),
         }
     }
 }

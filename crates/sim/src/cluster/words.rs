@@ -82,11 +82,6 @@ pub(super) fn focused(random: &mut Random, focus: &Focus, writes: bool, number: 
     Question { operations, batch: None, stale, keyed, list, node, insistent: false }
 }
 
-/// Whether a key of an era is ever put with a time to live.
-pub(super) fn may_expire(name: u64) -> bool {
-    !name.is_multiple_of(2)
-}
-
 fn choose_one(
     random: &mut Random,
     known: &BTreeMap<String, u64>,
@@ -100,8 +95,7 @@ fn choose_one(
     }
     // Some keys are asked for much more often than others.
     let most = 1 + random.below(mix.keys);
-    let name = random.below(most);
-    let key = format!("s{era}.{name}");
+    let key = format!("s{era}.{}", random.below(most));
     let condition = match (random.below(100), known.get(&key)) {
         (0..15, Some(version)) => Condition::Version(*version),
         (15..20, _) => Condition::Absent,
@@ -112,7 +106,6 @@ fn choose_one(
         0..50 => {
             let value = value_name(random, mix, number, position);
             let ttl_ms = random.one_in(6).then(|| random.between(100, TTL_MAX_MS));
-            let ttl_ms = ttl_ms.filter(|_| may_expire(name));
             Operation::Put { value, condition, ttl_ms }
         }
         50..62 => Operation::Delete { condition },

@@ -163,12 +163,18 @@ impl<W> Worker<W> {
         let mut room = self.answer_room();
         let (mut written, last_writes) = (BTreeSet::new(), self.last_writes(operations));
         let mut started = Vec::with_capacity(operations.len());
+        let mut refused = BTreeMap::new();
         for (index, (position, operation)) in operations.iter().enumerate() {
             let shard = self.shard_of(operation.key());
             let write_follows = || last_writes.get(&shard).is_some_and(|last| *last > index);
             let waiter = waiter();
             let answer = match room.take(self, operation) {
                 Err(refusal) => Some(Err(refusal)),
+                // Or else it would be remembered, and the one before it done behind it when the batch is repeated.
+                Ok(()) if operation.is_write() && refused.contains_key(operation.key()) => {
+                    let detail = "an earlier operation of the batch on this key was refused";
+                    Some(Err(Refusal::not_applied(refused[operation.key()], detail)))
+                }
                 Ok(()) if operation.is_write() => {
                     written.insert(shard);
                     let identity =
@@ -192,6 +198,11 @@ impl<W> Worker<W> {
                 }
                 Ok(()) => self.get_one(now, context, operation.key(), waiter),
             };
+            if let Some(Err(refusal)) = &answer
+                && operation.is_write()
+            {
+                refused.insert(operation.key(), refusal.code);
+            }
             started.push(answer);
         }
         started

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ringfort_env::Lane;
+use ringfort_node::Response;
 use ringfort_types::request::{Condition, Identity, Operation, Write};
 use ringfort_types::{Code, Outcome, ShardId};
 
@@ -38,6 +39,40 @@ fn a_write_whose_time_passes_under_way_is_of_unknown_outcome() {
     driver.node.settle().unwrap();
     assert!(driver.node.answers.is_empty());
     assert_eq!(driver.listing().len(), 1);
+}
+
+/// The story: a full disk took the delete of a batch and not the put before it. The batch was repeated under its key: the put was
+/// done, and the delete answered from memory. In the end the key was there, which the batch had deleted.
+#[test]
+fn behind_a_refused_write_a_batch_writes_nothing_to_that_key() {
+    let mut driver = Driver::new(4);
+    let delete = |number| Operation::Delete { key: key(number), condition: Condition::Always };
+    let put = |number| put(number).operation;
+    let operations: Vec<_> = (0..).zip([put(1), delete(2), delete(1), put(3), put(1)]).collect();
+    let identity = Identity::IdempotencyKey("repeated".into());
+    let batch = |driver: &mut Driver| {
+        let now = driver.node.now;
+        let worker = driver.node.worker();
+        worker.batch(now, &context(now), &identity, &operations, || 1)
+    };
+    driver.node.worker().handle_room(0);
+    let refused = |answer: &Option<Response>| match answer {
+        Some(Err(refusal)) => {
+            assert_eq!(refusal.outcome, Some(Outcome::NotApplied));
+            assert_eq!(refusal.code, Code::StorageFull);
+            true
+        }
+        _ => false,
+    };
+    let answers = batch(&mut driver);
+    let all: Vec<_> = answers.iter().map(refused).collect();
+    assert_eq!(all, [true, false, true, true, true]);
+    driver.node.settle().unwrap();
+    driver.node.worker().handle_room(1 << 20);
+    assert!(batch(&mut driver).iter().all(Option::is_none));
+    driver.node.settle().unwrap();
+    let listed: Vec<_> = driver.listing().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(listed, [key(1), key(3)]);
 }
 
 #[test]

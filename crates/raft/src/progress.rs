@@ -75,7 +75,7 @@ pub(crate) struct Progress {
     pub(crate) round: Round,
     /// It votes for nobody until here, by the leader's clock.
     pub(crate) promised: Monotonic,
-    /// What it knows committed.
+    /// What it knew committed when it answered the newest round.
     pub(crate) commit: Index,
 }
 

@@ -111,8 +111,11 @@ impl Group {
         if let Some(sent) = sent {
             peer.promised = peer.promised.max(sent + lease);
         }
-        peer.round = peer.round.max(round);
-        peer.commit = peer.commit.max(commit.min(commit_here));
+        if round >= peer.round {
+            peer.round = round;
+            // It may be less than it was: the peer started anew.
+            peer.commit = commit.min(commit_here);
+        }
         match &mut peer.sending {
             Sending::Probe { .. } => peer.retry_probe(now, settings.heartbeat),
             // Whoever acknowledges is not blank: the refusal was of before it knew its group.

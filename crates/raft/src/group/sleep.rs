@@ -10,6 +10,7 @@ use super::{Group, State};
 use crate::guard::Guard;
 use crate::message::{Body, Message};
 use crate::position::Position;
+use crate::progress::Sending;
 
 impl Group {
     /// Whether this leader may put its group to sleep.
@@ -22,7 +23,8 @@ impl Group {
         let last = self.log.last().index;
         let done = self.commit == last && self.applied == last && self.persisting.is_idle(last);
         let known = leader.peers.iter().all(|peer| {
-            peer.matched == last && peer.commit == last && leader.round.0 - peer.round.0 <= 1
+            let agrees = peer.sending == Sending::Replicate && peer.matched == last;
+            agrees && peer.commit == last && leader.round.0 - peer.round.0 <= 1
         });
         let quiet = leader.reads.is_empty()
             && leader.early_reads.is_empty()

@@ -33,6 +33,13 @@ pub enum MemberEffect {
     SaveCatalog(Bytes),
     /// The worker that owns the shard is to take this step.
     Instruct(Instruction),
+    /// Find out which start of a node answers at this address; then [`Member::handle_recorded`].
+    AskRecorded {
+        /// Which node; it may be this one.
+        node: NodeNumber,
+        /// The address.
+        address: String,
+    },
     /// What a person should read.
     Finding(String),
 }
@@ -110,6 +117,17 @@ impl Member {
         }
     }
 
+    /// Takes which start of a node answered at this address, if one did.
+    pub fn handle_recorded(
+        &mut self,
+        now: Monotonic,
+        node: NodeNumber,
+        address: &str,
+        answers: Option<BootId>,
+    ) {
+        self.control.handle_recorded(now, node, address, answers);
+    }
+
     /// Takes the passing of time. To be called every 100 ms or so.
     pub fn handle_tick(&mut self, now: Monotonic) {
         self.control.handle_tick(now);
@@ -174,6 +192,9 @@ impl Member {
                 return self.effects.push_back(MemberEffect::SaveCatalog(bytes));
             }
             ControlEffect::Finding(finding) => return self.find(finding),
+            ControlEffect::AskRecorded { node, address } => {
+                return self.effects.push_back(MemberEffect::AskRecorded { node, address });
+            }
             // Its groups are woken by the heartbeats between the nodes, which carry the boot id as well.
             ControlEffect::Restarted(_) => return,
             ControlEffect::Propose { id, updates } => {

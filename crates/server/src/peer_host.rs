@@ -157,8 +157,24 @@ impl Peers {
                     }
                 });
             }
+            MemberEffect::AskRecorded { node, address } => self.ask_recorded(node, address),
             MemberEffect::Finding(finding) => tracing::warn!("{finding}"),
         }
+    }
+
+    /// Finds out which start of a node answers at an address, and tells the member.
+    fn ask_recorded(&self, node: NodeNumber, address: String) {
+        let Some(links) = self.links.borrow().clone() else { return };
+        let this = self.host.borrow().clone();
+        tokio::task::spawn_local(async move {
+            let answers = links.start_at(node, &address).await;
+            let Some(host) = this.upgrade() else { return };
+            fatal::guard(|| {
+                if let Some(member) = &mut *host.peers.member.borrow_mut() {
+                    member.handle_recorded(clock::now(), node, &address, answers);
+                }
+            });
+        });
     }
 
     /// Lets the member look at the time, and at what this node's workers say of their shards.
@@ -272,6 +288,7 @@ pub(crate) fn directory(own: Own, map: &ClusterMap) -> Directory {
         let info = &member.info;
         let peer = Peer {
             address: info.peer.clone(),
+            recorded: member.recorded.clone(),
             node_id: info.name.id.clone(),
             incarnation: info.name.incarnation,
         };

@@ -480,7 +480,8 @@ fn prepare(
     let mut control = Control::new(*number, record.clone(), cached).map_err(|error| {
         StartError::Setting { setting: "identity.json", reason: error.to_string() }
     })?;
-    control.handle_own_addresses(clock::now(), claimed.formation.me.addresses());
+    let addresses = claimed.formation.me.addresses();
+    control.handle_own_addresses(clock::now(), claimed.boot, addresses);
     let info = NodeInfo {
         node_id: identity.name.id.clone(),
         number: *number,

@@ -370,6 +370,7 @@ impl CatalogCopy {
         let member = |(number, node): (&NodeNumber, &&NodeRecord)| MapMember {
             number: *number,
             info: node.info.clone(),
+            recorded: node.info.peer.clone(),
             state: node.state,
         };
         let members = members.iter().map(member).collect();

@@ -60,6 +60,13 @@ pub enum ControlEffect {
         /// All or nothing. Each takes the key and its version as they stand; version 0: it is absent.
         updates: Vec<Update>,
     },
+    /// Ask which start of a node answers at the address of its record; then [`Control::handle_recorded`]. An answer may be lost.
+    AskRecorded {
+        /// Which node; it may be this one.
+        node: NodeNumber,
+        /// The address.
+        address: String,
+    },
     /// A node started anew.
     Restarted(NodeNumber),
     /// What a person should read.
@@ -74,7 +81,7 @@ pub struct Control {
     copy: CatalogCopy,
     map: Arc<ClusterMap>,
     others: BTreeMap<NodeNumber, Other>,
-    own: Option<Addresses>,
+    own: Option<(BootId, Addresses)>,
     moved: Moved,
     /// What this node's own workers say.
     local: BTreeMap<ShardId, Local>,
@@ -129,16 +136,28 @@ impl Control {
         })
     }
 
-    /// This node is reached here, as its configuration says, whatever the catalog says so far.
-    pub fn handle_own_addresses(&mut self, now: Monotonic, addresses: Addresses) {
-        self.own = Some(addresses.clone());
-        self.hear_addresses(now, self.me, addresses);
+    /// This start of this node is reached here, as its configuration says, whatever the catalog says so far.
+    pub fn handle_own_addresses(&mut self, now: Monotonic, boot: BootId, addresses: Addresses) {
+        self.own = Some((boot, addresses.clone()));
+        self.hear_addresses(now, self.me, boot, addresses);
+    }
+
+    /// Which start of a node answered at this address, if one did.
+    pub fn handle_recorded(
+        &mut self,
+        now: Monotonic,
+        node: NodeNumber,
+        address: &str,
+        answers: Option<BootId>,
+    ) {
+        self.moved.handle_answer(now, node, address, answers, &self.copy);
+        self.do_duties(now);
     }
 
     /// Where this node is reached, if it was told.
     #[must_use]
     pub fn addresses(&self) -> Option<&Addresses> {
-        self.own.as_ref()
+        self.own.as_ref().map(|(_, addresses)| addresses)
     }
 
     /// The map in force: the catalog's, with the addresses that nodes say of themselves.
@@ -179,7 +198,7 @@ impl Control {
             return;
         }
         if let Some(addresses) = addresses {
-            self.hear_addresses(now, from, addresses);
+            self.hear_addresses(now, from, boot, addresses);
         }
         let held = self.copy.epoch();
         let other = self.others.entry(from).or_default();
@@ -242,6 +261,7 @@ impl Control {
     /// longer.
     pub fn handle_catalog_role(&mut self, now: Monotonic, leads: bool) {
         self.duties.lead(leads);
+        self.moved.forget_answers();
         self.do_duties(now);
     }
 
@@ -281,8 +301,14 @@ impl Control {
         self.map.members().map(|member| member.number).filter(|number| *number != self.me).collect()
     }
 
-    fn hear_addresses(&mut self, now: Monotonic, node: NodeNumber, addresses: Addresses) {
-        if self.moved.hear(node, addresses, &self.copy) {
+    fn hear_addresses(
+        &mut self,
+        now: Monotonic,
+        node: NodeNumber,
+        boot: BootId,
+        addresses: Addresses,
+    ) {
+        if self.moved.hear(node, boot, addresses, &self.copy) {
             self.make_map();
             self.do_duties(now);
         }
@@ -299,8 +325,8 @@ impl Control {
 
     fn changed(&mut self, now: Monotonic) {
         self.moved.handle_records(&self.copy);
-        if let Some(own) = self.own.clone() {
-            self.moved.hear(self.me, own, &self.copy);
+        if let Some((boot, own)) = self.own.clone() {
+            self.moved.hear(self.me, boot, own, &self.copy);
         }
         self.make_map();
         self.effects.push_back(ControlEffect::SaveCatalog);
@@ -333,6 +359,11 @@ impl Control {
     }
 
     fn do_duties(&mut self, now: Monotonic) {
+        if self.duties.leads() {
+            let asks = self.moved.asks(now, &self.copy).into_iter();
+            let ask = |(node, address)| ControlEffect::AskRecorded { node, address };
+            self.effects.extend(asks.map(ask));
+        }
         let moved = self.moved.updates(&self.copy);
         self.duties.run(now, &self.copy, &self.map, &self.formation, moved, &mut self.effects);
     }

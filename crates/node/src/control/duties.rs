@@ -86,6 +86,10 @@ pub(super) struct Duties {
 }
 
 impl Duties {
+    pub(super) fn leads(&self) -> bool {
+        self.leads
+    }
+
     pub(super) fn lead(&mut self, leads: bool) {
         if self.leads != leads {
             self.leads = leads;

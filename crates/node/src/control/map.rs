@@ -17,8 +17,10 @@ use super::settings::ClusterSettings;
 pub struct MapMember {
     /// Its number.
     pub number: NodeNumber,
-    /// Name, data directory, addresses, zone, capacity.
+    /// Name, data directory, addresses, zone, capacity. The addresses may be newer than its record: what it says of itself.
     pub info: NodeInfo,
+    /// Where its record says that other nodes reach it.
+    pub recorded: String,
     /// What may be asked of it.
     pub state: MemberState,
 }

@@ -79,6 +79,7 @@ enum Message {
     Report(ShardReport),
     Instruct(Instruction),
     Proposed(ProposalId, Proposed),
+    Recorded(NodeNumber, String, Option<BootId>),
 }
 
 fn place(host: &str) -> Addresses {
@@ -260,7 +261,7 @@ impl World {
             this.addresses = place(&format!("place-{}", self.random.below(100)));
             self.moves += 1;
         }
-        this.control.handle_own_addresses(self.now, this.addresses.clone());
+        this.control.handle_own_addresses(self.now, this.boot, this.addresses.clone());
         if let Some(applied) = this.applied.as_mut() {
             *applied = 0;
         }
@@ -322,6 +323,11 @@ impl World {
                     let how = self.propose(from, &updates);
                     (NodeNumber(from as u16), Message::Proposed(id, how))
                 }
+                ControlEffect::AskRecorded { node, address } => {
+                    let asked = &self.nodes[usize::from(node.0)];
+                    let answers = (asked.addresses.peer == address).then_some(asked.boot);
+                    (NodeNumber(from as u16), Message::Recorded(node, address, answers))
+                }
                 ControlEffect::Finding(finding) => panic!("seed {}: {finding}", self.seed),
                 ControlEffect::Map(map) => {
                     assert!(map.epoch() <= self.nodes[from].control.map().epoch());
@@ -366,6 +372,9 @@ impl World {
             Message::Delta(delta) => control.handle_delta(now, sender, delta),
             Message::Report(report) => control.handle_report(now, sender, report),
             Message::Proposed(id, how) => control.handle_proposed(now, id, how),
+            Message::Recorded(node, address, answers) => {
+                control.handle_recorded(now, node, &address, answers);
+            }
             Message::Instruct(instruction) => self.instruct(to, &instruction),
         }
         self.drain(to);

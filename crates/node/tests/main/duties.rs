@@ -1,5 +1,7 @@
 //! The catalog's leader, step by step: what it proposes and whom it instructs.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use ringfort_node::control::{
     Addresses, Control, ControlEffect, Instruction, Intent, Leading, ProposalId, Proposed, Record,
@@ -193,22 +195,45 @@ fn peer_of(control: &Control, node: u16) -> String {
     control.map().member(NodeNumber(node)).unwrap().info.peer.clone()
 }
 
+fn at(host: &str) -> Addresses {
+    Addresses::parse(format!("{host}:7401"), format!("{host}:7400")).expect("addresses")
+}
+
+/// The start of node 2 that speaks.
+const SPEAKS: BootId = BootId(5);
+
+impl Stage {
+    fn hear(&mut self, host: &str) {
+        let epoch = self.control.catalog().epoch();
+        self.control.handle_gossip(self.now, NodeNumber(2), epoch, SPEAKS, Some(at(host)));
+    }
+
+    /// So many seconds pass, in each of which node 2 is asked at the address of its record.
+    fn answers_at(&mut self, address: &str, seconds: u64, answers: Option<BootId>) {
+        let asked = ControlEffect::AskRecorded { node: NodeNumber(2), address: address.to_owned() };
+        for _ in 0..seconds {
+            self.control.handle_tick(self.now);
+            let effects = self.effects();
+            assert_eq!(effects.iter().filter(|effect| **effect == asked).count(), 1, "{effects:?}");
+            let proposes = |effect: &ControlEffect| matches!(effect, ControlEffect::Propose { .. });
+            assert!(!effects.iter().any(proposes), "{effects:?}");
+            self.control.handle_recorded(self.now, NodeNumber(2), address, answers);
+            self.now = self.now + Duration::from_secs(1);
+        }
+    }
+}
+
 #[test]
 fn a_node_that_moved_is_dialled_there_at_once_and_gets_a_record_that_says_so() {
     let mut stage = Stage::new();
-    let moved = |host: &str| {
-        Addresses::parse(format!("{host}:7401"), format!("{host}:7400")).expect("addresses")
-    };
-    let hear = |stage: &mut Stage, host: &str| {
-        let epoch = stage.control.catalog().epoch();
-        let (now, boot) = (stage.now, BootId(5));
-        stage.control.handle_gossip(now, NodeNumber(2), epoch, boot, Some(moved(host)));
-    };
     stage.effects();
-    hear(&mut stage, "n2");
+    stage.hear("n2");
     assert_eq!(stage.effects(), [], "no news");
-    hear(&mut stage, "elsewhere");
+    stage.hear("elsewhere");
     assert_eq!(peer_of(&stage.control, 2), "elsewhere:7401");
+    // Whoever was killed has time to come back to where its record says.
+    stage.answers_at("n2:7401", 10, None);
+    stage.control.handle_recorded(stage.now, NodeNumber(2), "n2:7401", None);
     let (id, updates) = stage.proposals().pop().expect("the node's record");
     assert_eq!(updates[0].key, RecordKey::Node(NodeNumber(2)));
     assert_eq!(updates[0].version, stage.control.catalog().get(updates[0].key).unwrap().0);
@@ -219,17 +244,38 @@ fn a_node_that_moved_is_dialled_there_at_once_and_gets_a_record_that_says_so() {
     assert_eq!(stage.proposals(), []);
     // What it said before another leader wrote a newer record gives way to that.
     stage.control.handle_catalog_role(stage.now, false);
-    hear(&mut stage, "on-the-way");
+    stage.hear("on-the-way");
     assert_eq!(peer_of(&stage.control, 2), "on-the-way:7401");
     assert_eq!(stage.proposals(), []);
     stage.write(vec![(RecordKey::Node(NodeNumber(2)), updates[0].value.clone())]);
     assert_eq!(peer_of(&stage.control, 2), "elsewhere:7401");
     // Its own word stands, whatever records say.
-    stage.control.handle_own_addresses(stage.now, moved("here"));
+    stage.control.handle_own_addresses(stage.now, BootId(1), at("here"));
     assert_eq!(peer_of(&stage.control, 0), "here:7401");
     let other = stage.control.catalog().get(RecordKey::Node(NodeNumber(0))).unwrap().1.clone();
     stage.write(vec![(RecordKey::Node(NodeNumber(0)), other)]);
     assert_eq!(peer_of(&stage.control, 0), "here:7401");
+}
+
+#[test]
+fn a_start_elsewhere_gets_no_record_while_another_is_where_the_record_says() {
+    let mut stage = Stage::new();
+    stage.hear("copy");
+    stage.answers_at("n2:7401", 30, Some(BootId(9)));
+    // It is killed, and started again in time.
+    stage.answers_at("n2:7401", 9, None);
+    stage.answers_at("n2:7401", 1, Some(BootId(10)));
+    stage.answers_at("n2:7401", 9, None);
+    // What was found before another node led says nothing.
+    stage.control.handle_catalog_role(stage.now, false);
+    stage.control.handle_catalog_role(stage.now, true);
+    stage.answers_at("n2:7401", 9, None);
+    // An answer of an address that is not the record's says nothing either.
+    stage.control.handle_recorded(stage.now, NodeNumber(2), "copy:7401", Some(SPEAKS));
+    assert_eq!(stage.proposals(), []);
+    // The same start is reached at both: it is no copy.
+    stage.control.handle_recorded(stage.now, NodeNumber(2), "n2:7401", Some(SPEAKS));
+    assert_eq!(stage.proposals().len(), 1);
 }
 
 #[test]

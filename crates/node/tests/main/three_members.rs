@@ -62,7 +62,9 @@ impl Members {
                 match effect {
                     MemberEffect::Map(map) => node.worker().handle_map(&map),
                     MemberEffect::Finding(finding) => panic!("{finding}"),
-                    MemberEffect::SaveCatalog(_) | MemberEffect::Instruct(_) => {}
+                    MemberEffect::SaveCatalog(_)
+                    | MemberEffect::Instruct(_)
+                    | MemberEffect::AskRecorded { .. } => {}
                 }
             }
         }

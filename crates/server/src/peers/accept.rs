@@ -17,7 +17,7 @@ use tokio_rustls::{TlsAcceptor, TlsStream};
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 use tokio_util::either::Either;
 
-use super::boots::Seated;
+use super::boots::{self, Seated};
 use super::connection::{
     Connection, HELLO_BYTES_MAX, TLS_FIRST_BYTE, close, prepare, read_message, write_message,
 };
@@ -86,9 +86,19 @@ async fn greet(
     prepare(&stream)?;
     let mut connection = secure(shared, stream).await?;
     let message = read_message(&mut connection, HELLO_BYTES_MAX).await?;
-    let (hello, seated) = match understand(shared, &connection, message) {
+    let hello = match understand(shared, &connection, message) {
         Ok(understood) => understood,
         Err((who, refused)) => return Err(refuse(connection, who, refused).await),
+    };
+    // A question of formation needs no seat: nothing is done for whoever asks.
+    let seated = match hello.channel {
+        Channel::Formation => None,
+        _ => match boots::seat(shared, &hello).await {
+            Ok(seated) => Some(seated),
+            Err(refused) => {
+                return Err(refuse(connection, hello.node_id.to_string(), refused).await);
+            }
+        },
     };
     let own = shared.hello(hello.channel, hello.number).to_wire();
     let accepted = HelloAnswer { answer: Some(Answer::Accepted(own)) };
@@ -96,12 +106,12 @@ async fn greet(
     Ok((connection, hello, seated))
 }
 
-/// Who says hello, if that is acceptable, and its seat, where it is to send frames; else who that seems to be, and why not.
+/// Who says hello, if that is acceptable; else who that seems to be, and why not.
 fn understand(
     shared: &Shared,
     connection: &Connection,
     message: bytes::Bytes,
-) -> Result<(Hello, Option<Seated>), (String, Refused)> {
+) -> Result<Hello, (String, Refused)> {
     let malformed = |_| {
         let refused = RefusalCode::Malformed.because("this is no hello of a Ringfort node");
         ("a stranger".to_owned(), refused)
@@ -110,25 +120,8 @@ fn understand(
     let hello = Hello::from_wire(&hello).map_err(|refused| ("a stranger".to_owned(), refused))?;
     check_certificate(connection, &hello.node_id)
         .and_then(|()| shared.tell(|host| host.admit(&hello)))
-        .and_then(|()| seat(shared, &hello))
-        .map(|seated| (hello.clone(), seated))
+        .map(|()| hello.clone())
         .map_err(|refused| (hello.node_id.to_string(), refused))
-}
-
-/// The seat of a node that is admitted; none is needed for a question of formation.
-fn seat(shared: &Shared, hello: &Hello) -> Result<Option<Seated>, Refused> {
-    if hello.channel == Channel::Formation {
-        return Ok(None);
-    }
-    let (node, boot) = (hello.number, hello.boot_id);
-    let seated = shared.boots.connects(node, boot, shared.options.silence_max);
-    seated.map(Some).map_err(|other| {
-        RefusalCode::DuplicateNode.because(format_args!(
-            "{id} is connected already, by its start {other}, and this is start {boot}: two processes run on copies of one \
-             data directory; stop one of them, and never start it on that directory again",
-            id = hello.node_id
-        ))
-    })
 }
 
 /// Tells whoever connected why it is refused.

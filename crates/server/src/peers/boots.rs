@@ -1,29 +1,35 @@
 //! Which start of each other node is that node: a data directory that was copied makes two of one.
 //!
 //! Both have the cluster, the node id and the incarnation of the one; what tells them apart is their boot id. So each other
-//! node has one **seat** here, and the start that sits there is the node:
+//! node has one **seat** here, and the start that sits there is the node. The seat of a node that was not met yet is free.
+//! Before it goes from one start to another, the address of the node's record in the catalog is dialled:
 //!
 //! ```text
-//!   another start connects      the seat is free, or its start has no connection left,
-//!                               or has been silent for longer than the bound      ──▶ it takes the seat
-//!                               else                                              ──▶ it is refused
-//!   another start answers       ──▶ it takes the seat, whoever sat there
-//!     at the node's address
+//!   another start comes     answers at the recorded address:
+//!     it does                                                 ──▶ it takes the seat, whoever sat there
+//!     one that is not it does                                 ──▶ it is refused
+//!     nobody does: who sits there has no connection left,
+//!                  or has been silent for longer than the bound ──▶ it takes the seat
+//!                  else                                         ──▶ it is refused
 //! ```
 //!
-//! A node that was killed has no connection left: its kernel has closed them, and the next start is let in at once, or with
-//! its next attempt. One that lost its machine is silent; nodes otherwise send a word each second. The cluster's address of a
-//! node decides where a copy came first, say to a node that has just started itself: the start that answers there is the
-//! node, and the other's connections end.
+//! A node that was killed has no connection left: its kernel has closed them. One that lost its machine is silent; nodes
+//! otherwise send a word each second. Silence alone decides nothing: it may have been this process that stood still. Nor does an
+//! address that was only heard: a copy says of itself where it is, as a node does that has moved.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use ringfort_proto::peer::Refused;
 use ringfort_types::{BootId, NodeNumber};
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+use super::dial::Dial;
+use super::hello::{Channel, Hello, RefusalCode};
+use super::links::Shared;
 
 /// The starts of other nodes that this thread's connections are with.
 #[derive(Debug, Default)]
@@ -44,34 +50,82 @@ struct Seat {
 #[derive(Debug)]
 pub(super) struct Seated(Rc<Seat>);
 
+/// Gives a start of a node its seat, once it is clear which start is the node.
+///
+/// # Errors
+/// Another start is.
+pub(super) async fn seat(shared: &Shared, hello: &Hello) -> Result<Seated, Refused> {
+    let (node, boot) = (hello.number, hello.boot_id);
+    if let Some(seated) = shared.boots.connects(node, boot) {
+        return Ok(seated);
+    }
+    let directory = shared.directory();
+    let at_record = match directory.peers.get(&node) {
+        Some(peer) => start_at(shared, node, &peer.recorded).await,
+        None => None,
+    };
+    shared.boots.decide(node, boot, at_record, shared.options.silence_max).map_err(|other| {
+        RefusalCode::DuplicateNode.because(format_args!(
+            "{id} is connected already, by its start {other}, and this is start {boot}: two processes run on copies of one \
+             data directory; stop one of them, and never start it on that directory again",
+            id = hello.node_id
+        ))
+    })
+}
+
+/// Which start of a node answers at an address; `None` where none does in time.
+pub(super) async fn start_at(shared: &Shared, node: NodeNumber, address: &str) -> Option<BootId> {
+    // On this channel everybody is answered, and nothing follows from it.
+    let hello = shared.hello(Channel::Formation, node);
+    let timeout = shared.options.start_timeout;
+    let dial = Dial { address, tls: shared.tls.as_deref(), hello: &hello, timeout };
+    match dial.run().await {
+        Ok((_, answer)) => shared.directory().is_start_of(node, &answer).then_some(answer.boot_id),
+        Err(error) => {
+            tracing::debug!(%node, address, "no start of this node answers: {error}");
+            None
+        }
+    }
+}
+
 impl Boots {
-    /// A start of a node connects.
+    /// A start of a node connects: its seat, if no other start was met.
+    fn connects(&self, node: NodeNumber, boot: BootId) -> Option<Seated> {
+        let is_other = self.seats.borrow().get(&node).is_some_and(|seat| seat.boot != boot);
+        (!is_other).then(|| self.take(node, boot))
+    }
+
+    /// A start of a node connects, and this one answers at the address of its record.
     ///
     /// # Errors
-    /// Another start of that node is connected, and was heard within the bound: that one's id.
-    pub(super) fn connects(
+    /// Another start is the node: that one's id.
+    fn decide(
         &self,
         node: NodeNumber,
         boot: BootId,
+        at_record: Option<BootId>,
         silence_max: Duration,
     ) -> Result<Seated, BootId> {
-        let now = Instant::now();
-        if let Some(seat) = self.seats.borrow().get(&node)
-            && seat.boot != boot
-            && seat.connections.get() > 0
-            && now.saturating_duration_since(seat.heard.get()) < silence_max
-        {
-            return Err(seat.boot);
+        let sits = match (at_record, self.seats.borrow().get(&node)) {
+            (Some(at_record), _) => Some(at_record),
+            (None, Some(seat)) if seat.connections.get() > 0 => {
+                (seat.heard.get().elapsed() < silence_max).then_some(seat.boot)
+            }
+            _ => None,
+        };
+        match sits.filter(|sits| *sits != boot) {
+            Some(other) => Err(other),
+            None => Ok(self.take(node, boot)),
         }
-        Ok(self.take(node, boot, now))
     }
 
-    /// A start of a node answered at the address that the cluster knows of it.
+    /// A start of a node answered at the address of its record.
     pub(super) fn answers(&self, node: NodeNumber, boot: BootId) -> Seated {
-        self.take(node, boot, Instant::now())
+        self.take(node, boot)
     }
 
-    fn take(&self, node: NodeNumber, boot: BootId, now: Instant) -> Seated {
+    fn take(&self, node: NodeNumber, boot: BootId) -> Seated {
+        let now = Instant::now();
         let mut seats = self.seats.borrow_mut();
         let new = || {
             let (connections, heard) = (Cell::new(0), Cell::new(now));

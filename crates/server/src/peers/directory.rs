@@ -29,10 +29,21 @@ pub(crate) struct Own {
 pub(crate) struct Peer {
     /// Where it listens: `host:port`. A name is resolved at each dial.
     pub(crate) address: String,
+    /// Where the catalog's record says that it listens. The address is another where the node itself was heard to say so, and
+    /// no record does yet: it is dialled there, but what answers there is no more the node than what it came from.
+    pub(crate) recorded: String,
     /// Who answers there.
     pub(crate) node_id: NodeId,
     /// Its data directory.
     pub(crate) incarnation: Incarnation,
+}
+
+impl Peer {
+    /// Whether it is dialled in the same place, as the same node.
+    pub(super) fn is_dialled_as(&self, other: &Self) -> bool {
+        (&self.address, &self.node_id, self.incarnation)
+            == (&other.address, &other.node_id, other.incarnation)
+    }
 }
 
 /// This node and the others.
@@ -77,6 +88,17 @@ impl Directory {
             )));
         }
         self.identify(answer)
+    }
+
+    /// Whether a start of this node, or of one of the others, answered.
+    pub(super) fn is_start_of(&self, node: NodeNumber, answer: &Hello) -> bool {
+        let own = &self.own;
+        if node != own.number {
+            return self.recognize(answer, node).is_ok();
+        }
+        (answer.cluster, answer.number, answer.incarnation)
+            == (own.cluster, own.number, own.incarnation)
+            && answer.node_id == own.node_id
     }
 
     fn identify(&self, hello: &Hello) -> Result<(), Refused> {

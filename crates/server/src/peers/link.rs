@@ -23,7 +23,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
-use super::boots::Seated;
+use super::boots::{self, Seated};
 use super::connection::Connection;
 use super::dial::{Dial, DialError};
 use super::directory::Peer;
@@ -161,8 +161,15 @@ impl Link {
             timeout: shared.options.dial_timeout,
         };
         let (connection, answer) = dial.run().await?;
-        shared.directory().recognize(&answer, node).map_err(DialError::Unexpected)?;
-        Ok((connection, shared.boots.answers(node, answer.boot_id)))
+        let directory = shared.directory();
+        directory.recognize(&answer, node).map_err(DialError::Unexpected)?;
+        let recorded = directory.peers.get(&node).map(|peer| &peer.recorded);
+        let seated = if recorded == Some(&self.peer.address) {
+            shared.boots.answers(node, answer.boot_id)
+        } else {
+            boots::seat(shared, &answer).await.map_err(DialError::Unexpected)?
+        };
+        Ok((connection, seated))
     }
 
     /// Writes what is queued, until the connection ends. Gives the reason.

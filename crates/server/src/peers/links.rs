@@ -11,13 +11,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use ringfort_proto::MESSAGE_BYTES_MAX;
 use ringfort_proto::peer::{Frame, Refused};
-use ringfort_types::NodeNumber;
+use ringfort_types::{BootId, NodeNumber};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::accept;
-use super::boots::Boots;
+use super::boots::{self, Boots};
 use super::connection::{read_message, write_message};
 use super::dial::{Dial, DialError};
 use super::directory::Directory;
@@ -140,9 +140,12 @@ pub(crate) struct PeerOptions {
     pub(crate) queue_frames_max: usize,
     /// Bytes in a link's queue; a longer frame is taken into an empty one.
     pub(crate) queue_bytes_max: usize,
-    /// A start of a node that was not heard for longer gives way to another: three times what a node lets pass between two
-    /// words.
+    /// A start of a node that was not heard for longer gives way to another, unless it answers when it is asked: three times
+    /// what a node lets pass between two words.
     pub(crate) silence_max: Duration,
+    /// Time to find out which start of a node answers at an address, handshake included. Of the handshake of whoever waits for
+    /// that it is a part.
+    pub(crate) start_timeout: Duration,
     /// How long this node tries to be let in where it is refused as another start of a node that runs: longer than it takes
     /// others to notice that an earlier start is gone.
     pub(crate) duplicate_max: Duration,
@@ -161,6 +164,7 @@ impl Default for PeerOptions {
             queue_frames_max: 4096,
             queue_bytes_max: 16 << 20,
             silence_max: Duration::from_secs(3),
+            start_timeout: Duration::from_secs(2),
             duplicate_max: Duration::from_secs(10),
             notes: PeerNotes::default(),
         }
@@ -257,7 +261,11 @@ impl PeerLinks {
         let before = shared.directory.send_replace(Arc::clone(directory));
         let (old, new) = (&before.own, &directory.own);
         let is_other = (old.cluster, old.number) != (new.cluster, new.number);
-        let goes = |link: &Link| is_other || directory.peers.get(&link.key.0) != Some(&link.peer);
+        let stays = |link: &Link| {
+            let peer = directory.peers.get(&link.key.0);
+            !is_other && peer.is_some_and(|peer| peer.is_dialled_as(&link.peer))
+        };
+        let goes = |link: &Link| !stays(link);
         let gone: Vec<_> = shared.links.borrow_mut().extract_if(.., |_, link| goes(link)).collect();
         for (_, link) in gone {
             link.close(shared);
@@ -322,6 +330,11 @@ impl PeerLinks {
             Ok(Err(error)) => Err(DialError::broken(&error)),
             Err(_) => Err(DialError::TimedOut("waiting for the answer to a question")),
         }
+    }
+
+    /// Which start of a node, another or this one, answers at an address; `None` where none does in time.
+    pub(crate) async fn start_at(&self, node: NodeNumber, address: &str) -> Option<BootId> {
+        boots::start_at(&self.shared, node, address).await
     }
 
     /// Accepts connections until told otherwise, then ends those that are there.

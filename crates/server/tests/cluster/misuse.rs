@@ -172,6 +172,52 @@ fn a_copy_of_a_data_directory_beside_its_node_is_refused_and_ends() -> Result<()
     serves(&cluster, &[1])
 }
 
+/// Where a node is, as another one has it.
+fn place_of(cluster: &Cluster, at: usize, node: usize) -> Result<String> {
+    let document = cluster.document(at, "/v1/cluster/nodes")?;
+    let nodes = document["nodes"].as_array().into_iter().flatten();
+    let found = nodes.into_iter().find(|known| known["id"] == node_id(node).as_str());
+    Ok(found.and_then(|known| known["peer"].as_str()).unwrap_or_default().to_owned())
+}
+
+/// Something watches over both, and the copy is quicker. It is let in while nobody answers at the node's address, and the others
+/// dial it where it says it is: with that it is not the node yet.
+#[test]
+fn a_copy_that_comes_while_its_node_starts_again_gives_way_to_it() -> Result<()> {
+    let mut cluster = Cluster::start(3, 3, |_, options| options)?;
+    serves(&cluster, &[0, 1, 2])?;
+    cluster.kill(1)?;
+    let directory = cluster.node(1).home().join("copy");
+    copy_of(cluster.node(1).data_dir(), &directory)?;
+    cluster.start_all()?;
+    cluster.await_agreement()?;
+    // The copy does not have these.
+    serves(&cluster, &[2])?;
+    cluster.await_agreement()?;
+    cluster.kill(1)?;
+    let mut copy = ServerOptions::new().data_dir(&directory).prepare()?;
+    copy.spawn()?;
+    let (own, other) = (cluster.node(1).peer_port(), copy.peer_port());
+    for at in [0, 2] {
+        wait_until("the copy to be heard", PATIENCE, || {
+            Ok((place_of(&cluster, at, 1)? == format!("127.0.0.1:{other}")).then_some(()))
+        })?;
+    }
+    cluster.start_all().with_context(|| format!("its log:\n{}", cluster.node(1).log_text()))?;
+    let status = copy.wait().with_context(|| format!("its log:\n{}", copy.log_text()))?;
+    ensure!(status.code() == Some(3), "the copy ended with {status}");
+    await_said(&copy, &["duplicate_node", "n1 is connected already"])?;
+    cluster.await_agreement()?;
+    for at in 0..3 {
+        ensure!(place_of(&cluster, at, 1)? == format!("127.0.0.1:{own}"), "n1 is elsewhere");
+        for number in 0..WRITES {
+            let response = cluster.node(at).client().get(&format!("/v1/kv/key-{number}"))?;
+            ensure!(response.body == node_id(2).as_bytes(), "key-{number}: {}", response.text());
+        }
+    }
+    serves(&cluster, &[0, 1, 2])
+}
+
 #[test]
 fn settings_that_differ_are_warned_about() -> Result<()> {
     let mut cluster = Cluster::start(3, 3, |_, options| options)?;

@@ -27,6 +27,16 @@ fn await_known(cluster: &Cluster, node: usize) -> Result<()> {
     Ok(())
 }
 
+/// The catalog says so, too: its leader writes it once nobody has answered at the old address for a while.
+fn await_recorded(cluster: &Cluster) -> Result<()> {
+    let epoch = |at| anyhow::Ok(cluster.document(at, "/v1/cluster")?["epoch"].as_u64());
+    let before = epoch(0)?;
+    for at in cluster.live() {
+        wait_until("a newer catalog", PATIENCE, || Ok((epoch(at)? > before).then_some(())))?;
+    }
+    Ok(())
+}
+
 fn come_back_elsewhere(cluster: &mut Cluster, node: usize) -> Result<()> {
     let port = free_ports(1)?[0];
     cluster.node_mut(node).set_options(|options| options.peer_port(port));
@@ -41,6 +51,7 @@ fn a_node_at_another_address_is_ready_again_and_everybody_learns_where() -> Resu
     come_back_elsewhere(&mut cluster, 1)?;
     cluster.await_ready(1)?;
     await_known(&cluster, 1)?;
+    await_recorded(&cluster)?;
     cluster.await_agreement()?;
     // A node that was away learns it from the catalog, and so does one that starts without having met it.
     cluster.kill(0)?;

@@ -29,6 +29,12 @@ fn speaks(node: &Node, number: u64) {
     node.links.send(TWO, Channel::Consensus, frame(number, 10)).unwrap();
 }
 
+/// Where node 2 hears that node 1 is, and where the catalog has it.
+fn heard(there: &Node, recorded: &Node) -> Peer {
+    Peer { address: there.as_peer().address, ..recorded.as_peer() }
+}
+
+const LOST: Event = Event::Down(TWO, Channel::Consensus, Loss::InDoubt);
 const UP: Event = Event::Up(TWO, Channel::Consensus);
 const ONE: ringfort_types::NodeNumber = ringfort_types::NodeNumber(1);
 
@@ -64,15 +70,80 @@ fn the_next_start_is_let_in_once_the_connections_of_the_last_are_gone() {
 }
 
 #[test]
-fn a_start_that_is_silent_gives_way() {
+fn a_start_that_is_silent_gives_way_once_it_does_not_answer() {
     run(async {
-        let (one, next, two) = with_a_copy(Duration::ZERO, DAY);
+        let (mut one, next, two) = with_a_copy(Duration::ZERO, DAY);
         speaks(&one, 1);
         two.host.until(|host| host.numbers(Channel::Consensus) == [1]).await;
         speaks(&next, 2);
-        // Its connections are there, as those of a machine that lost its power.
+        // It may be node 2 that stood still.
+        until(|| next.stats(Channel::Consensus).refusals >= 1).await;
+        assert!(!one.host.events.borrow().contains(&LOST));
+        // Its connections stay, as those of a machine that lost its power.
+        one.stop_listening().await;
         next.host.until_event(UP).await;
-        one.host.until_event(Event::Down(TWO, Channel::Consensus, Loss::InDoubt)).await;
+        one.host.until_event(LOST).await;
+    });
+}
+
+/// Where a node says that it is, it is dialled; but a copy says so as well.
+#[test]
+fn a_copy_at_an_address_that_was_only_heard_does_not_take_the_nodes_seat() {
+    run(async {
+        let (one, copy, two) = with_a_copy(DAY, DAY);
+        speaks(&one, 1);
+        two.host.until(|host| host.numbers(Channel::Consensus) == [1]).await;
+        two.meet(&[(1, heard(&copy, &one))]);
+        two.links.send(ONE, Channel::Requests, frame(1, 10)).unwrap();
+        until(|| two.stats(Channel::Requests).dials_failed >= 2).await;
+        assert_eq!(two.stats(Channel::Requests).connects, 0);
+        speaks(&one, 2);
+        two.host.until(|host| host.numbers(Channel::Consensus) == [1, 2]).await;
+        assert!(!one.host.events.borrow().contains(&LOST));
+        // Nor is it the node where nobody answers at the recorded address while the node speaks.
+        let mut one = one;
+        one.stop_listening().await;
+        let before = two.stats(Channel::Requests).dials_failed;
+        until(|| two.stats(Channel::Requests).dials_failed >= before + 2).await;
+        speaks(&one, 3);
+        two.host.until(|host| host.numbers(Channel::Consensus) == [1, 2, 3]).await;
+    });
+}
+
+#[test]
+fn a_node_that_moved_is_let_in_and_dialled_where_it_is_before_the_catalog_knows() {
+    run(async {
+        let (one, moved, two) = with_a_copy(DAY, DAY);
+        speaks(&one, 1);
+        two.host.until(|host| host.numbers(Channel::Consensus) == [1]).await;
+        let there = heard(&moved, &one);
+        drop(one);
+        two.meet(&[(1, there)]);
+        two.links.send(ONE, Channel::Consensus, frame(1, 10)).unwrap();
+        two.host.until_event(Event::Up(ONE, Channel::Consensus)).await;
+        speaks(&moved, 2);
+        two.host.until(|host| host.numbers(Channel::Consensus) == [1, 2]).await;
+    });
+}
+
+/// It was let in while the node was not there, and says where it is.
+#[test]
+fn a_copy_that_was_let_in_gives_way_when_the_node_comes_back() {
+    run(async {
+        let (mut one, copy, two) = with_a_copy(DAY, DAY);
+        one.stop_listening().await;
+        speaks(&copy, 1);
+        copy.host.until_event(UP).await;
+        two.meet(&[(1, heard(&copy, &one))]);
+        two.links.send(ONE, Channel::Requests, frame(1, 10)).unwrap();
+        two.host.until_event(Event::Up(ONE, Channel::Requests)).await;
+        one.listen();
+        speaks(&one, 2);
+        one.host.until_event(UP).await;
+        copy.host.until_event(LOST).await;
+        two.meet(&[(1, one.as_peer())]);
+        two.links.send(ONE, Channel::Requests, frame(2, 10)).unwrap();
+        one.host.until(|host| host.numbers(Channel::Requests) == [2]).await;
     });
 }
 

@@ -47,7 +47,8 @@ fn a_node_that_takes_the_connection_and_says_nothing_is_given_up() {
         let error = one.links.ask(&address, b"?").await.unwrap_err();
         assert!(matches!(error, DialError::TimedOut(_)), "{error}");
         let two = own(2);
-        let peer = Peer { address, node_id: two.node_id, incarnation: two.incarnation };
+        let recorded = address.clone();
+        let peer = Peer { address, recorded, node_id: two.node_id, incarnation: two.incarnation };
         one.meet(&[(2, peer)]);
         one.links.send(TWO, Channel::Consensus, frame(1, 1)).unwrap();
         let down = Event::Down(TWO, Channel::Consensus, Loss::NotSent);

@@ -144,7 +144,8 @@ fn whoever_takes_too_long_over_a_handshake_is_cut_off() {
 
 fn own_peer() -> Peer {
     let own = own(1);
-    Peer { address: "127.0.0.1:1".into(), node_id: own.node_id, incarnation: own.incarnation }
+    let address = "127.0.0.1:1".to_owned();
+    Peer { recorded: address.clone(), address, node_id: own.node_id, incarnation: own.incarnation }
 }
 
 #[test]
@@ -154,7 +155,9 @@ fn bytes_in_the_wrong_direction_end_a_link() {
         let fake = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let two = own(2);
         let address = fake.local_addr().unwrap().to_string();
-        let peer = Peer { address, node_id: two.node_id.clone(), incarnation: two.incarnation };
+        let recorded = address.clone();
+        let peer =
+            Peer { address, recorded, node_id: two.node_id.clone(), incarnation: two.incarnation };
         one.meet(&[(2, peer)]);
         one.links.send(TWO, Channel::Consensus, frame(1, 10)).unwrap();
         let (mut stream, _) = fake.accept().await.unwrap();

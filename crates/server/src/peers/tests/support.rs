@@ -206,6 +206,7 @@ impl Node {
     pub(super) fn as_peer(&self) -> Peer {
         Peer {
             address: self.address.to_string(),
+            recorded: self.address.to_string(),
             node_id: self.own.node_id.clone(),
             incarnation: self.own.incarnation,
         }

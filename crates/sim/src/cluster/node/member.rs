@@ -55,6 +55,8 @@ impl ClusterNode {
                 let owner = instruction.shard.0 as usize % self.workers.len();
                 self.inboxes[owner].push(WorkerInput::Instruct(instruction));
             }
+            // Nodes do not move here.
+            MemberEffect::AskRecorded { .. } => {}
             MemberEffect::Finding(finding) => out.findings.push(finding),
         }
     }

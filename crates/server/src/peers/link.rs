@@ -227,11 +227,14 @@ async fn run(link: Rc<Link>, shared: Rc<Shared>) {
     let mut duplicate_since = None;
     loop {
         match link.dial(&shared).await {
-            Ok((connection, _seated)) => {
+            Ok((connection, seated)) => {
                 duplicate_since = None;
                 let since = Instant::now();
                 link.go_up(&shared);
-                let end = link.pump(connection).await;
+                let end = tokio::select! {
+                    end = link.pump(connection) => end,
+                    () = seated.lost() => io::Error::other("another start of the node is connected"),
+                };
                 let (node_id, channel) = (&link.peer.node_id, link.key.1.as_str());
                 tracing::info!(node = %node_id, channel, "a connection to another node ended: {end}");
                 // One that breaks as soon as it is made is as good as none.

@@ -141,6 +141,8 @@ fn a_copy_that_was_let_in_gives_way_when_the_node_comes_back() {
         speaks(&one, 2);
         one.host.until_event(UP).await;
         copy.host.until_event(LOST).await;
+        // Its seat is gone for what node 2 sends as well.
+        until(|| !two.stats(Channel::Requests).is_up).await;
         two.meet(&[(1, one.as_peer())]);
         two.links.send(ONE, Channel::Requests, frame(2, 10)).unwrap();
         one.host.until(|host| host.numbers(Channel::Requests) == [2]).await;

@@ -16,6 +16,12 @@
 //! A node that was killed has no connection left: its kernel has closed them. One that lost its machine is silent; nodes
 //! otherwise send a word each second. Silence alone decides nothing: it may have been this process that stood still. Nor does an
 //! address that was only heard: a copy says of itself where it is, as a node does that has moved.
+//!
+//! Seats are each thread's own, and each node's: two starts may be let in at different ones for a moment. What then keeps one
+//! from speaking is in [`standing`](super::standing).
+//!
+//! What this cannot see: a copy alone, with what the directory held when it was copied, while its node is down; and the live clone
+//! of a virtual machine, which has the same boot id.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

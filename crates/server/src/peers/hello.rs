@@ -65,7 +65,7 @@ pub(crate) enum RefusalCode {
     UnknownNode,
     /// The node id is known with another data directory.
     OtherIncarnation,
-    /// Another start of this very node is connected and speaks.
+    /// Another start of this very node is at the address of its record, or is connected and speaks.
     DuplicateNode,
     /// The protocol is newer than this node's.
     NewerProtocol,

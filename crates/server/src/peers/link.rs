@@ -30,6 +30,7 @@ use super::directory::Peer;
 use super::hello::RefusalCode;
 use super::links::{Loss, Shared, Unsent, WhyUnsent};
 use super::queue::{Bounds, Overflow, Queue};
+use super::standing::{Standing, Word};
 use super::stats::{LinkKey, LinkStats};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub(super) struct Link {
     wake: Notify,
     nudge: Notify,
     task: RefCell<Option<AbortHandle>>,
+    standing: Standing,
+    word: Word,
 }
 
 impl Link {
@@ -65,6 +68,8 @@ impl Link {
             wake: Notify::new(),
             nudge: Notify::new(),
             task: RefCell::default(),
+            word: shared.options.standing.word(),
+            standing: shared.options.standing.clone(),
         });
         let run = run(Rc::clone(&link), Rc::clone(shared));
         let task = tokio::task::spawn_local(run);
@@ -74,6 +79,7 @@ impl Link {
 
     pub(super) fn send(&self, frame: Frame) -> Result<(), Unsent> {
         let taken = match self.state.get() {
+            _ if self.standing.is_doubted() => Err(WhyUnsent::Doubted),
             State::Unreachable => Err(WhyUnsent::Unreachable),
             State::Dialling | State::Up => {
                 self.queue.borrow_mut().push(&frame).map_err(|overflow| match overflow {
@@ -172,6 +178,37 @@ impl Link {
         Ok((connection, seated))
     }
 
+    /// Sends until the connection ends, or may be used no longer.
+    async fn serve(&self, shared: &Shared, connection: Connection, seated: &Seated) {
+        self.go_up(shared);
+        let end = tokio::select! {
+            biased;
+            () = seated.lost() => io::Error::other("another start of the node is connected"),
+            () = self.standing.doubted() => io::Error::other("another node takes another start for this node"),
+            end = self.pump(connection) => end,
+        };
+        let (node_id, channel) = (&self.peer.node_id, self.key.1.as_str());
+        tracing::info!(node = %node_id, channel, "a connection to another node ended: {end}");
+    }
+
+    /// A dial brought no connection.
+    fn handle_failure(&self, shared: &Shared, error: &DialError) {
+        let refused = matches!(error, DialError::Refused(_));
+        self.count(|stats| {
+            stats.dials_failed += 1;
+            stats.refusals += u64::from(refused);
+        });
+        self.report(shared, error);
+        match error {
+            DialError::Refused(refused) if refused.code == RefusalCode::DuplicateNode.as_str() => {
+                if self.word.refused(Instant::now()) >= shared.options.duplicate_max {
+                    shared.tell(|host| host.handle_duplicate(refused));
+                }
+            }
+            _ => self.word.unanswered(),
+        }
+    }
+
     /// Writes what is queued, until the connection ends. Gives the reason.
     async fn pump(&self, mut connection: Connection) -> io::Error {
         let mut unexpected = [0];
@@ -224,44 +261,21 @@ impl Link {
 /// Keeps a link up for as long as it is wanted.
 async fn run(link: Rc<Link>, shared: Rc<Shared>) {
     let mut backoff = Backoff::new();
-    let mut duplicate_since = None;
     loop {
         match link.dial(&shared).await {
             Ok((connection, seated)) => {
-                duplicate_since = None;
+                link.word.accepted();
                 let since = Instant::now();
-                link.go_up(&shared);
-                let end = tokio::select! {
-                    end = link.pump(connection) => end,
-                    () = seated.lost() => io::Error::other("another start of the node is connected"),
-                };
-                let (node_id, channel) = (&link.peer.node_id, link.key.1.as_str());
-                tracing::info!(node = %node_id, channel, "a connection to another node ended: {end}");
+                // While another node refuses this process, its seat is to be free.
+                if !link.standing.is_doubted() {
+                    link.serve(&shared, connection, &seated).await;
+                }
                 // One that breaks as soon as it is made is as good as none.
                 if since.elapsed() >= Backoff::MAX {
                     backoff = Backoff::new();
                 }
             }
-            Err(error) => {
-                let refused = matches!(error, DialError::Refused(_));
-                link.count(|stats| {
-                    stats.dials_failed += 1;
-                    stats.refusals += u64::from(refused);
-                });
-                link.report(&shared, &error);
-                duplicate_since = match &error {
-                    DialError::Refused(refused)
-                        if refused.code == RefusalCode::DuplicateNode.as_str() =>
-                    {
-                        let since = duplicate_since.unwrap_or_else(Instant::now);
-                        if since.elapsed() >= shared.options.duplicate_max {
-                            shared.tell(|host| host.handle_duplicate(refused));
-                        }
-                        Some(since)
-                    }
-                    _ => None,
-                };
-            }
+            Err(error) => link.handle_failure(&shared, &error),
         }
         link.go_down(&shared);
         // Without random bytes the waits are not spread, and nothing else is lost.

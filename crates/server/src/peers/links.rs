@@ -25,6 +25,7 @@ use super::hello::{Channel, Hello};
 use super::link::Link;
 use super::notes::PeerNotes;
 use super::queue::Bounds;
+use super::standing::Standing;
 use super::stats::{AcceptStats, LinkKey, LinkStats};
 use super::tls::PeerTls;
 use crate::fatal;
@@ -49,7 +50,8 @@ pub(crate) trait PeerHost {
     /// [`Self::handle_up`] nothing is taken.
     fn handle_down(&self, node: NodeNumber, channel: Channel, loss: Loss);
 
-    /// Another start of this very node runs, and for that a node has refused this one for as long as the bound says.
+    /// Another start of this very node runs, and for that every node that answers has refused this one for as long as the bound
+    /// says.
     fn handle_duplicate(&self, refused: &Refused);
 
     /// Answers a question of formation. Without an answer the connection is closed.
@@ -108,6 +110,8 @@ pub(crate) enum WhyUnsent {
     Unknown,
     /// The last attempt to reach the node failed, or its connection has just broken.
     Unreachable,
+    /// Some node takes another start for this node.
+    Doubted,
     /// The node takes frames more slowly than they come.
     Full,
     /// The frame is longer than 32 MiB.
@@ -146,9 +150,11 @@ pub(crate) struct PeerOptions {
     /// Time to find out which start of a node answers at an address, handshake included. Of the handshake of whoever waits for
     /// that it is a part.
     pub(crate) start_timeout: Duration,
-    /// How long this node tries to be let in where it is refused as another start of a node that runs: longer than it takes
-    /// others to notice that an earlier start is gone.
+    /// How long this process tries to be let in where every node that answers refuses it as another start of a node that runs:
+    /// longer than it takes others to notice that an earlier start is gone.
     pub(crate) duplicate_max: Duration,
+    /// Whether it is refused so. Threads with clones of the same options share it.
+    pub(crate) standing: Standing,
     /// What has been logged. Threads with clones of the same options share it.
     pub(crate) notes: PeerNotes,
 }
@@ -166,6 +172,7 @@ impl Default for PeerOptions {
             silence_max: Duration::from_secs(3),
             start_timeout: Duration::from_secs(2),
             duplicate_max: Duration::from_secs(10),
+            standing: Standing::default(),
             notes: PeerNotes::default(),
         }
     }

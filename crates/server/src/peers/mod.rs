@@ -27,7 +27,9 @@
 //! - Nothing is read from a connection while too much of what it brought is still being handled: TCP slows the sender.
 //! - No frame is given to the host, and none is sent, before both sides know each other: cluster, node id, incarnation and,
 //!   with TLS, a certificate that names the node.
-//! - Of two starts of one node that run at the same time, one is let in: a copy of a data directory is no second node.
+//! - Of two starts of one node that run at the same time, each node lets one in, the one at the address of the catalog's record if
+//!   there is one; and a process that any node refuses as the other one sends nothing to anybody. A copy of a data directory is no
+//!   second node. It is noticed by its boot id, which a live clone of a virtual machine shares: that one is not noticed.
 //! - A handshake has a bound in time and bytes. Nothing that comes from outside can panic the thread.
 //!
 //! A refusal is explained where a person looks for it: in the log of the node that was refused, once per change.
@@ -45,6 +47,7 @@ mod link;
 mod links;
 mod notes;
 mod queue;
+mod standing;
 mod stats;
 mod tls;
 

@@ -16,13 +16,17 @@ fn options(silence_max: Duration, duplicate_max: Duration) -> PeerOptions {
 
 /// Node 1, a second start of it, and node 2, which knows node 1 by its address.
 fn with_a_copy(silence_max: Duration, duplicate_max: Duration) -> (Node, Node, Node) {
-    let of_one = options(DAY, duplicate_max);
-    let one = Node::start_with(own(1), None, of_one.clone());
+    let one = Node::start_with(own(1), None, options(DAY, duplicate_max));
     let two = Node::start_with(own(2), None, options(silence_max, DAY));
-    let copy = Node::start_with(Own { boot_id: BootId(5), ..own(1) }, None, of_one);
+    let copy = start_of_copy(duplicate_max);
     copy.meet(&[(2, two.as_peer())]);
     let (one, two) = introduced(one, two);
     (one, copy, two)
+}
+
+fn start_of_copy(duplicate_max: Duration) -> Node {
+    let own = Own { boot_id: BootId(5), ..own(1) };
+    Node::start_with(own, None, options(DAY, duplicate_max))
 }
 
 fn speaks(node: &Node, number: u64) {
@@ -37,6 +41,7 @@ fn heard(there: &Node, recorded: &Node) -> Peer {
 const LOST: Event = Event::Down(TWO, Channel::Consensus, Loss::InDoubt);
 const UP: Event = Event::Up(TWO, Channel::Consensus);
 const ONE: ringfort_types::NodeNumber = ringfort_types::NodeNumber(1);
+const THREE: ringfort_types::NodeNumber = ringfort_types::NodeNumber(3);
 
 #[test]
 fn a_copy_beside_the_node_is_refused_and_the_node_goes_on() {
@@ -160,5 +165,45 @@ fn a_copy_that_came_first_gives_way_to_the_node_at_the_known_address() {
         copy.host.until_event(Event::Duplicate).await;
         speaks(&one, 2);
         two.host.until(|host| host.numbers(Channel::Consensus).last() == Some(&2)).await;
+    });
+}
+
+/// Both are let in, at different nodes, and nobody answers where node 3 has node 1 in its record.
+#[test]
+fn a_start_that_is_refused_by_one_node_speaks_to_none_until_it_is_not() {
+    run(async {
+        let (one, copy, two) = with_a_copy(DAY, Duration::from_secs(10));
+        let three = Node::start_with(own(3), None, options(DAY, DAY));
+        let mut gone = Node::start(own(1));
+        gone.stop_listening().await;
+        three.meet(&[(1, gone.as_peer())]);
+        for node in [&one, &copy] {
+            node.meet(&[(2, two.as_peer()), (3, three.as_peer())]);
+        }
+        speaks(&one, 1);
+        one.host.until_event(UP).await;
+        let say =
+            |node: &Node, number| node.links.send(THREE, Channel::Consensus, frame(number, 10));
+        say(&copy, 1).unwrap();
+        three.host.until(|host| host.numbers(Channel::Consensus) == [1]).await;
+        // It dials the one that refuses it.
+        drop(copy.links.send(TWO, Channel::Consensus, frame(2, 10)));
+        let lost = Event::Down(THREE, Channel::Consensus, Loss::InDoubt);
+        copy.host.until_event(lost).await;
+        assert_eq!(say(&copy, 2).unwrap_err().why, WhyUnsent::Doubted);
+        // So the other one is let in everywhere, and it ends.
+        until(|| say(&one, 3).is_ok()).await;
+        three.host.until(|host| host.numbers(Channel::Consensus).contains(&3)).await;
+        let is_refused = |of| {
+            let stats = copy.links.link_stats().into_iter();
+            stats.filter(|(node, _, _)| *node == of).all(|(_, _, stats)| stats.refusals > 0)
+        };
+        until(|| is_refused(TWO) && is_refused(THREE)).await;
+        assert!(!copy.host.events.borrow().contains(&Event::Duplicate));
+        assert_eq!(say(&copy, 4).unwrap_err().why, WhyUnsent::Doubted);
+        // Unless that one ends.
+        drop(one);
+        until(|| say(&copy, 5).is_ok()).await;
+        three.host.until(|host| host.numbers(Channel::Consensus).contains(&5)).await;
     });
 }

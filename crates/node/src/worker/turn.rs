@@ -47,6 +47,10 @@ impl<W> Worker<W> {
             let Ok(open) = open_group_mut(&mut self.slots, group) else {
                 continue;
             };
+            // Most groups of an idle node: each look at one costs a node with many of them.
+            if open.replica.sleeps_through() && !open.healing {
+                continue;
+            }
             let before = open.replica.load();
             let result = open.replica.handle_tick(self.engine.as_ref(), now);
             self.load = self.load.moved(before, open.replica.load());

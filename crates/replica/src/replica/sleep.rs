@@ -17,6 +17,15 @@ impl Replica {
         self.raft.is_asleep()
     }
 
+    /// Whether the passing of time asks nothing of it: its group sleeps, and nothing here expires or is forgotten by this
+    /// replica's word.
+    #[must_use]
+    pub fn sleeps_through(&self) -> bool {
+        let due = self.machine.next_due().is_some() || self.machine.next_forget().is_some();
+        let rests = self.queue.is_empty() && self.refused.is_empty();
+        self.raft.is_asleep() && rests && !(self.leads() && due)
+    }
+
     /// Takes a heartbeat of the leader's node, for all groups that it leads. Gives whether it holds for this one: if not, the
     /// acknowledgement has to name it.
     pub fn handle_pair_heartbeat(

@@ -91,7 +91,7 @@ fn a_start_has_room_for_every_batch_of_stragglers() {
     let mut client = Client::default();
     host.submit(client.create(1));
     host.submit(client.create(2));
-    let last = 600;
+    let last: u64 = 600;
     for index in 1..=last {
         host.submit(client.append(2, vec![entry(index, 1, 1_000)]));
         host.settle();
@@ -114,7 +114,7 @@ fn a_start_has_room_for_every_batch_of_stragglers() {
                 disk.process_crash();
                 let started = Host::start(disk, small_options());
                 let (_, recovered) = started.unwrap_or_else(|down| panic!("{}", down.error));
-                assert_eq!(recovered.groups[&GroupId(2)].entries.len(), last as usize);
+                assert_eq!(recovered.groups[&GroupId(2)].entries.len() as u64, last);
             }
         }
     }

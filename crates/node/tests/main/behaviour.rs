@@ -71,7 +71,7 @@ fn behind_a_refused_write_a_batch_writes_nothing_to_that_key() {
     driver.node.worker().handle_room(1 << 20);
     assert!(batch(&mut driver).iter().all(Option::is_none));
     driver.node.settle().unwrap();
-    let listed: Vec<_> = driver.listing().into_iter().map(|(key, _)| key).collect();
+    let listed: Vec<_> = driver.listing().into_keys().collect();
     assert_eq!(listed, [key(1), key(3)]);
 }
 

@@ -198,7 +198,7 @@ impl<W> Worker<W> {
         changes: &[Change],
     ) -> Result<(), Option<ChangeError>> {
         let open = open_group_mut(&mut self.slots, group).map_err(|_| None)?;
-        open.replica.propose_change(changes)?;
+        open.replica.propose_change(self.now, changes)?;
         self.mark_dirty(group);
         Ok(())
     }

@@ -69,7 +69,7 @@ impl Trio {
 
     /// Proposes to the leader.
     pub(crate) fn propose(&mut self, payload: Bytes) -> Result<Position, ProposeError> {
-        self.groups[0].propose(payload)
+        self.groups[0].propose(self.now, payload)
     }
 
     /// Gives one replica what arrived for it, and does what it asks for.

@@ -1,5 +1,7 @@
 //! Changes of the configuration, as a leader makes them (dissertation, sections 4.2 and 4.3; joint consensus only).
 
+use ringfort_types::Monotonic;
+
 use super::{Group, State};
 use crate::configuration::{Change, ChangeError, Configuration};
 use crate::effects::ProposeError;
@@ -13,7 +15,12 @@ impl Group {
     /// # Errors
     /// This replica does not lead or hands over, the term has no commit yet, another change is under way, a learner to be
     /// promoted has not caught up, or the change does not fit; nothing has changed.
-    pub fn propose_change(&mut self, changes: &[Change]) -> Result<Position, ChangeError> {
+    pub fn propose_change(
+        &mut self,
+        now: Monotonic,
+        changes: &[Change],
+    ) -> Result<Position, ChangeError> {
+        self.advance(now);
         self.may_propose(0).or_else(|error| match error {
             // A change is never what fills the memory.
             ProposeError::TooMuchUncommitted => Ok(()),

@@ -234,7 +234,8 @@ impl Group {
     ///
     /// # Panics
     /// The payload is empty or begins with [`CONFIGURATION_MARK`]: our host's bug.
-    pub fn propose(&mut self, payload: Bytes) -> Result<Position, ProposeError> {
+    pub fn propose(&mut self, now: Monotonic, payload: Bytes) -> Result<Position, ProposeError> {
+        self.advance(now);
         let first = payload.first();
         assert!(
             first.is_some_and(|byte| *byte != CONFIGURATION_MARK),

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringfort_raft::{Body, Change, Learner, Message, Role, Round};
+use ringfort_raft::{Body, Change, Learner, Message, Role, Round, Settings};
 use ringfort_sim::group::{Cluster, Crash, GroupDisk};
 use ringfort_types::{Index, ReplicaId, Term};
 
-use crate::support::{cluster, elect, pass};
+use crate::support::{cluster, cluster_with, elect, pass};
 
 fn propose(cluster: &mut Cluster, leader: ReplicaId, text: &str) {
     cluster.propose(leader, Bytes::copy_from_slice(text.as_bytes())).unwrap().unwrap();
@@ -91,4 +91,48 @@ fn a_disk_that_stands_still_holds_a_bounded_number_of_writes() {
     assert_eq!(asked, 1024);
     cluster.settle(id).unwrap();
     assert_eq!(cluster.nodes[&id].disk.hard_state.term, Term(3000));
+}
+
+/// A group that sleeps is given no ticks. Whoever wakes it says what time it is: it neither takes the silence of the others
+/// for their loss, nor falls asleep again at once.
+#[test]
+fn a_group_that_slept_for_long_counts_from_when_it_woke() {
+    for voters in [1, 3] {
+        for wake in [propose_one, change_one] {
+            let sleep_after = Duration::from_secs(1);
+            let settings = Settings { sleep_after, ..Settings::default() };
+            let heartbeat = settings.heartbeat;
+            let mut cluster = cluster_with(voters, settings);
+            let leader = elect(&mut cluster);
+            let asleep =
+                |cluster: &Cluster, id| cluster.nodes[&id].group.as_ref().unwrap().is_asleep();
+            let all_sleep = (0..100).any(|_| {
+                pass(&mut cluster, heartbeat);
+                cluster.ids().into_iter().all(|id| asleep(&cluster, id))
+            });
+            assert!(all_sleep, "{voters}: it has nothing to do");
+            cluster.advance(Duration::from_secs(3600));
+            wake(&mut cluster, leader);
+            cluster.tick(leader);
+            assert_eq!(
+                cluster.leader(),
+                Some(leader),
+                "{voters}: it heard from nobody, and asked nobody"
+            );
+            cluster.stabilize().unwrap();
+            for _ in 0..5 {
+                assert!(!asleep(&cluster, leader), "{voters}: it has been busy");
+                pass(&mut cluster, heartbeat);
+            }
+        }
+    }
+}
+
+fn propose_one(cluster: &mut Cluster, leader: ReplicaId) {
+    cluster.propose(leader, Bytes::from_static(b"a")).unwrap().unwrap();
+}
+
+fn change_one(cluster: &mut Cluster, leader: ReplicaId) {
+    let learner = Learner { id: ReplicaId(9), replaces: None };
+    cluster.change(leader, &[Change::AddLearner(learner)]).unwrap().unwrap();
 }

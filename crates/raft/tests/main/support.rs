@@ -8,9 +8,14 @@ use ringfort_types::ReplicaId;
 
 /// A group of the replicas 1 to `voters`, with all guards and default settings.
 pub(crate) fn cluster(voters: u64) -> Cluster {
+    cluster_with(voters, Settings::default())
+}
+
+/// A group of the replicas 1 to `voters`, with all guards.
+pub(crate) fn cluster_with(voters: u64, settings: Settings) -> Cluster {
     Cluster::new(ClusterOptions {
         voters: (1..=voters).map(ReplicaId).collect(),
-        settings: Settings::default(),
+        settings,
         guards: Guards::default(),
         seed: 7,
     })

@@ -1,8 +1,8 @@
 //! One replica: a Raft group over a state machine.
 //!
-//! In one turn a worker enqueues what clients ask, then polls: all that is queued becomes one entry (at once, or after a wait for
-//! company that the worker decides on), Raft says what to persist and what is committed, committed entries are applied, and their answers come out under the tickets they were
-//! enqueued with.
+//! In one turn a worker enqueues what clients ask, then polls: all that is queued becomes one entry (at once, or after a wait
+//! for company that the worker decides on), Raft says what to persist and what is committed, committed entries are applied,
+//! and their answers come out under the tickets they were enqueued with.
 //!
 //! Invariants:
 //! - What is queued is proposed or refused when the replica is polled; it stays only where whoever polls holds it back.
@@ -327,8 +327,13 @@ impl Replica {
     ///
     /// # Errors
     /// See [`Group::propose_change`]; nothing has changed.
-    pub fn propose_change(&mut self, changes: &[Change]) -> Result<(), ChangeError> {
-        self.raft.propose_change(changes).map(|_| ())
+    pub fn propose_change(
+        &mut self,
+        now: Monotonic,
+        changes: &[Change],
+    ) -> Result<(), ChangeError> {
+        let now = self.advance(now);
+        self.raft.propose_change(now, changes).map(|_| ())
     }
 
     /// Hands leadership to another voter, if it can.

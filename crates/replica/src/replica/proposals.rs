@@ -71,7 +71,7 @@ impl Replica {
         self.fresh_commands += u32::try_from(clients).unwrap_or(u32::MAX);
         let payload = self.queue.finish(stamp);
         let bytes = payload.len();
-        match self.raft.propose(payload) {
+        match self.raft.propose(now, payload) {
             Ok(position) => {
                 self.stamped = now;
                 if self.expiring == Expiring::Queued {

@@ -199,7 +199,11 @@ impl Cluster {
         id: ReplicaId,
         payload: Bytes,
     ) -> Option<Result<Position, ProposeError>> {
-        self.with(id, |node, _| node.group.as_mut().map(|group| group.propose(payload))).flatten()
+        self.with(id, |node, now| {
+            let now = node.clock(now);
+            node.group.as_mut().map(|group| group.propose(now, payload))
+        })
+        .flatten()
     }
 
     /// Proposes a change.
@@ -208,8 +212,11 @@ impl Cluster {
         id: ReplicaId,
         changes: &[Change],
     ) -> Option<Result<Position, ChangeError>> {
-        self.with(id, |node, _| node.group.as_mut().map(|group| group.propose_change(changes)))
-            .flatten()
+        self.with(id, |node, now| {
+            let now = node.clock(now);
+            node.group.as_mut().map(|group| group.propose_change(now, changes))
+        })
+        .flatten()
     }
 
     /// Asks for a read. It must see everything that is committed anywhere now.

@@ -118,7 +118,10 @@ fn step(victim: &mut Victim, random: &mut Random, reached: &mut Reached) {
         victim.group_mut().handle_tick(now);
     }
     match random.below(150) {
-        0..=15 => _ = victim.group_mut().propose(bytes::Bytes::from_static(b"p")),
+        0..=15 => {
+            let now = victim.now;
+            let _refused = victim.group_mut().propose(now, bytes::Bytes::from_static(b"p"));
+        }
         16..=25 => _ = victim.node.compact(),
         26..=40 => victim.ask(random),
         41 => {

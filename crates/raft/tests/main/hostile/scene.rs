@@ -124,9 +124,9 @@ impl Victim {
         let lease = Duration::from_millis(random.below(1500));
         let group = self.group_mut();
         match random.below(10) {
-            0 => _ = group.propose_change(&[Change::AddLearner(learner)]),
-            1 => _ = group.propose_change(&[Change::Promote(any)]),
-            2 => _ = group.propose_change(&[Change::Remove(any)]),
+            0 => _ = group.propose_change(now, &[Change::AddLearner(learner)]),
+            1 => _ = group.propose_change(now, &[Change::Promote(any)]),
+            2 => _ = group.propose_change(now, &[Change::Remove(any)]),
             3 => _ = group.transfer(now, any),
             4 | 5 => _ = group.read(now, ReadId(random.below(99))),
             6 => _ = group.handle_pair_heartbeat(now, any, term, lease),

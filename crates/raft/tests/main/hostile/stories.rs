@@ -178,7 +178,8 @@ fn an_endless_lease_is_not_promised() {
 fn acknowledgements_of_what_was_never_sent_are_refused() {
     let mut victim = Victim::new(Scene::Leader);
     let (term, last) = (victim.group().leader().term, victim.group().last());
-    victim.group_mut().propose(Bytes::from_static(b"x")).unwrap();
+    let now = victim.now;
+    victim.group_mut().propose(now, Bytes::from_static(b"x")).unwrap();
     let _unsent = victim.group_mut().poll_effects().messages;
     victim.now = victim.now + Duration::from_millis(850);
     let now = victim.now;

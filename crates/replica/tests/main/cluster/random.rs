@@ -43,8 +43,9 @@ fn replace(cluster: &mut Cluster, counts: &mut Counts) {
             Change::AddLearner(Learner { id: next, replaces: Some(out) })
         }
     };
+    let now = cluster.now;
     let replica = cluster.node(leader).replica.as_mut().unwrap();
-    if replica.propose_change(&[change]).is_err() {
+    if replica.propose_change(now, &[change]).is_err() {
         return;
     }
     match change {

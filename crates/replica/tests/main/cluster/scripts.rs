@@ -95,7 +95,8 @@ fn a_follower_gives_a_read_once_its_index_is_applied() {
 
 fn change(cluster: &mut Cluster, change: Change) {
     let leader = cluster.elect();
-    cluster.node(leader).replica.as_mut().unwrap().propose_change(&[change]).unwrap();
+    let now = cluster.now;
+    cluster.node(leader).replica.as_mut().unwrap().propose_change(now, &[change]).unwrap();
     let expected = |configuration: &Configuration| match change {
         Change::AddLearner(learner) => configuration.learners().contains(&learner),
         Change::Promote(id) => configuration.is_voter(id),

@@ -29,7 +29,7 @@ pub(crate) fn run_in_batches() {}
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    /// Fields 41 of `/proc/thread-self/stat`: the policy; 3 is batch.
+    /// Field 41 of `/proc/thread-self/stat`: the policy; 3 is batch.
     fn policy() -> String {
         let stat = std::fs::read_to_string("/proc/thread-self/stat").expect("Linux has it");
         let (_, fields) = stat.rsplit_once(')').expect("the name stands in parentheses");

@@ -133,6 +133,23 @@ struct Request<W> {
     listed: Option<(Option<Page>, Vec<ShardId>)>,
 }
 
+impl<W> Request<W> {
+    /// One that was not sent yet.
+    fn new(forwarded: Forwarded, waiter: W, attempts: Attempts) -> Self {
+        Self {
+            bytes: forwarded.ask.bytes(),
+            due: forwarded.deadline,
+            forwarded,
+            waiter,
+            attempts,
+            state: State::Queued,
+            routed_by: Epoch(0),
+            by_stale_map: false,
+            listed: None,
+        }
+    }
+}
+
 /// The requests of one worker that are under way at other nodes. `W` is whoever waits for an answer.
 pub struct Forwarder<W> {
     config: ForwardConfig,
@@ -203,25 +220,15 @@ impl<W> Forwarder<W> {
         if forwarded.deadline <= now {
             return Err(attempts.time_out(false));
         }
-        let bytes = forwarded.ask.bytes();
-        if self.len() >= self.config.requests_max || self.bytes + bytes > self.config.bytes_max {
+        let bytes = self.bytes + forwarded.ask.bytes();
+        if self.len() >= self.config.requests_max || bytes > self.config.bytes_max {
             self.stats.refused += 1;
             let detail = "too many requests are under way to other nodes";
             return Err(attempts.settle(Refusal::not_applied(Code::Overloaded, detail)));
         }
         self.stats.begun += 1;
         self.retrier.handle_request();
-        let id = self.insert(Request {
-            due: forwarded.deadline,
-            forwarded,
-            waiter: waiter(),
-            attempts,
-            bytes,
-            state: State::Queued,
-            routed_by: Epoch(0),
-            by_stale_map: false,
-            listed: None,
-        });
+        let id = self.insert(Request::new(forwarded, waiter(), attempts));
         self.queue(id);
         Ok(())
     }
@@ -355,26 +362,12 @@ impl<W> Forwarder<W> {
         let shard = forwarded.shard;
         let own = self.routes.leader(shard).filter(|leader| leader.node() == self.config.node);
         let news = own.is_some_and(|own| self.routes.handle_not_leader(shard, own, hint));
-        let (bytes, due) = (forwarded.ask.bytes(), forwarded.deadline);
-        let state = State::Queued;
-        let (routed_by, by_stale_map) = (Epoch(0), false);
-        let listed = None;
-        let request = Request {
-            forwarded,
-            waiter,
-            attempts,
-            bytes,
-            state,
-            routed_by,
-            by_stale_map,
-            due,
-            listed,
-        };
+        let request = Request::new(forwarded, waiter, attempts);
         self.decide(now, request, &Failure::NotLeader { news });
     }
 
-    /// Divides shards by the nodes that are believed to lead them, as [`ringfort_proto::Ask::List`] wants them. Those of which no leader is
-    /// known, or only one that is avoided, stand alone: each is to be asked for by itself.
+    /// Divides shards by the nodes that are believed to lead them, as [`ringfort_proto::Ask::List`] wants them. Those of which
+    /// no leader is known, or only one that is avoided, stand alone: each is to be asked for by itself.
     #[must_use]
     pub fn divide(&self, shards: &[ShardId]) -> Vec<(Option<NodeNumber>, Vec<ShardId>)> {
         let mut parts: Vec<(Option<NodeNumber>, Vec<ShardId>)> = Vec::new();

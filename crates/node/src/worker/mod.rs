@@ -21,6 +21,7 @@ use flush::Record;
 use install::Installing;
 pub use lifecycle::LifecycleError;
 pub(crate) use lifecycle::{Making, Restoring};
+use list::Asked;
 use stale::StaleReads;
 
 use crate::checkpoint::Checkpoints;
@@ -30,10 +31,6 @@ use crate::guard::NodeGuards;
 use crate::outbox::Outbox;
 use crate::pairs::Pairs;
 use crate::pending::{Pending, Replied, Response};
-use list::Asked;
-
-/// A shard that has had no leader for so many election timeouts has no quorum: an election takes one and a half.
-const LEADERLESS_TIMEOUTS: u32 = 3;
 
 mod answers;
 mod batch;
@@ -51,6 +48,9 @@ mod requests;
 mod stale;
 mod status;
 mod turn;
+
+/// A shard that has had no leader for so many election timeouts has no quorum: an election takes one and a half.
+const LEADERLESS_TIMEOUTS: u32 = 3;
 
 /// Settings of a worker.
 #[derive(Clone, Copy, Debug)]

@@ -1,4 +1,4 @@
-//! The copy of the catalog: deltas, the cache file, and whom the directory admits.
+//! The copy of the catalog: deltas and the cache file.
 
 use ringfort_node::control::{
     CacheError, CatalogCopy, CatalogDelta, Control, ControlEffect, DeltaError, FormationRecord,

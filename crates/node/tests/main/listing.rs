@@ -17,17 +17,17 @@ const MANY: usize = 5000;
 /// As many of them live for a second.
 const DUE: usize = 4000;
 
-fn put_of(key: &str) -> Operation {
+fn put_of(key: &str, ttl: Option<Duration>) -> Operation {
     Operation::Put {
         key: Key::new(key.to_owned()).unwrap(),
         value: Bytes::from_static(b"v"),
-        ttl: None,
+        ttl,
         condition: Condition::Always,
     }
 }
 
 fn put(driver: &mut Driver, key: &str) {
-    let operation = put_of(key);
+    let operation = put_of(key, None);
     let (now, write) = (driver.node.now, Write { operation, identity: Identity::None });
     driver.node.worker().write(now, &context(now), &write, || 1).unwrap();
     driver.node.settle().unwrap();
@@ -100,7 +100,7 @@ fn a_large_page_takes_turns_and_others_go_on_between_them() {
     let now = driver.node.now;
     let worker = driver.node.worker();
     worker.list(now, &context(now), list(), || LISTING).unwrap();
-    let other = Write { operation: put_of("other"), identity: Identity::None };
+    let other = Write { operation: put_of("other", None), identity: Identity::None };
     worker.write(now, &context(now), &other, || 2).unwrap();
     worker.poll(now);
     assert!(worker.poll_submission().is_some(), "the write is on its way after one turn");
@@ -121,9 +121,7 @@ fn a_large_page_takes_turns_and_others_go_on_between_them() {
 /// A key that lives for ten milliseconds, which have passed without a tick.
 fn with_a_due_key(seed: u64) -> Driver {
     let mut driver = Driver::new(seed);
-    let Operation::Put { key, value, condition, .. } = put_of("a") else { unreachable!() };
-    let ttl = Some(Duration::from_millis(10));
-    let operation = Operation::Put { key, value, ttl, condition };
+    let operation = put_of("a", Some(Duration::from_millis(10)));
     let (now, write) = (driver.node.now, Write { operation, identity: Identity::None });
     driver.node.worker().write(now, &context(now), &write, || 1).unwrap();
     driver.node.settle().unwrap();

@@ -14,7 +14,6 @@ mod forward;
 mod listing;
 mod malformed;
 mod member;
-
 mod owner;
 mod peer;
 mod power;

@@ -87,7 +87,7 @@ async fn greet(
     let mut connection = secure(shared, stream).await?;
     let message = read_message(&mut connection, HELLO_BYTES_MAX).await?;
     let hello = match understand(shared, &connection, message) {
-        Ok(understood) => understood,
+        Ok(hello) => hello,
         Err((who, refused)) => return Err(refuse(connection, who, refused).await),
     };
     // A question of formation needs no seat: nothing is done for whoever asks.
@@ -120,8 +120,8 @@ fn understand(
     let hello = Hello::from_wire(&hello).map_err(|refused| ("a stranger".to_owned(), refused))?;
     check_certificate(connection, &hello.node_id)
         .and_then(|()| shared.tell(|host| host.admit(&hello)))
-        .map(|()| hello.clone())
-        .map_err(|refused| (hello.node_id.to_string(), refused))
+        .map_err(|refused| (hello.node_id.to_string(), refused))?;
+    Ok(hello)
 }
 
 /// Tells whoever connected why it is refused.

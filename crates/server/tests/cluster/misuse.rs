@@ -1,11 +1,12 @@
 //! Nodes that do not belong where they are: each is refused, its own log says why, and the cluster goes on. And what those that
 //! do belong say.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ringfort_testkit::{Cluster, Server, ServerOptions, node_id, wait_until};
+
+use super::moves::peer_of;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Enough to reach every shard.
@@ -133,25 +134,25 @@ fn a_healthy_start_warns_of_nothing() -> Result<()> {
     Ok(())
 }
 
-fn copy_of(directory: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir(to)?;
-    for entry in std::fs::read_dir(directory)? {
+/// A server, not started, on a copy of node 1's data directory, and node 1 running again.
+fn with_copy(cluster: &mut Cluster) -> Result<Server> {
+    cluster.kill(1)?;
+    let directory = cluster.node(1).home().join("copy");
+    std::fs::create_dir(&directory)?;
+    for entry in std::fs::read_dir(cluster.node(1).data_dir())? {
         let entry = entry?;
-        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+        std::fs::copy(entry.path(), directory.join(entry.file_name()))?;
     }
-    Ok(())
+    cluster.start_all()?;
+    cluster.await_agreement()?;
+    ServerOptions::new().data_dir(&directory).prepare()
 }
 
 #[test]
 fn a_copy_of_a_data_directory_beside_its_node_is_refused_and_ends() -> Result<()> {
     let mut cluster = Cluster::start(3, 3, |_, options| options)?;
     serves(&cluster, &[0, 1, 2])?;
-    cluster.kill(1)?;
-    let directory = cluster.node(1).home().join("copy");
-    copy_of(cluster.node(1).data_dir(), &directory)?;
-    cluster.start_all()?;
-    cluster.await_agreement()?;
-    let mut copy = ServerOptions::new().data_dir(&directory).prepare()?;
+    let mut copy = with_copy(&mut cluster)?;
     copy.spawn()?;
     await_said(
         &copy,
@@ -172,35 +173,22 @@ fn a_copy_of_a_data_directory_beside_its_node_is_refused_and_ends() -> Result<()
     serves(&cluster, &[1])
 }
 
-/// Where a node is, as another one has it.
-fn place_of(cluster: &Cluster, at: usize, node: usize) -> Result<String> {
-    let document = cluster.document(at, "/v1/cluster/nodes")?;
-    let nodes = document["nodes"].as_array().into_iter().flatten();
-    let found = nodes.into_iter().find(|known| known["id"] == node_id(node).as_str());
-    Ok(found.and_then(|known| known["peer"].as_str()).unwrap_or_default().to_owned())
-}
-
 /// Something watches over both, and the copy is quicker. It is let in while nobody answers at the node's address, and the others
 /// dial it where it says it is: with that it is not the node yet.
 #[test]
 fn a_copy_that_comes_while_its_node_starts_again_gives_way_to_it() -> Result<()> {
     let mut cluster = Cluster::start(3, 3, |_, options| options)?;
     serves(&cluster, &[0, 1, 2])?;
-    cluster.kill(1)?;
-    let directory = cluster.node(1).home().join("copy");
-    copy_of(cluster.node(1).data_dir(), &directory)?;
-    cluster.start_all()?;
-    cluster.await_agreement()?;
+    let mut copy = with_copy(&mut cluster)?;
     // The copy does not have these.
     serves(&cluster, &[2])?;
     cluster.await_agreement()?;
     cluster.kill(1)?;
-    let mut copy = ServerOptions::new().data_dir(&directory).prepare()?;
     copy.spawn()?;
     let (own, other) = (cluster.node(1).peer_port(), copy.peer_port());
     for at in [0, 2] {
         wait_until("the copy to be heard", PATIENCE, || {
-            Ok((place_of(&cluster, at, 1)? == format!("127.0.0.1:{other}")).then_some(()))
+            Ok((peer_of(&cluster, at, 1)? == format!("127.0.0.1:{other}")).then_some(()))
         })?;
     }
     cluster.start_all().with_context(|| format!("its log:\n{}", cluster.node(1).log_text()))?;
@@ -209,7 +197,7 @@ fn a_copy_that_comes_while_its_node_starts_again_gives_way_to_it() -> Result<()>
     await_said(&copy, &["duplicate_node", "n1 is connected already"])?;
     cluster.await_agreement()?;
     for at in 0..3 {
-        ensure!(place_of(&cluster, at, 1)? == format!("127.0.0.1:{own}"), "n1 is elsewhere");
+        ensure!(peer_of(&cluster, at, 1)? == format!("127.0.0.1:{own}"), "n1 is elsewhere");
         for number in 0..WRITES {
             let response = cluster.node(at).client().get(&format!("/v1/kv/key-{number}"))?;
             ensure!(response.body == node_id(2).as_bytes(), "key-{number}: {}", response.text());

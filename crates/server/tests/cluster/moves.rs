@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use ringfort_testkit::{Cluster, free_ports, node_id, wait_until};
-use serde_json::Value;
 
 /// The longest for a node to be ready and known where it is, on a shared machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn member(cluster: &Cluster, at: usize, node: usize) -> Result<Value> {
+/// Where a node is, as another one has it.
+pub(super) fn peer_of(cluster: &Cluster, at: usize, node: usize) -> Result<String> {
     let document = cluster.document(at, "/v1/cluster/nodes")?;
     let nodes = document["nodes"].as_array().into_iter().flatten();
     let found = nodes.into_iter().find(|known| known["id"] == node_id(node).as_str());
-    Ok(found.cloned().unwrap_or_default())
+    Ok(found.and_then(|known| known["peer"].as_str()).unwrap_or_default().to_owned())
 }
 
 /// Every live node knows it there.
@@ -21,7 +21,7 @@ fn await_known(cluster: &Cluster, node: usize) -> Result<()> {
     let peer = format!("127.0.0.1:{}", cluster.node(node).peer_port());
     for at in cluster.live() {
         wait_until(&format!("{} to know {peer}", node_id(at)), PATIENCE, || {
-            Ok((member(cluster, at, node)?["peer"] == peer.as_str()).then_some(()))
+            Ok((peer_of(cluster, at, node)? == peer).then_some(()))
         })?;
     }
     Ok(())

@@ -29,12 +29,22 @@ impl Trio {
     }
 }
 
-#[test]
-fn what_comes_while_many_are_under_way_waits_until_those_are_applied() {
-    let mut trio = Trio::new(21);
+/// Three writes, 1000 to 1002, are under way: the node that leads, and where its log ended before them. Cut off, it hears
+/// nothing of them.
+fn with_three_under_way(seed: u64, cut_off: bool) -> (Trio, u16, Index) {
+    let mut trio = Trio::new(seed);
     let leader = trio.elect(SHARDS[0]);
+    if cut_off {
+        trio.cut_off.insert(leader);
+    }
     let before = trio.last(leader);
     trio.ask(leader, 1000..1003);
+    (trio, leader, before)
+}
+
+#[test]
+fn what_comes_while_many_are_under_way_waits_until_those_are_applied() {
+    let (mut trio, leader, before) = with_three_under_way(21, false);
     assert_eq!(trio.last(leader), before.next(), "nothing was under way: one entry, at once");
     trio.ask(leader, 1003..1005);
     assert_eq!(trio.last(leader), before.next(), "three are under way: two wait");
@@ -49,10 +59,7 @@ fn what_comes_while_many_are_under_way_waits_until_those_are_applied() {
 
 #[test]
 fn as_many_as_are_under_way_do_not_wait() {
-    let mut trio = Trio::new(22);
-    let leader = trio.elect(SHARDS[0]);
-    let before = trio.last(leader);
-    trio.ask(leader, 1000..1003);
+    let (mut trio, leader, before) = with_three_under_way(22, false);
     trio.ask(leader, 1003..1006);
     assert_eq!(trio.last(leader).0, before.0 + 2);
 }
@@ -60,11 +67,7 @@ fn as_many_as_are_under_way_do_not_wait() {
 /// Another shard's commands may be under way for as long as its quorum is away.
 #[test]
 fn the_wait_ends_though_nothing_is_applied() {
-    let mut trio = Trio::new(23);
-    let leader = trio.elect(SHARDS[0]);
-    trio.cut_off.insert(leader);
-    let before = trio.last(leader);
-    trio.ask(leader, 1000..1003);
+    let (mut trio, leader, before) = with_three_under_way(23, true);
     trio.ask(leader, 1003..1004);
     assert_eq!(trio.last(leader), before.next());
     let until = trio.look(leader).look().held_until().expect("somebody waits");
@@ -76,9 +79,7 @@ fn the_wait_ends_though_nothing_is_applied() {
 /// The story: a node that stopped handed leadership over before its turn, and refused what waited.
 #[test]
 fn what_waits_goes_before_leadership_is_handed_over() {
-    let mut trio = Trio::new(24);
-    let leader = trio.elect(SHARDS[0]);
-    trio.ask(leader, 1000..1003);
+    let (mut trio, leader, _) = with_three_under_way(24, false);
     trio.ask(leader, 1003..1004);
     assert!(trio.look(leader).look().held_until().is_some(), "somebody waits");
     let now = trio.now;

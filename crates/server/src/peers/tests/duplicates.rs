@@ -33,6 +33,11 @@ fn speaks(node: &Node, number: u64) {
     node.links.send(TWO, Channel::Consensus, frame(number, 10)).unwrap();
 }
 
+/// Returns once node 2 has heard these from node 1, whichever start of it said them.
+async fn hears(two: &Node, numbers: &[u64]) {
+    two.host.until(|host| host.numbers(Channel::Consensus) == numbers).await;
+}
+
 /// Where node 2 hears that node 1 is, and where the catalog has it.
 fn heard(there: &Node, recorded: &Node) -> Peer {
     Peer { address: there.as_peer().address, ..recorded.as_peer() }
@@ -48,11 +53,11 @@ fn a_copy_beside_the_node_is_refused_and_the_node_goes_on() {
     run(async {
         let (one, copy, two) = with_a_copy(DAY, Duration::ZERO);
         speaks(&one, 1);
-        two.host.until(|host| host.numbers(Channel::Consensus) == [1]).await;
+        hears(&two, &[1]).await;
         speaks(&copy, 2);
         copy.host.until_event(Event::Duplicate).await;
         speaks(&one, 3);
-        two.host.until(|host| host.numbers(Channel::Consensus) == [1, 3]).await;
+        hears(&two, &[1, 3]).await;
         assert!(!copy.host.events.borrow().contains(&UP));
         assert!(!one.host.events.borrow().contains(&Event::Duplicate));
     });
@@ -63,13 +68,13 @@ fn the_next_start_is_let_in_once_the_connections_of_the_last_are_gone() {
     run(async {
         let (one, next, two) = with_a_copy(DAY, DAY);
         speaks(&one, 1);
-        two.host.until(|host| host.numbers(Channel::Consensus) == [1]).await;
+        hears(&two, &[1]).await;
         speaks(&next, 2);
         until(|| next.stats(Channel::Consensus).refusals >= 1).await;
         drop(one);
         next.host.until_event(UP).await;
         speaks(&next, 3);
-        two.host.until(|host| host.numbers(Channel::Consensus) == [1, 3]).await;
+        hears(&two, &[1, 3]).await;
         assert!(!next.host.events.borrow().contains(&Event::Duplicate));
     });
 }
@@ -79,7 +84,7 @@ fn a_start_that_is_silent_gives_way_once_it_does_not_answer() {
     run(async {
         let (mut one, next, two) = with_a_copy(Duration::ZERO, DAY);
         speaks(&one, 1);
-        two.host.until(|host| host.numbers(Channel::Consensus) == [1]).await;
+        hears(&two, &[1]).await;
         speaks(&next, 2);
         // It may be node 2 that stood still.
         until(|| next.stats(Channel::Consensus).refusals >= 1).await;
@@ -97,13 +102,13 @@ fn a_copy_at_an_address_that_was_only_heard_does_not_take_the_nodes_seat() {
     run(async {
         let (one, copy, two) = with_a_copy(DAY, DAY);
         speaks(&one, 1);
-        two.host.until(|host| host.numbers(Channel::Consensus) == [1]).await;
+        hears(&two, &[1]).await;
         two.meet(&[(1, heard(&copy, &one))]);
         two.links.send(ONE, Channel::Requests, frame(1, 10)).unwrap();
         until(|| two.stats(Channel::Requests).dials_failed >= 2).await;
         assert_eq!(two.stats(Channel::Requests).connects, 0);
         speaks(&one, 2);
-        two.host.until(|host| host.numbers(Channel::Consensus) == [1, 2]).await;
+        hears(&two, &[1, 2]).await;
         assert!(!one.host.events.borrow().contains(&LOST));
         // Nor is it the node where nobody answers at the recorded address while the node speaks.
         let mut one = one;
@@ -111,7 +116,7 @@ fn a_copy_at_an_address_that_was_only_heard_does_not_take_the_nodes_seat() {
         let before = two.stats(Channel::Requests).dials_failed;
         until(|| two.stats(Channel::Requests).dials_failed >= before + 2).await;
         speaks(&one, 3);
-        two.host.until(|host| host.numbers(Channel::Consensus) == [1, 2, 3]).await;
+        hears(&two, &[1, 2, 3]).await;
     });
 }
 
@@ -120,14 +125,14 @@ fn a_node_that_moved_is_let_in_and_dialled_where_it_is_before_the_catalog_knows(
     run(async {
         let (one, moved, two) = with_a_copy(DAY, DAY);
         speaks(&one, 1);
-        two.host.until(|host| host.numbers(Channel::Consensus) == [1]).await;
+        hears(&two, &[1]).await;
         let there = heard(&moved, &one);
         drop(one);
         two.meet(&[(1, there)]);
         two.links.send(ONE, Channel::Consensus, frame(1, 10)).unwrap();
         two.host.until_event(Event::Up(ONE, Channel::Consensus)).await;
         speaks(&moved, 2);
-        two.host.until(|host| host.numbers(Channel::Consensus) == [1, 2]).await;
+        hears(&two, &[1, 2]).await;
     });
 }
 

@@ -1,6 +1,6 @@
 //! The node's part in its cluster, once it has one: its copy of the catalog, and what it tells others.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,6 +85,8 @@ pub struct Control {
     moved: Moved,
     /// What this node's own workers say.
     local: BTreeMap<ShardId, Local>,
+    /// Of these it may be news.
+    news: BTreeSet<ShardId>,
     duties: Duties,
     gossip_at: Monotonic,
     effects: VecDeque<ControlEffect>,
@@ -130,6 +132,7 @@ impl Control {
             own: None,
             moved: Moved::default(),
             local: BTreeMap::new(),
+            news: BTreeSet::new(),
             duties: Duties::default(),
             gossip_at: Monotonic::default(),
             effects,
@@ -271,7 +274,7 @@ impl Control {
         self.do_duties(now);
     }
 
-    /// One of this node's own workers says how a shard stands; `None`: it neither leads it nor has a damaged replica of it.
+    /// One of this node's own workers says what it has of a shard; `None`: nothing that others have a copy of.
     pub fn handle_local(&mut self, now: Monotonic, shard: ShardId, report: Option<ShardReport>) {
         let known = self.local.get(&shard).map(|local| &local.report);
         if known == report.as_ref() {
@@ -281,6 +284,7 @@ impl Control {
             Some(report) => self.local.insert(shard, Local { report, sent_at: None }),
             None => self.local.remove(&shard),
         };
+        self.news.insert(shard);
         self.report_what_is_news(now);
     }
 
@@ -324,6 +328,7 @@ impl Control {
     }
 
     fn changed(&mut self, now: Monotonic) {
+        self.news.extend(self.local.keys());
         self.moved.handle_records(&self.copy);
         if let Some((boot, own)) = self.own.clone() {
             self.moved.hear(self.me, boot, own, &self.copy);
@@ -337,14 +342,21 @@ impl Control {
     /// Tells those who may lead the catalog of shards that stand otherwise than their records, or are on their way.
     fn report_what_is_news(&mut self, now: Monotonic) {
         let mut mine = Vec::new();
-        for (shard, local) in &mut self.local {
-            let Some((_, record)) = self.copy.shard(*shard) else { continue };
-            let due = local.sent_at.is_none_or(|at| now.since(at) >= AGAIN_AFTER);
-            if due && super::duties::is_news(record, &local.report) {
+        self.news.retain(|shard| {
+            let record = self.copy.shard(*shard).map(|(_, record)| record);
+            let (Some(local), Some(record)) = (self.local.get_mut(shard), record) else {
+                return false;
+            };
+            if local.sent_at.is_some_and(|at| now.since(at) < AGAIN_AFTER) {
+                return true;
+            }
+            let is_news = super::duties::is_news(record, &local.report);
+            if is_news {
                 local.sent_at = Some(now);
                 mine.push(local.report.clone());
             }
-        }
+            is_news
+        });
         let voters = self.formation.catalog_voters();
         for report in mine {
             for to in voters.iter().map(|voter| voter.node()) {

@@ -33,7 +33,7 @@ use super::catalog::{
 use super::core::{ControlEffect, counter};
 use super::map::ClusterMap;
 use super::record::FormationRecord;
-use super::report::{Instruction, Leading, ShardReport};
+use super::report::{Held, Instruction, Leading, ShardReport};
 
 /// Shards that get a new replica at the same time.
 pub const MOVES_MAX: usize = 4;
@@ -78,7 +78,8 @@ pub(super) struct Duties {
     pub(super) is_written: bool,
     /// By shard, the newest report of a leader, and who that was.
     leaders: BTreeMap<ShardId, (NodeNumber, Leading)>,
-    quarantined: BTreeMap<ShardId, BTreeSet<ReplicaId>>,
+    /// What nodes that said something new have of a shard, since this node leads.
+    held: BTreeMap<ShardId, BTreeMap<NodeNumber, Held>>,
     open: BTreeMap<ProposalId, Vec<RecordKey>>,
     last: ProposalId,
     rests_until: Monotonic,
@@ -95,6 +96,8 @@ impl Duties {
             self.leads = leads;
             self.open.clear();
             self.instructed.clear();
+            // What was heard before may be old, for whoever leads hears what is new. It is said again.
+            self.held.clear();
         }
     }
 
@@ -106,8 +109,7 @@ impl Duties {
 
     /// Notes a report. Leaders of older terms, and older configurations of the same, say nothing new.
     pub(super) fn hear(&mut self, from: NodeNumber, report: ShardReport) {
-        let ShardReport { shard, leading, quarantined } = report;
-        let leads = leading.is_some();
+        let ShardReport { shard, held, leading } = report;
         if let Some(leading) = leading {
             let newer = |known: &Leading| {
                 (known.term, known.configuration.age())
@@ -117,8 +119,9 @@ impl Duties {
                 self.leaders.insert(shard, (from, leading));
             }
         }
-        let named = quarantined.into_iter().filter(|id| leads || id.node() == from);
-        self.quarantined.entry(shard).or_default().extend(named);
+        if self.leads && held.replica.node() == from {
+            self.held.entry(shard).or_default().insert(from, held);
+        }
     }
 
     /// Proposes and instructs whatever is to be done now.
@@ -148,8 +151,7 @@ impl Duties {
                 copy.shard(ShardId(*shard)).is_some_and(|(_, record)| is_moving(record))
             })
             .count();
-        let shards: BTreeSet<_> =
-            self.leaders.keys().chain(self.quarantined.keys()).copied().collect();
+        let shards: BTreeSet<_> = self.leaders.keys().chain(self.held.keys()).copied().collect();
         for shard in shards {
             let Some((version, record)) = copy.shard(shard) else { continue };
             let true_record = self.true_record(shard, record);
@@ -158,7 +160,6 @@ impl Duties {
                 // A record that names an unknown node makes no map: the group has to lose that replica first.
                 continue;
             }
-            self.forget_replaced(shard, &true_record);
             if true_record != *record {
                 self.update(vec![shard_update(shard, version, true_record)], &mut out);
             } else if let Some(placement) = map.shard(shard) {
@@ -175,13 +176,7 @@ impl Duties {
         self.update(updates.collect(), out);
     }
 
-    fn forget_replaced(&mut self, shard: ShardId, record: &ShardRecord) {
-        if let Some(quarantined) = self.quarantined.get_mut(&shard) {
-            quarantined.retain(|id| record.replicas.iter().any(|replica| replica.id == *id));
-        }
-    }
-
-    /// The record as the group's leader and reports of damage have it.
+    /// The record as the group's leader and those who have its replicas say.
     fn true_record(&self, shard: ShardId, record: &ShardRecord) -> ShardRecord {
         let mut next = record.clone();
         if let Some((_, leading)) = self.leaders.get(&shard)
@@ -196,10 +191,10 @@ impl Duties {
             next.intent =
                 record.intent.filter(|intent| intent.id > leading.configuration.highest());
         }
-        if let Some(quarantined) = self.quarantined.get(&shard) {
-            for replica in &mut next.replicas {
-                replica.quarantined |= quarantined.contains(&replica.id);
-            }
+        for replica in &mut next.replicas {
+            let held = self.held.get(&shard).and_then(|nodes| nodes.get(&replica.id.node()));
+            let said = held.and_then(|held| held.is_quarantined(replica.id));
+            replica.quarantined = said.unwrap_or(replica.quarantined);
         }
         next
     }
@@ -314,18 +309,19 @@ impl View<'_> {
 
 /// Whether the catalog's leader has to hear of it: the record is not true, or the shard is on its way.
 pub(super) fn is_news(record: &ShardRecord, report: &ShardReport) -> bool {
-    let known = |id: &ReplicaId| {
-        record.replicas.iter().any(|replica| replica.id == *id && replica.quarantined)
+    let Held { replica: held, .. } = report.held;
+    let of_reporter = record.replicas.iter().filter(|replica| replica.id.node() == held.node());
+    let differs = |replica: &ReplicaRecord| {
+        report.held.is_quarantined(replica.id).is_some_and(|said| said != replica.quarantined)
     };
-    let in_group = |id: &&ReplicaId| record.replicas.iter().any(|replica| replica.id == **id);
-    let damage = report.quarantined.iter().filter(in_group).any(|id| !known(id));
+    let health = of_reporter.into_iter().any(differs);
     let changed = report.leading.as_ref().is_some_and(|leading| {
         let replicas = replicas_of(&leading.configuration, &record.replicas);
         leading.configuration.age() > record.age() || replicas != record.replicas
     });
     let moves = report.leading.is_some()
         && (is_moving(record) || record.replicas.iter().any(|replica| replica.quarantined));
-    damage || changed || moves
+    health || changed || moves
 }
 
 /// Whether the shard gets a new replica.

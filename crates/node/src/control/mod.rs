@@ -44,6 +44,6 @@ pub use map::{ClusterMap, MapError, MapMember};
 pub use record::{
     FOUNDERS_MAX, FormationRecord, FoundedGroup, NodeInfo, NodeName, RecordError, TEXT_BYTES_MAX,
 };
-pub use report::{Instruction, Leading, ShardReport};
+pub use report::{Held, Instruction, Leading, ShardReport};
 pub use settings::{ClusterSettings, FEATURE_LEVEL, ReadsBy, SettingsError};
 pub use wire::{FormationMessage, WireError};

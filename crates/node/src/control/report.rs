@@ -1,20 +1,42 @@
 //! What leaders of shards tell the catalog's leader, and what it has them do.
 
+use std::cmp::Ordering;
+
 use ringfort_proto::cluster as pb;
-use ringfort_raft::{Change, Configuration, Learner, MEMBERS_MAX};
+use ringfort_raft::{Change, Configuration, Learner};
 use ringfort_types::{ReplicaId, ShardId, Term};
 
 use super::wire::{WireError, wrong};
 
-/// What a node says of a shard.
+/// What a node says of a shard that it has a replica of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardReport {
     /// The shard.
     pub shard: ShardId,
+    /// What the reporter has of it.
+    pub held: Held,
     /// Where the reporter leads it.
     pub leading: Option<Leading>,
-    /// Replicas that neither vote nor acknowledge: any, by the leader; the reporter's own, by others.
-    pub quarantined: Vec<ReplicaId>,
+}
+
+/// The replica of a shard that a node has. It has no other: those that were before it are gone for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Which.
+    pub replica: ReplicaId,
+    /// It neither votes nor acknowledges.
+    pub quarantined: bool,
+}
+
+impl Held {
+    /// Whether a replica of the same node takes no part, as far as this says; `None`: it says nothing of later ones.
+    pub(super) fn is_quarantined(&self, replica: ReplicaId) -> Option<bool> {
+        match replica.cmp(&self.replica) {
+            Ordering::Less => Some(true),
+            Ordering::Equal => Some(self.quarantined),
+            Ordering::Greater => None,
+        }
+    }
 }
 
 /// What a shard's leader knows.
@@ -46,7 +68,8 @@ impl From<&ShardReport> for pb::ShardReport {
             configuration: leading
                 .map(|leading| leading.configuration.encode())
                 .unwrap_or_default(),
-            quarantined: report.quarantined.iter().map(|id| id.0).collect(),
+            replica: report.held.replica.0,
+            quarantined: report.held.quarantined,
         }
     }
 }
@@ -60,11 +83,8 @@ impl TryFrom<pb::ShardReport> for ShardReport {
                 .map_err(|_| wrong("report.configuration"))?;
             Ok(Leading { term: Term(report.term), configuration })
         });
-        if report.quarantined.len() > MEMBERS_MAX {
-            return Err(wrong("report.quarantined"));
-        }
-        let quarantined = report.quarantined.into_iter().map(ReplicaId).collect();
-        Ok(Self { shard: ShardId(report.shard), leading: leading.transpose()?, quarantined })
+        let held = Held { replica: ReplicaId(report.replica), quarantined: report.quarantined };
+        Ok(Self { shard: ShardId(report.shard), held, leading: leading.transpose()? })
     }
 }
 

@@ -6,10 +6,10 @@ use ringfort_raft::ChangeError;
 use ringfort_replica::command::CommandIdentity;
 use ringfort_replica::{ListQuery, MachineError, Reading};
 use ringfort_types::request::{Context, Operation, Principal};
-use ringfort_types::{Epoch, GroupId, Key, Monotonic, NamespaceId, ShardId, Version};
+use ringfort_types::{Epoch, GroupId, Key, Monotonic, NamespaceId, ReplicaId, ShardId, Version};
 
 use super::{Slot, Waiter, Worker, name_of, open_group};
-use crate::control::{ClusterMap, Instruction, Leading, RawRecord, ShardReport};
+use crate::control::{ClusterMap, Held, Instruction, Leading, RawRecord, ShardReport};
 use crate::pending::{Kind, Response};
 
 /// The catalog's group.
@@ -92,7 +92,7 @@ impl<W> Worker<W> {
         self.catalog_answers.pop_front()
     }
 
-    /// What the catalog should know of this worker's shards: those that are led here, and damaged replicas.
+    /// What this worker has of its shards, as the catalog may want to know; `None`: nothing that others have a copy of.
     #[must_use]
     pub fn reports(&self) -> Vec<(ShardId, Option<ShardReport>)> {
         let report = |group: &GroupId| {
@@ -104,14 +104,18 @@ impl<W> Worker<W> {
 
     fn report(&self, shard: ShardId) -> Option<ShardReport> {
         match self.slots.get(GroupId::of_shard(shard).0 as usize)?.as_ref()? {
-            Slot::Open(open) if open.replica.leads() => {
-                let term = open.replica.leader().term;
-                let configuration = open.replica.committed_configuration().1.clone();
-                let leading = Some(Leading { term, configuration });
-                Some(ShardReport { shard, leading, quarantined: Vec::new() })
+            Slot::Open(open) => {
+                let replica = &open.replica;
+                let leading = replica.leads().then(|| Leading {
+                    term: replica.leader().term,
+                    configuration: replica.committed_configuration().1.clone(),
+                });
+                let held = Held { replica: replica.id(), quarantined: false };
+                Some(ShardReport { shard, held, leading })
             }
             Slot::Closed(closed) if closed.quarantined => {
-                Some(ShardReport { shard, leading: None, quarantined: vec![closed.replica] })
+                let held = Held { replica: closed.replica, quarantined: true };
+                Some(ShardReport { shard, held, leading: None })
             }
             _ => None,
         }
@@ -147,19 +151,32 @@ impl<W> Worker<W> {
         self.nodes = holders.map(|replica| replica.id.node()).collect();
         self.nodes.remove(&self.config.node);
         self.forwards_due = true;
+        let is_first = !std::mem::replace(&mut self.has_map, true);
         for (shard, placement) in (0..).map(ShardId).zip(shards) {
             let group = GroupId::of_shard(shard);
-            let here = |id: ringfort_types::ReplicaId| id.node() == self.config.node;
-            let learners = placement.learners().map(|learner| learner.id);
-            let Some(learner) = learners.filter(|id| here(*id)).max() else { continue };
             if !self.owns(group) {
                 continue;
             }
+            let node = self.config.node;
+            let mut here = placement.replicas().iter().filter(|replica| replica.id.node() == node);
+            if let Some(Some(Slot::Closed(closed))) = self.slots.get_mut(group.0 as usize)
+                && closed.quarantined
+            {
+                // A voter was here, so it is lost; a learner that was named before this start may have been.
+                let lost = here.clone().filter(|replica| is_first || replica.is_voter());
+                let lost = lost.map(|replica| replica.id).max().unwrap_or_default();
+                closed.replica = closed.replica.max(lost);
+            }
+            let Some(learner) = here.find(|replica| !replica.is_voter()) else { continue };
+            let learner = learner.id;
             let held = self.slots.get(group.0 as usize).and_then(Option::as_ref);
-            if held.is_some_and(|slot| slot.replica() >= learner) {
+            let held = held.map_or(ReplicaId(0), Slot::replica);
+            if held >= learner {
                 continue;
             }
-            match self.create_replica(group, learner) {
+            // Ids rise: a group that has come to this one without one that is here has seen it go.
+            let is_member = placement.replicas().iter().any(|replica| replica.id == held);
+            match self.make_replica(group, learner, !is_member) {
                 Ok(()) => {
                     let name = name_of(group);
                     self.messages.push_back(format!("{name}: replica {learner} is made anew"));

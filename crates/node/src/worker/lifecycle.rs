@@ -3,7 +3,7 @@
 //! ```text
 //!             create_replica                     durable
 //!   (nothing) ──────────────▶ making ──────────────────────▶ open, blank: it joins as a learner
-//!   quarantined ────────────▶ making     Drop and Create in one submission
+//!   quarantined, removed ───▶ making     Drop and Create in one submission
 //!   open, quarantined ──────▶ ending ──────────────────────▶ (nothing)     Drop; its store and files go then
 //!             drop_replica
 //! ```
@@ -19,10 +19,14 @@
 //!   nothing of it exists before its founding is durable; so nothing that it says or promises can be forgotten.
 //!   Whoever instructs names an id until it is told that this replica is here, and never one that it has seen gone.
 //! - *Deleted only on proof*: whoever instructs has seen a committed configuration without the id
-//!   ([`Worker::committed_configuration`]: the one that counts may yet be rolled back). The one exception is a
-//!   quarantined replica: it is replaced in place, though the configuration names it still, since a node has room for one
-//!   replica of a group. It says nothing for ever, whether its files are there or not; its vote is lost to the group already,
-//!   and the learner's promotion is the swap of the two. A group's only copy is never dropped here.
+//!   ([`Worker::committed_configuration`]: the one that counts may yet be rolled back). A record that names a later learner of
+//!   this node without the replica that is here is such a proof. The one exception is a quarantined replica: it is replaced in
+//!   place, though the configuration names it still, since a node has room for one replica of a group. In this start it says
+//!   nothing, whether its files are there or not; its vote is lost to the group, and the learner's promotion is the swap of the
+//!   two. One that a later start finds whole, before its successor is made, keeps its place: the node says so, and the learner
+//!   goes. A group's only copy is never dropped here.
+//! - A node that lost its log does not know what it had. Whatever its first map names of it, learners included, counts as lost:
+//!   a learner may have become a voter since.
 //! - A crash may come between the two records of a replacement. The start then finds the group missing, which is quarantined
 //!   as well, and the same instruction makes the replica that was never founded.
 
@@ -114,6 +118,17 @@ impl<W> Worker<W> {
         group: GroupId,
         replica: ReplicaId,
     ) -> Result<(), LifecycleError> {
+        self.make_replica(group, replica, false)
+    }
+
+    /// As [`Worker::create_replica`]. `is_removed`: a committed configuration without the one that is here was seen, and so it
+    /// goes.
+    pub(super) fn make_replica(
+        &mut self,
+        group: GroupId,
+        replica: ReplicaId,
+        is_removed: bool,
+    ) -> Result<(), LifecycleError> {
         let Some(slot) = self.slots.get(group.0 as usize) else {
             return Err(LifecycleError::NotForHere(replica));
         };
@@ -128,7 +143,7 @@ impl<W> Worker<W> {
             Some(Slot::Making { replica, .. } | Slot::Ending { replica, .. }) => {
                 return Err(LifecycleError::UnderWay(*replica));
             }
-            Some(Slot::Open(open)) => (open.replica.id(), false, false, Generation(0)),
+            Some(Slot::Open(open)) => (open.replica.id(), is_removed, true, Generation(0)),
             Some(Slot::Closed(closed)) => {
                 (closed.replica, closed.quarantined, closed.in_log, closed.generation)
             }
@@ -143,6 +158,7 @@ impl<W> Worker<W> {
         if drops {
             writes.insert(0, GroupWrite::Drop { group });
         }
+        self.end_replica(group);
         self.set_slot(group, Slot::Making { replica, left });
         self.submit_writes(writes, Vec::new(), Some(Record::Lifecycle(group)), 0);
         Ok(())

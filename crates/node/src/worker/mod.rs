@@ -225,6 +225,8 @@ pub struct Worker<W> {
     catalog_answers: VecDeque<(u64, Response)>,
     /// Something is to be done about forwarded requests.
     forwards_due: bool,
+    /// It was told of placements.
+    has_map: bool,
     stale: StaleReads,
     pairs: Pairs,
     /// Every node that holds a shard.
@@ -283,6 +285,7 @@ impl<W> Worker<W> {
             pending: Pending::new(),
             gatherings: Gatherings::default(),
             forwards_due: false,
+            has_map: false,
             catalog_answers: VecDeque::new(),
             forwarder: Forwarder::new(now, forward_config(&config, &making)),
             stale: StaleReads::default(),

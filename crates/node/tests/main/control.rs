@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use ringfort_node::control::{
     Addresses, CatalogCopy, CatalogDelta, ClusterSettings, Control, ControlEffect, FormationRecord,
-    Instruction, Leading, MOVES_MAX, NodeInfo, NodeName, ProposalId, Proposed, RawRecord, ReadsBy,
-    Record, ShardReport, Update,
+    Held, Instruction, Leading, MOVES_MAX, NodeInfo, NodeName, ProposalId, Proposed, RawRecord,
+    ReadsBy, Record, ShardReport, Update,
 };
 use ringfort_placement::{Capacity, ReplicationFactor, Zone};
 use ringfort_raft::{Change, Configuration, Guards};
@@ -62,6 +62,19 @@ struct Group {
     term: Term,
     leader: ReplicaId,
     damaged: BTreeSet<ReplicaId>,
+    /// What nodes have of it.
+    held: BTreeMap<NodeNumber, ReplicaId>,
+}
+
+impl Group {
+    fn sound(&self) -> Vec<ReplicaId> {
+        let voters = self.configuration.voters().iter().copied();
+        voters.filter(|voter| !self.damaged.contains(voter)).collect()
+    }
+
+    fn has(&self, replica: ReplicaId) -> bool {
+        self.held.get(&replica.node()) == Some(&replica)
+    }
 }
 
 struct Node {
@@ -100,10 +113,13 @@ struct World {
     catalog_leader: usize,
     messages: Vec<(usize, usize, Message)>,
     loss: u64,
+    delay: u64,
     ids: BTreeSet<ReplicaId>,
     replaced: u64,
     moves: u64,
     learners_damaged: u64,
+    healed: u64,
+    removed: u64,
     conflicts: u64,
 }
 
@@ -124,7 +140,8 @@ impl World {
             let configuration = Configuration::founding(shard.voters().map(|voter| voter.id));
             let leader = configuration.voters()[0];
             let term = Term(1);
-            Group { configuration, term, leader, damaged: BTreeSet::new() }
+            let held = configuration.voters().iter().map(|id| (id.node(), *id)).collect();
+            Group { configuration, term, leader, damaged: BTreeSet::new(), held }
         };
         let groups = placement.shards().iter().map(group).collect();
         Self {
@@ -140,10 +157,13 @@ impl World {
             catalog_leader: 0,
             messages: Vec::new(),
             loss: 20,
+            delay: 20,
             ids: BTreeSet::new(),
             replaced: 0,
             moves: 0,
             learners_damaged: 0,
+            healed: 0,
+            removed: 0,
             conflicts: 0,
         }
     }
@@ -156,7 +176,7 @@ impl World {
                 self.harm();
             }
         }
-        self.loss = 0;
+        (self.loss, self.delay) = (0, 0);
         for _ in 0..1500 {
             self.step();
         }
@@ -169,6 +189,7 @@ impl World {
             if self.random.chance(50) {
                 self.apply_some(node);
             }
+            self.make_learners(node);
             self.report(node);
             let now = self.now;
             self.nodes[node].control.handle_tick(now);
@@ -178,19 +199,24 @@ impl World {
             let next = self.random.below(self.messages.len() as u64) as usize;
             let (from, to, message) = self.messages.swap_remove(next);
             let own = matches!(message, Message::Proposed(..));
-            if own || !self.random.chance(self.loss) {
+            if self.random.chance(self.delay) {
+                self.messages.push((from, to, message));
+            } else if own || !self.random.chance(self.loss) {
                 self.deliver(from, to, message);
             }
         }
         let moving = self.groups.iter().filter(|group| !group.configuration.learners().is_empty());
-        assert!(moving.count() <= MOVES_MAX, "seed {}", self.seed);
+        // Where a replica is well again, a learner that its group was asked to add may still come, and goes.
+        let strays = self.healed as usize;
+        assert!(moving.count() <= MOVES_MAX + strays, "seed {}", self.seed);
     }
 
     fn harm(&mut self) {
         let shard = self.random.below(u64::from(SHARDS)) as usize;
-        match self.random.below(10) {
+        match self.random.below(12) {
             0..3 => self.damage(shard),
             3 => self.damage_learner(shard),
+            10.. => self.heal(shard),
             4..7 => self.elect(shard),
             7 => {
                 let voters = self.formation.catalog_voters();
@@ -204,16 +230,11 @@ impl World {
         }
     }
 
-    fn sound(group: &Group) -> Vec<ReplicaId> {
-        let voters = group.configuration.voters().iter().copied();
-        voters.filter(|voter| !group.damaged.contains(voter)).collect()
-    }
-
-    /// A minority of voters loses its disk.
+    /// A minority of voters cannot read its disk.
     fn damage(&mut self, shard: usize) {
         let pick = self.random.below(9) as usize;
         let group = &mut self.groups[shard];
-        let sound = Self::sound(group);
+        let sound = group.sound();
         if 2 * (sound.len() - 1) > group.configuration.voters().len() {
             let lost = sound[pick % sound.len()];
             group.damaged.insert(lost);
@@ -227,15 +248,49 @@ impl World {
     fn damage_learner(&mut self, shard: usize) {
         let group = &mut self.groups[shard];
         let learners = group.configuration.learners().iter().map(|learner| learner.id);
+        let made: Vec<_> = learners.filter(|id| group.has(*id)).collect();
         let before = group.damaged.len();
-        group.damaged.extend(learners);
+        group.damaged.extend(made);
         self.learners_damaged += (group.damaged.len() - before) as u64;
+    }
+
+    /// A start can read what one before it could not.
+    fn heal(&mut self, shard: usize) {
+        let group = &mut self.groups[shard];
+        let healed = group.damaged.iter().copied().find(|id| group.has(*id));
+        if let Some(id) = healed {
+            group.damaged.remove(&id);
+            self.healed += 1;
+        }
+    }
+
+    /// What a node's worker does about its map.
+    fn make_learners(&mut self, node: usize) {
+        let node = NodeNumber(node as u16);
+        let map = self.nodes[usize::from(node.0)].control.map();
+        for (group, placement) in self.groups.iter_mut().zip(map.shards()) {
+            let learner = placement.learners().find(|learner| learner.id.node() == node);
+            let held = group.held.get(&node).copied().unwrap_or_default();
+            let Some(learner) = learner.filter(|learner| learner.id > held) else { continue };
+            let is_removed = placement.replicas().iter().all(|replica| replica.id != held);
+            if !is_removed && !group.damaged.contains(&held) {
+                continue;
+            }
+            if is_removed {
+                let is_member = group.configuration.members().contains(&held);
+                assert!(!is_member, "seed {}: {held} has to stay", self.seed);
+                self.removed += u64::from(held > ReplicaId(0));
+            }
+            if self.random.chance(30) {
+                group.held.insert(node, learner.id);
+            }
+        }
     }
 
     fn elect(&mut self, shard: usize) {
         let pick = self.random.below(9) as usize;
         let group = &mut self.groups[shard];
-        let sound = Self::sound(group);
+        let sound = group.sound();
         group.leader = sound[pick % sound.len()];
         group.term.0 += 1;
     }
@@ -287,14 +342,13 @@ impl World {
 
     fn report(&mut self, node: usize) {
         for (shard, group) in (0..).map(ShardId).zip(&self.groups) {
-            let leading = (usize::from(group.leader.node().0) == node)
-                .then(|| Leading { term: group.term, configuration: group.configuration.clone() });
-            let mine = |id: &&ReplicaId| usize::from(id.node().0) == node;
-            let quarantined: Vec<_> = group.damaged.iter().filter(mine).copied().collect();
-            let report = (leading.is_some() || !quarantined.is_empty()).then_some(ShardReport {
-                shard,
-                leading,
-                quarantined,
+            let report = group.held.get(&NodeNumber(node as u16)).map(|replica| {
+                let held = Held { replica: *replica, quarantined: group.damaged.contains(replica) };
+                let leading = (group.leader == *replica).then(|| Leading {
+                    term: group.term,
+                    configuration: group.configuration.clone(),
+                });
+                ShardReport { shard, held, leading }
             });
             self.nodes[node].control.handle_local(self.now, shard, report);
         }
@@ -396,8 +450,8 @@ impl World {
             Change::AddLearner(learner) => {
                 assert!(self.ids.insert(learner.id), "seed {}: an id was given twice", self.seed);
             }
-            // A damaged one never catches up.
-            Change::Promote(id) if group.damaged.contains(&id) => return,
+            // One that is damaged, or was never made, does not catch up.
+            Change::Promote(id) if group.damaged.contains(&id) || !group.has(id) => return,
             Change::Promote(_) => self.replaced += 1,
             Change::Remove(_) => {}
         }
@@ -437,6 +491,7 @@ impl World {
             assert_eq!(ids, members, "seed {seed}: the record of shard {shard} is not true");
             assert_eq!((record.intent, record.age()), (None, group.configuration.age()));
             assert!(record.replicas.iter().all(|replica| !replica.quarantined));
+            assert!(members.iter().all(|id| group.has(*id)), "seed {seed}: shard {shard}");
         }
     }
 }
@@ -450,6 +505,7 @@ fn damaged_replicas_are_replaced_and_copies_agree_whoever_leads() {
         None => 0..number("RINGFORT_SEEDS").unwrap_or(10),
     };
     let (mut replaced, mut conflicts, mut moves, mut learners) = (0, 0, 0, 0);
+    let (mut healed, mut removed) = (0, 0);
     for seed in seeds.clone() {
         let mut world = World::new(seed);
         world.run();
@@ -457,10 +513,14 @@ fn damaged_replicas_are_replaced_and_copies_agree_whoever_leads() {
         conflicts += world.conflicts;
         moves += world.moves;
         learners += world.learners_damaged;
+        healed += world.healed;
+        removed += world.removed;
     }
     let count = seeds.end - seeds.start;
     println!(
-        "{count} seeds: {replaced} replaced, {learners} damaged on the way, {conflicts} conflicts, {moves} moves of a node"
+        "{count} seeds: {replaced} replaced, {learners} damaged on the way, {healed} well again, {removed} removed, \
+         {conflicts} conflicts, {moves} moves of a node"
     );
     assert!(count < 10 || (replaced > 0 && conflicts > 0 && moves > 0 && learners > 0));
+    assert!(count < 10 || (healed > 0 && removed > 0));
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringfort_node::control::{
-    Addresses, Control, ControlEffect, Instruction, Intent, Leading, ProposalId, Proposed, Record,
-    RecordKey, RecordValue, ShardRecord, ShardReport, Update,
+    Addresses, Control, ControlEffect, Held, Instruction, Intent, Leading, ProposalId, Proposed,
+    Record, RecordKey, RecordValue, ShardRecord, ShardReport, Update,
 };
 use ringfort_raft::{Change, Configuration, Learner};
 use ringfort_types::{BootId, Monotonic, NodeNumber, ReplicaId, ShardId, Term, Version};
@@ -75,11 +75,28 @@ impl Stage {
         self.record().replicas.iter().map(|replica| replica.id).collect()
     }
 
-    fn report(&mut self, from: u16, term: u64, configuration: &Configuration, lost: &[ReplicaId]) {
+    /// A leader reports.
+    fn report(&mut self, from: u16, term: u64, configuration: &Configuration) {
+        let node = NodeNumber(from);
+        let replica = configuration.voters().iter().find(|id| id.node() == node);
+        let held =
+            Held { replica: *replica.unwrap_or(&ReplicaId::new(0, node)), quarantined: false };
         let configuration = configuration.clone();
         let leading = Some(Leading { term: Term(term), configuration });
-        let report = ShardReport { shard: SHARD, leading, quarantined: lost.to_vec() };
-        self.control.handle_report(self.now, NodeNumber(from), report);
+        let report = ShardReport { shard: SHARD, held, leading };
+        self.control.handle_report(self.now, node, report);
+    }
+
+    /// A node says that a replica is what it has of the shard.
+    fn hold(&mut self, from: NodeNumber, replica: ReplicaId, quarantined: bool) {
+        let report =
+            ShardReport { shard: SHARD, held: Held { replica, quarantined }, leading: None };
+        self.control.handle_report(self.now, from, report);
+    }
+
+    fn is_quarantined(&self, replica: ReplicaId) -> bool {
+        let mut replicas = self.record().replicas.into_iter();
+        replicas.any(|record| record.id == replica && record.quarantined)
     }
 
     /// The one record that is proposed for the shard.
@@ -96,11 +113,11 @@ fn a_damaged_replica_is_replaced_in_place_step_by_step() {
     let voters = stage.voters();
     let founding = Configuration::founding(voters.clone());
     let lost = voters[1];
-    stage.report(0, 1, &founding, &[lost]);
+    stage.hold(lost.node(), lost, true);
     let (id, updates, record) = stage.proposed();
     assert!(record.replicas[1].quarantined && record.intent.is_none(), "first the truth");
     stage.apply(id, updates);
-    stage.control.handle_tick(stage.now);
+    stage.report(0, 1, &founding);
     let (id, updates, record) = stage.proposed();
     let intent = Intent { id: ReplicaId::new(2, lost.node()), replaces: Some(lost) };
     assert_eq!(record.intent, Some(intent), "then the id, before anybody is asked");
@@ -114,7 +131,7 @@ fn a_damaged_replica_is_replaced_in_place_step_by_step() {
     assert_eq!(stage.instructions(), [(NodeNumber(0), instruction)]);
 
     let with_learner = founding.begin(&[change], ringfort_raft::Guards::default()).unwrap().leave();
-    stage.report(0, 1, &with_learner, &[lost]);
+    stage.report(0, 1, &with_learner);
     let (id, updates, record) = stage.proposed();
     assert_eq!((record.intent, record.highest), (None, intent.id));
     stage.apply(id, updates);
@@ -133,8 +150,9 @@ fn the_leader_of_the_newest_term_is_instructed() {
     let mut stage = Stage::new();
     let voters = stage.voters();
     let founding = Configuration::founding(voters.clone());
-    stage.report(1, 5, &founding, &[voters[2]]);
-    stage.report(0, 4, &founding, &[voters[2]]);
+    stage.hold(voters[2].node(), voters[2], true);
+    stage.report(1, 5, &founding);
+    stage.report(0, 4, &founding);
     for _ in 0..2 {
         let (id, updates, _) = stage.proposed();
         stage.apply(id, updates);
@@ -149,14 +167,58 @@ fn the_leader_of_the_newest_term_is_instructed() {
 }
 
 #[test]
-fn only_leaders_and_holders_say_what_is_damaged() {
+fn only_who_has_a_replica_says_that_it_is_damaged() {
     let mut stage = Stage::new();
     let lost = stage.voters()[1];
-    for (from, heard) in [(0, false), (lost.node().0, true)] {
-        let report = ShardReport { shard: SHARD, leading: None, quarantined: vec![lost] };
-        stage.control.handle_report(stage.now, NodeNumber(from), report);
-        assert_eq!(!stage.proposals().is_empty(), heard, "node {from}");
+    stage.hold(NodeNumber(0), lost, true);
+    assert_eq!(stage.proposals(), []);
+    stage.hold(lost.node(), lost, true);
+    assert_eq!(stage.proposals().len(), 1);
+}
+
+/// A start could not read the replica, and the next one could, before its successor was made.
+#[test]
+fn a_replica_that_is_well_again_is_not_replaced() {
+    let mut stage = Stage::new();
+    let voters = stage.voters();
+    let founding = Configuration::founding(voters.clone());
+    let lost = voters[1];
+    stage.report(0, 1, &founding);
+    stage.hold(lost.node(), lost, true);
+    for _ in 0..2 {
+        let (id, updates, _) = stage.proposed();
+        stage.apply(id, updates);
+        stage.control.handle_tick(stage.now);
     }
+    let intent = stage.record().intent.expect("an id for the new one");
+    let learner = Learner { id: intent.id, replaces: intent.replaces };
+    let change = Change::AddLearner(learner);
+    let with_learner = founding.begin(&[change], ringfort_raft::Guards::default()).unwrap().leave();
+    stage.report(0, 1, &with_learner);
+    let (id, updates, _) = stage.proposed();
+    stage.apply(id, updates);
+    stage.effects();
+
+    stage.hold(lost.node(), lost, false);
+    let (id, updates, _) = stage.proposed();
+    stage.apply(id, updates);
+    assert!(!stage.is_quarantined(lost));
+    let change = Change::Remove(intent.id);
+    let configuration = with_learner.clone();
+    let remove = Instruction { shard: SHARD, configuration, change };
+    assert_eq!(stage.instructions(), [(NodeNumber(0), remove)]);
+
+    // That word was an old one: the new one is made, and so the old one is gone.
+    stage.hold(lost.node(), intent.id, false);
+    let (id, updates, _) = stage.proposed();
+    stage.apply(id, updates);
+    assert!(stage.is_quarantined(lost) && !stage.is_quarantined(intent.id));
+    let promote = Instruction {
+        shard: SHARD,
+        configuration: with_learner,
+        change: Change::Promote(intent.id),
+    };
+    assert_eq!(stage.instructions(), [(NodeNumber(0), promote)]);
 }
 
 /// Another leader began it, and it is of no use by now.
@@ -167,7 +229,7 @@ fn an_intent_that_is_no_longer_wanted_is_dropped() {
     let record = ShardRecord { intent, ..stage.record() };
     let founding = Configuration::founding(stage.voters());
     stage.write(vec![(RecordKey::Shard(SHARD), RecordValue::Shard(record))]);
-    stage.report(0, 1, &founding, &[]);
+    stage.report(0, 1, &founding);
     let (_, _, record) = stage.proposed();
     assert_eq!(record.intent, None);
 }
@@ -178,10 +240,10 @@ fn a_configuration_older_than_the_record_or_of_unknown_nodes_changes_nothing() {
     let record = ShardRecord { highest: ReplicaId::new(9, NodeNumber(0)), ..stage.record() };
     stage.write(vec![(RecordKey::Shard(SHARD), RecordValue::Shard(record))]);
     let fewer = Configuration::founding(stage.voters().into_iter().take(2));
-    stage.report(0, 1, &fewer, &[]);
+    stage.report(0, 1, &fewer);
     assert_eq!(stage.proposals(), []);
     let foreign = Configuration::founding([ReplicaId::new(10, NodeNumber(50))]);
-    stage.report(0, 1, &foreign, &[]);
+    stage.report(0, 1, &foreign);
     assert_eq!(stage.proposals(), []);
     let report = ringfort_proto::cluster::ShardReport {
         term: 1,

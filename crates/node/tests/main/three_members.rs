@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringfort_node::control::{Control, Founded, ShardReport};
+use ringfort_node::control::{Control, Founded, Held, ShardReport};
 use ringfort_node::host::{Reads, Settings};
 use ringfort_node::{Member, MemberEffect, founding_of};
 use ringfort_proto::peer::Frame;
@@ -102,15 +102,15 @@ fn the_catalog_is_written_and_kept_true_where_there_are_no_leases() {
     let map = Arc::clone(members.nodes[0].1.map());
     let shard = ShardId(3);
     let lost = map.replicas(shard)[1].id;
-    let report = ShardReport { shard, leading: None, quarantined: vec![lost] };
+    let held = Held { replica: lost, quarantined: true };
+    let report = ShardReport { shard, held, leading: None };
     for to in [0, 1, 2].map(NodeNumber) {
         let reports = vec![(&report).into()];
         members.frames.push((lost.node(), to, Frame { reports, ..Frame::default() }));
     }
-    members.until("all know of the damage", |all| {
-        let knows = |(_, member): &(SimNode, Member)| {
-            member.map().replicas(shard).iter().any(|replica| replica.quarantined)
-        };
-        all.nodes.iter().all(knows)
-    });
+    let is_quarantined = |(_, member): &(SimNode, Member)| {
+        member.map().replicas(shard).iter().any(|replica| replica.quarantined)
+    };
+    members.until("all know of the damage", |all| all.nodes.iter().all(is_quarantined));
+    members.until("the node says that there is none", |all| !all.nodes.iter().any(is_quarantined));
 }

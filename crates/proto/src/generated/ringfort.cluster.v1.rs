@@ -197,9 +197,12 @@ pub struct ShardReport {
     /// In the format of docs/formats/configuration.md.
     #[prost(bytes = "bytes", tag = "4")]
     pub configuration: ::prost::bytes::Bytes,
-    /// Replicas that neither vote nor acknowledge.
-    #[prost(uint64, repeated, tag = "5")]
-    pub quarantined: ::prost::alloc::vec::Vec<u64>,
+    /// The replica that the reporter has: those that it had before it are gone.
+    #[prost(uint64, tag = "6")]
+    pub replica: u64,
+    /// It neither votes nor acknowledges.
+    #[prost(bool, tag = "7")]
+    pub quarantined: bool,
 }
 /// A step that the catalog's leader has the leader of a shard take.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

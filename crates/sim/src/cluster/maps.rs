@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ringfort_node::ShardSummary;
 use ringfort_node::control::ClusterMap;
+use ringfort_placement::Replica;
 use ringfort_types::{ReplicaId, ShardId};
 
 use super::Run;
@@ -34,6 +35,12 @@ impl Run {
                     self.totals.add(Count::Promoted, after.difference(&before).count() as u64);
                     self.totals.add(Count::Replaced, before.difference(&after).count() as u64);
                 }
+                let is_well = |replica: &&Replica| {
+                    let mut now = newest.replicas(shard).iter();
+                    replica.quarantined && now.any(|now| now.id == replica.id && !now.quarantined)
+                };
+                let well = known.replicas(shard).iter().filter(is_well).count();
+                self.totals.add(Count::WellAgain, well as u64);
             }
         }
         // Each record that is applied makes one epoch.

@@ -107,6 +107,8 @@ counts! {
     FlushesFailed = "flushes_failed",
     /// Replicas found damaged at a start, and closed; each counted once.
     Quarantines = "quarantines",
+    /// Replicas that the catalog took for damaged, and that a later start found whole.
+    WellAgain = "replicas_well_again",
     /// Requests sent by an older map that came back, and were then served.
     StaleMapsCorrected = "stale_maps_corrected",
     /// Answers that a replica does not lead, from nodes with a newer map.

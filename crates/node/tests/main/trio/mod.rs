@@ -6,6 +6,7 @@ mod hand_over;
 mod install;
 mod lifecycle;
 mod listings;
+mod maps;
 mod quarantine;
 mod random;
 mod unleased;

@@ -4,11 +4,10 @@
 //! under way, one that comes is proposed at once: there is no company to wait for. With many, those who are answered next are
 //! about to come back with their next commands, and the logs are busy meanwhile: commands wait until as many are together as
 //! are under way, or those under way are applied, and for a short time at most (hosts whose timers count whole milliseconds
-//! make it up to two). So the commands of many clients move through
-//! the cluster together.
+//! make it up to two). So the commands of many clients move through the cluster together.
 //!
-//! Measured, three nodes, two cores, medians of three interleaved rounds, with and without: at 256 connections 35.0 and
-//! 40.7 µs CPU a put, 0.31 and 0.38 frames; at 64, 52.6 and 57.0 µs, 0.90 and 0.98 frames; at 16 and fewer no difference.
+//! Measured, three nodes, two cores, medians of five interleaved rounds, with and without: at 64 connections 58.2 and 62.7 µs
+//! CPU a put, 0.91 and 1.10 frames; at 256, 36.2 and 36.7 µs, 0.30 and 0.40 frames; at 16 and fewer no difference.
 
 use std::time::Duration;
 

@@ -31,6 +31,5 @@ pub use boundary::{Install, Load, Output, ReplicaConfig, ReplicaStatus, Ticket};
 pub use machine::{
     Answer, Applying, Effect, EffectKind, Machine, MachineError, Reply, stored_configuration,
 };
-pub use meta::ShardClock;
 pub use read::{ListQuery, Listed, Reading, list};
 pub use replica::{Probed, Replica};

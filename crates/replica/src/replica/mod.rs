@@ -20,7 +20,7 @@ use ringfort_raft::{
 };
 use ringfort_types::request::Operation;
 use ringfort_types::{
-    Applied, Entry, GroupId, Index, Key, Monotonic, NamespaceId, ReplicaId, ShardTime, Version,
+    Applied, Entry, GroupId, Index, Key, Monotonic, NamespaceId, ReplicaId, Version,
 };
 
 use crate::batches;
@@ -28,13 +28,14 @@ use crate::boundary::{Load, Output, ReplicaConfig, ReplicaStatus, Ticket};
 use crate::command::{CommandIdentity, PayloadBuilder};
 use crate::layout;
 use crate::machine::{Machine, MachineError};
-use crate::meta::ShardClock;
+use clock::ShardClock;
 use expiry::Expiring;
 use log_size::LogSize;
 pub use reads::Probed;
 use reads::Reads;
 use snapshots::Snapshots;
 
+mod clock;
 mod expiry;
 mod log_size;
 mod proposals;
@@ -108,7 +109,7 @@ impl Replica {
             entries,
             lost: config.lost,
         };
-        Ok(Self {
+        let mut replica = Self {
             group: config.group,
             id: config.replica,
             raft: Group::new(raft_config, restored, now),
@@ -131,7 +132,9 @@ impl Replica {
             now,
             seed: config.seed,
             promised: Monotonic(0),
-        })
+        };
+        replica.follow_stamps();
+        Ok(replica)
     }
 
     /// The replica's id.
@@ -236,12 +239,6 @@ impl Replica {
         }
     }
 
-    /// The shard's time now.
-    #[must_use]
-    pub fn shard_time(&self, now: Monotonic) -> ShardTime {
-        self.clock.now(now)
-    }
-
     /// Whether a write of this identity is remembered: it will be answered again, and nothing grows by it.
     #[must_use]
     pub fn remembers(
@@ -316,6 +313,7 @@ impl Replica {
             self.handle_wake(now);
         }
         self.raft.handle_message(now, message);
+        self.follow_stamps();
     }
 
     /// Takes word that what was sent to a replica may be lost.
@@ -509,12 +507,10 @@ impl Replica {
         let mut applying = std::mem::take(&mut out.applying);
         self.machine.apply(engine, entries, &mut applying)?;
         self.log_size.apply(entries);
-        let LeaderHint { leader, term } = self.raft.leader();
-        let own = leader == Some(self.id) && entries.iter().all(|entry| entry.term == term);
-        match own {
-            true => self.clock.observe(self.machine.time(), self.now),
-            false => self.clock.follow(self.machine.time(), self.now),
-        }
+        debug_assert!(
+            self.clock.now(self.now) >= self.machine.time(),
+            "stamps come before they are applied"
+        );
         let mut answers = applying.answers.drain(..);
         for (position, count) in applying.entries.drain(..) {
             self.raft.handle_applied(position.index);

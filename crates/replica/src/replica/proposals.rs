@@ -65,8 +65,8 @@ impl Replica {
         }
         let commands = self.queue.commands();
         self.queue_opens_session = false;
-        // Stamps never fall, also where a foreign stamp was ahead of this replica's reckoning.
-        let stamp = self.clock.now(now).max(self.machine.time());
+        // Never less than any stamp in the log: the clock has followed those.
+        let stamp = self.clock.now(now);
         let clients = self.tickets.iter().rev().take(commands).flatten().count();
         self.fresh_commands += u32::try_from(clients).unwrap_or(u32::MAX);
         let payload = self.queue.finish(stamp);

@@ -12,6 +12,7 @@ use ringfort_raft::{SnapshotEffect, SnapshotId, SnapshotMeta};
 use ringfort_types::ReplicaId;
 
 use super::Replica;
+use super::clock::ShardClock;
 use super::log_size::LogSize;
 use crate::boundary::{Install, Output};
 use crate::machine::{Machine, MachineError};
@@ -212,7 +213,7 @@ impl Replica {
         if *self.machine.configuration() != snapshot.configuration {
             return Err(differs("another configuration"));
         }
-        self.clock.follow(self.machine.time(), self.now);
+        self.clock = ShardClock::new(self.machine.time(), self.now);
         Ok(())
     }
 

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use ringfort_raft::{Change, Configuration, Learner, Settings};
+use ringfort_replica::command::CommandIdentity;
 use ringfort_types::ReplicaId;
+use ringfort_types::request::{Condition, Operation};
 
-use super::{Cluster, End, id};
+use super::node::Node;
+use super::{Asked, Cluster, End, id, key_of};
 
 fn short_log() -> Settings {
     Settings { trailing_bytes: 0, snapshot_chunk_bytes: 64, ..Settings::default() }
@@ -213,4 +217,75 @@ fn a_read_is_confirmed_by_the_clock_of_when_it_comes() {
     let read = cluster.read(leader);
     cluster.turn(leader);
     assert_eq!(cluster.ends.get(&read), None, "nobody has confirmed it");
+}
+
+/// Every replica takes its turns and writes, and what was sent so far arrives.
+fn step(cluster: &mut Cluster) {
+    for id in cluster.ids() {
+        cluster.turn(id);
+        while cluster.node(id).sync() {
+            cluster.turn(id);
+        }
+    }
+    for _ in 0..cluster.network.len() {
+        cluster.deliver(0);
+    }
+}
+
+/// The story: a leader that came back from a start was behind the others in time, and gave a key eight seconds. It was lost,
+/// and the next leader stamped what it was asked by its own time before it had applied that entry: the key was gone at once.
+#[test]
+fn a_new_leader_goes_on_from_stamps_that_it_has_not_applied_yet() {
+    let mut cluster = Cluster::new(3, Settings::default(), 9);
+    let old = cluster.elect();
+    cluster.write(old);
+    cluster.settle();
+    // Nothing is stamped for ten seconds: whoever starts anew knows nothing of them.
+    for _ in 0..500 {
+        cluster.pass(Duration::from_millis(20));
+        cluster.settle();
+    }
+    cluster.crash(old);
+    cluster.start(old);
+    let other = cluster.elect();
+    let time = |cluster: &Cluster, id| cluster.replica(id).shard_time(cluster.now).0;
+    assert!(time(&cluster, other) > time(&cluster, old) + 8_000);
+    let now = cluster.now;
+    cluster.node(other).replica.as_mut().unwrap().transfer(now, old).unwrap();
+    while !cluster.replica(old).leads() {
+        step(&mut cluster);
+    }
+    // Its first entry, and this one.
+    let ticket = cluster.ask(old, Asked::Write);
+    let (now, key) = (cluster.now, key_of(ticket));
+    let (value, condition) = (Bytes::from_static(b"value"), Condition::Always);
+    let ttl = Some(Duration::from_secs(8));
+    let operation = Operation::Put { key: key.clone(), value, ttl, condition };
+    let Node { replica, engine, .. } = cluster.node(old);
+    let replica = replica.as_mut().unwrap();
+    replica.enqueue(engine, now, ticket, &CommandIdentity::None, false, &[operation]).unwrap();
+    cluster.turn(old);
+    // The others get it, and hear nothing more of that leader.
+    for _ in 0..cluster.network.len() {
+        cluster.deliver(0);
+    }
+    cluster.cut_off.insert(old);
+    let led = |cluster: &Cluster| cluster.leader().filter(|leader| *leader != old);
+    while led(&cluster).is_none() {
+        cluster.pass(Duration::from_millis(20));
+        step(&mut cluster);
+    }
+    let new = led(&cluster).unwrap();
+    let status = cluster.replica(new).status().raft;
+    assert!(status.applied < status.last, "it has the entry, and has not applied it");
+    cluster.write(new);
+    cluster.until("all is applied", |cluster| {
+        let status = cluster.replica(new).status().raft;
+        status.applied == status.last
+    });
+    cluster.pass(Duration::from_millis(20));
+    cluster.settle();
+    assert!(cluster.now.since(now) < Duration::from_secs(7));
+    assert!(cluster.holds(new, ticket), "its time has not come");
+    cluster.check_end();
 }

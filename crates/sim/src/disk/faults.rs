@@ -79,6 +79,11 @@ impl SimDisk {
         inode.is_some()
     }
 
+    /// What could not be read can be read again.
+    pub fn read_again(&mut self) {
+        self.faults.unreadable.clear();
+    }
+
     /// Flips one bit of a file where it lies; durable, as rot is. Returns whether there is such a bit.
     pub fn flip_bit(&mut self, file: &FileName, offset: u64, bit: u8) -> bool {
         let content = self.names.get(file).and_then(|inode| self.contents.get_mut(inode));

@@ -10,7 +10,7 @@
 //!
 //! - *Probe*: where the logs agree is not known; one append at a time, until it is answered.
 //! - *Replicate*: appends follow each other without waiting, within bounds of number and bytes.
-//! - *Snapshot*: a snapshot is under way; no appends.
+//! - *Snapshot*: a snapshot is under way; no appends. Only one that answers gets one: meanwhile the log is kept behind it.
 //!
 //! # Invariants
 //!
@@ -105,6 +105,18 @@ impl Progress {
         self.next = next.max(self.matched.next());
         self.unanswered = false;
         self.clear_inflight();
+    }
+
+    /// Asks one that does not answer, from where the log begins. Neither a snapshot nor the log behind it is kept for it: what
+    /// it needs is known once it answers.
+    pub(crate) fn ask_from(&mut self, next: Index) {
+        self.become_probe(next);
+        self.unanswered = true;
+    }
+
+    /// Whether something of this term was heard of it within the last `patience`.
+    pub(crate) fn answers(&self, now: Monotonic, patience: Duration) -> bool {
+        self.acknowledged && now.since(self.heard) < patience
     }
 
     /// Waits for a snapshot.

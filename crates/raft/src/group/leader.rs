@@ -58,7 +58,7 @@ impl Leader {
     }
 
     pub(super) fn sends_snapshot(&self) -> bool {
-        self.peers.iter().any(|peer| matches!(peer.sending, Sending::Snapshot { .. }))
+        self.peers.iter().any(|peer| matches!(peer.sending, Sending::Snapshot { id: Some(_), .. }))
     }
 }
 

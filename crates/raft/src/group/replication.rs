@@ -26,7 +26,7 @@ impl Group {
     /// Sends each peer what it may be sent.
     pub(super) fn send_appends(&mut self) {
         let State::Leader(leader) = &mut self.state else { return };
-        let last = self.log.last().index;
+        let (base, last) = (self.log.base().index, self.log.last().index);
         let settings = &self.config.settings;
         for peer in &mut leader.peers {
             while peer.may_append(settings) {
@@ -36,6 +36,10 @@ impl Group {
                 }
                 let before = Index(peer.next.0 - 1);
                 let Some(term) = self.log.term_at(before) else {
+                    if !peer.answers(self.now, settings.election_timeout) {
+                        peer.ask_from(base.next());
+                        continue;
+                    }
                     peer.become_snapshot(self.now);
                     self.counters.snapshots_begun += 1;
                     self.snapshots.push(SnapshotEffect::Read {

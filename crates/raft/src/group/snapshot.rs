@@ -22,6 +22,9 @@ use crate::guard::Guard;
 use crate::message::{Body, SnapshotId, SnapshotMeta};
 use crate::progress::Sending;
 
+/// A snapshot is kept for a peer that has been silent for less than so many election timeouts.
+const SILENCE_TIMEOUTS: u32 = 5;
+
 /// A snapshot on its way in.
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Incoming {
@@ -113,15 +116,22 @@ impl Group {
         self.snapshots.push(read);
     }
 
-    /// Asks for chunks again that were not acknowledged for a while, and lets probes go again.
+    /// Asks for chunks again that were not acknowledged for a while, and lets probes go again. A peer that is silent for longer
+    /// gets another snapshot once it answers: meanwhile the log would grow behind this one.
     pub(super) fn retry_lost(&mut self) {
         let settings = self.config.settings;
+        let base = self.log.base().index;
         let State::Leader(leader) = &mut self.state else { return };
         for peer in &mut leader.peers {
             let to = peer.id;
             peer.retry_probe(self.now, settings.election_timeout);
             let Sending::Snapshot { id, offset, since } = &mut peer.sending else { continue };
             if self.now.since(*since) < settings.election_timeout {
+                continue;
+            }
+            if self.now.since(peer.heard) >= SILENCE_TIMEOUTS * settings.election_timeout {
+                peer.ask_from(base.next());
+                self.snapshots.push(SnapshotEffect::Release { to });
                 continue;
             }
             *since = self.now;

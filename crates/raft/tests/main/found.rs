@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringfort_raft::{Body, Change, Guards, Learner, Sending, Settings};
-use ringfort_sim::group::{Cluster, ClusterOptions, Crash, GroupDisk};
+use ringfort_sim::group::{Cluster, ClusterOptions, Crash, GroupDisk, Node};
 use ringfort_types::{Index, ReplicaId};
 
 use crate::support::{cluster, elect, pass};
@@ -292,4 +292,84 @@ fn a_rejection_at_the_start_of_the_log_ends_in_a_snapshot() {
     assert_eq!(cluster.leader(), Some(second));
     assert_eq!(applied(&cluster, first), applied(&cluster, second));
     assert_eq!(cluster.nodes[&first].group.as_ref().unwrap().counters().snapshots_installed, 1);
+}
+
+/// A group whose logs keep little that is applied, and much while somebody gets a snapshot.
+fn catching_up() -> Cluster {
+    Cluster::new(ClusterOptions {
+        voters: (1..=3).map(ReplicaId).collect(),
+        settings: Settings { trailing_bytes: 0, snapshot_chunk_bytes: 40, ..Settings::default() },
+        guards: Guards::default(),
+        seed: 7,
+    })
+}
+
+fn sending(cluster: &Cluster, leader: ReplicaId, to: ReplicaId) -> Sending {
+    let status = cluster.nodes[&leader].group.as_ref().unwrap().status();
+    status.peers.into_iter().find(|peer| peer.id == to).unwrap().sending
+}
+
+/// The story: a leader began a snapshot for a member that was down, and kept the log behind it, up to its bound, for as long as
+/// that was. When the member came back it got the old snapshot and all of that log.
+#[test]
+fn nothing_is_kept_for_a_member_that_does_not_answer() {
+    let mut cluster = catching_up();
+    let leader = elect(&mut cluster);
+    let down = cluster.ids().into_iter().find(|id| *id != leader).unwrap();
+    cluster.crash(down, Crash::Process);
+    pass_without(&mut cluster, 20, &[down]);
+    for _ in 0..100 {
+        propose(&mut cluster, leader, "a");
+        pass_without(&mut cluster, 1, &[down]);
+    }
+    let group = |cluster: &Cluster| cluster.nodes[&leader].group.as_ref().unwrap().clone();
+    // As a host says whose connection broke.
+    let told = |node: &mut Node, _| node.group.as_mut().unwrap().handle_unreachable(down);
+    cluster.with(leader, told).unwrap();
+    pass_without(&mut cluster, 20, &[down]);
+    assert_eq!(group(&cluster).counters().snapshots_begun, 0);
+    assert!(matches!(sending(&cluster, leader, down), Sending::Probe { .. }));
+    assert!(group(&cluster).entries_from(Index(1)).len() < 5);
+    cluster.restart(down);
+    pass_without(&mut cluster, 30, &[]);
+    assert_eq!(applied(&cluster, down), applied(&cluster, leader));
+    assert_eq!(group(&cluster).counters().snapshots_begun, 1);
+}
+
+/// A snapshot that was begun is kept through a short silence, and goes on; through a long one it is given up.
+#[test]
+fn a_snapshot_outlives_a_short_silence_and_no_long_one() {
+    let mut cluster = catching_up();
+    let leader = elect(&mut cluster);
+    let slow = cluster.ids().into_iter().find(|id| *id != leader).unwrap();
+    cluster.crash(slow, Crash::Process);
+    pass_without(&mut cluster, 20, &[slow]);
+    for _ in 0..20 {
+        propose(&mut cluster, leader, "a");
+        pass_without(&mut cluster, 1, &[slow]);
+    }
+    cluster.restart(slow);
+    // Up to its first chunk.
+    for _ in 0..100 {
+        if matches!(sending(&cluster, leader, slow), Sending::Snapshot { id: Some(_), .. }) {
+            break;
+        }
+        cluster.advance(Duration::from_millis(10));
+        for id in cluster.ids() {
+            cluster.tick(id);
+            cluster.settle(id).unwrap();
+        }
+        for flight in std::mem::take(&mut cluster.network) {
+            cluster.receive(flight.message);
+        }
+        cluster.settle(leader).unwrap();
+    }
+    let begun = sending(&cluster, leader, slow);
+    assert!(matches!(begun, Sending::Snapshot { id: Some(_), .. }), "{begun:?}");
+    pass_without(&mut cluster, 40, &[slow]);
+    assert!(matches!(sending(&cluster, leader, slow), Sending::Snapshot { id: Some(_), .. }));
+    pass_without(&mut cluster, 30, &[slow]);
+    assert!(matches!(sending(&cluster, leader, slow), Sending::Probe { .. }));
+    pass_without(&mut cluster, 30, &[]);
+    assert_eq!(applied(&cluster, slow), applied(&cluster, leader));
 }

@@ -30,6 +30,7 @@ mod listing;
 mod member;
 mod open;
 mod outbox;
+mod pace;
 mod pairs;
 mod pending;
 mod space;

@@ -49,6 +49,9 @@ pub struct Output {
     pub persists: Vec<(GroupId, PersistId)>,
     /// To be sent to other replicas of the group. Nothing in them waits for a write.
     pub messages: Vec<(GroupId, Message)>,
+    /// Chunks of snapshots that are to be sent, some time soon: each with
+    /// [`Replica::send_chunk`](crate::Replica::send_chunk).
+    pub chunks: Vec<ChunkWanted>,
     /// Snapshots that are complete, to become the group's state.
     pub installs: Vec<Install>,
     /// Groups whose role or term changed.
@@ -65,6 +68,17 @@ pub struct Output {
     pub refused: Vec<(Ticket, ProposeError)>,
     /// What the replicas of a turn apply into, one after the other.
     pub(crate) applying: Applying,
+}
+
+/// A chunk of a snapshot that a replica has to send. It is read when it may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkWanted {
+    /// The group.
+    pub group: GroupId,
+    /// Who gets it.
+    pub to: ReplicaId,
+    /// It is not the first one.
+    pub goes_on: bool,
 }
 
 /// A snapshot that came whole. Its bytes are to replace the store's content, durably: see

@@ -27,7 +27,7 @@ mod replica;
 mod retry;
 mod staged;
 
-pub use boundary::{Install, Load, Output, ReplicaConfig, ReplicaStatus, Ticket};
+pub use boundary::{ChunkWanted, Install, Load, Output, ReplicaConfig, ReplicaStatus, Ticket};
 pub use machine::{
     Answer, Applying, Effect, EffectKind, Machine, MachineError, Reply, stored_configuration,
 };

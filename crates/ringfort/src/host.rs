@@ -118,6 +118,7 @@ fn options(settings: &Settings) -> ServerOptions {
         inflight_bytes: limits.inflight_bytes,
         inflight_requests: limits.inflight_requests,
         connections: limits.connections,
+        snapshot_bytes_per_second: limits.snapshot_bytes_per_second as u64,
         stop_timeout: server.stop_timeout,
         ..ServerOptions::new(node.data_dir)
     }

@@ -87,6 +87,8 @@ pub struct ServerOptions {
     pub inflight_requests: usize,
     /// Client connections that one worker holds at once.
     pub connections: usize,
+    /// Bytes of snapshots that the node sends a second to others at most; 0: no bound.
+    pub snapshot_bytes_per_second: u64,
     /// Longest time that a stop waits for requests in flight.
     pub stop_timeout: Duration,
 }
@@ -124,6 +126,7 @@ impl ServerOptions {
             inflight_bytes: 256 << 20,
             inflight_requests: 4096,
             connections: 10_000,
+            snapshot_bytes_per_second: 32 << 20,
             stop_timeout: Duration::from_secs(10),
         }
     }

@@ -461,6 +461,8 @@ fn prepare(
             answer_bytes_max: sizes.limits.request_bytes_max,
             payload_bytes_target: sizes.payload_target,
             company_min: COMPANY_MIN,
+            snapshot_bytes_per_second: options.snapshot_bytes_per_second
+                / u64::from(options.worker_count()),
             guards: NodeGuards::default(),
         },
         raft: raft_settings(&record.settings, record.founders.len()),

@@ -253,8 +253,8 @@ impl Host {
     async fn run(self: Rc<Self>) {
         let inbox = self.shared.workers[self.number].clone();
         loop {
-            let held_until = self.worker.borrow().held_until();
-            match held_until {
+            let turn_due = self.worker.borrow().turn_due();
+            match turn_due {
                 None => inbox.notified().await,
                 Some(until) => {
                     let wait = until.since(clock::now());

@@ -91,6 +91,7 @@ impl SimNode {
                 answer_bytes_max: 16 << 20,
                 payload_bytes_target: 16 << 10,
                 company_min: 1,
+                snapshot_bytes_per_second: 0,
                 guards: NodeGuards::default(),
             },
             founding: options.founding,

@@ -29,6 +29,7 @@ use crate::company::Company;
 use crate::forward::{ForwardConfig, Forwarder};
 use crate::guard::NodeGuards;
 use crate::outbox::Outbox;
+use crate::pace::Pace;
 use crate::pairs::Pairs;
 use crate::pending::{Pending, Replied, Response};
 
@@ -78,6 +79,8 @@ pub struct WorkerConfig {
     pub payload_bytes_target: usize,
     /// With no more commands than this under way, none waits for company.
     pub company_min: usize,
+    /// Bytes of snapshots that this worker sends a second at most, on average; zero: no bound.
+    pub snapshot_bytes_per_second: u64,
     /// The node's checks; all, but in tests.
     pub guards: NodeGuards,
 }
@@ -258,6 +261,8 @@ pub struct Worker<W> {
     company: Company,
     /// Groups whose queues wait for company.
     held: Vec<GroupId>,
+    /// Chunks of snapshots on their way out.
+    pace: Pace,
     messages: VecDeque<String>,
     stats: WorkerStats,
     /// Groups with a snapshot in the store that does not count yet.
@@ -308,6 +313,7 @@ impl<W> Worker<W> {
             load: Load::default(),
             company: Company::default(),
             held: Vec::new(),
+            pace: Pace::new(config.snapshot_bytes_per_second),
             messages: VecDeque::new(),
             stats: WorkerStats::default(),
             installs: Vec::new(),

@@ -4,7 +4,7 @@ use ringfort_env::{DiskCompletion, DiskRequest};
 use ringfort_log::{GroupWrite, Headroom, Submission, SubmissionId};
 use ringfort_raft::PersistId;
 use ringfort_replica::command::CommandIdentity;
-use ringfort_replica::{Load, Output, Reading, Ticket};
+use ringfort_replica::{ChunkWanted, Load, Output, Reading, Ticket};
 use ringfort_types::request::{Done, Operation};
 use ringfort_types::{GroupId, Key, Monotonic};
 
@@ -114,6 +114,10 @@ impl<W> Worker<W> {
         if holds && !self.holds() {
             self.poll_groups(false, &mut out);
         }
+        while self.send_chunks(&mut out) {
+            let holds = self.holds();
+            self.poll_groups(holds, &mut out);
+        }
         self.begin_installs(std::mem::take(&mut out.installs));
         self.poll_flushes(now, &mut out);
         self.flush_installs(now);
@@ -189,10 +193,28 @@ impl<W> Worker<W> {
         false
     }
 
-    /// When commands have waited for company long enough, if some wait: a turn is due by then, whatever else happens.
+    /// Has chunks of snapshots sent that may go by now. Gives whether their replicas have to be polled again.
+    fn send_chunks(&mut self, out: &mut Output) -> bool {
+        for chunk in out.chunks.drain(..) {
+            self.pace.want(chunk);
+        }
+        let mut sent = false;
+        while let Some(ChunkWanted { group, to, .. }) = self.pace.next(self.now) {
+            let Ok(open) = open_group_mut(&mut self.slots, group) else { continue };
+            let bytes = open.replica.send_chunk(self.engine.as_mut(), self.now, to);
+            self.pace.sent(self.now, bytes);
+            self.mark_dirty(group);
+            sent = true;
+        }
+        sent
+    }
+
+    /// When a turn is due, whatever else happens, if one is: commands have waited for company long enough by then, or a chunk
+    /// of a snapshot may go.
     #[must_use]
-    pub fn held_until(&self) -> Option<Monotonic> {
-        self.company.until().filter(|_| !self.held.is_empty())
+    pub fn turn_due(&self) -> Option<Monotonic> {
+        let company = self.company.until().filter(|_| !self.held.is_empty());
+        [company, self.pace.until()].into_iter().flatten().min()
     }
 
     pub(super) fn submit(&mut self, out: &mut Output) {

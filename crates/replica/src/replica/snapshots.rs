@@ -9,12 +9,12 @@ use bytes::Bytes;
 use ringfort_engine::{EngineError, SnapshotId as EngineSnapshot, StorageEngine};
 use ringfort_log::{Base, GroupWrite};
 use ringfort_raft::{SnapshotEffect, SnapshotId, SnapshotMeta};
-use ringfort_types::ReplicaId;
+use ringfort_types::{Monotonic, ReplicaId};
 
 use super::Replica;
 use super::clock::ShardClock;
 use super::log_size::LogSize;
-use crate::boundary::{Install, Output};
+use crate::boundary::{ChunkWanted, Install, Output};
 use crate::machine::{Machine, MachineError};
 
 /// Snapshots of one replica, on their way out and in.
@@ -23,6 +23,8 @@ pub(super) struct Snapshots {
     /// Names of snapshots: random bits of this start above a counter.
     last_id: u64,
     outgoing: BTreeMap<ReplicaId, Outgoing>,
+    /// The chunk that a peer gets next.
+    wanted: BTreeMap<ReplicaId, Wanted>,
     incoming: Option<Incoming>,
     /// The log is told of an installed snapshot, and has not said that this is durable.
     recording: bool,
@@ -39,6 +41,14 @@ struct Outgoing {
     next: Option<Bytes>,
 }
 
+/// A chunk that is to be read: of a snapshot, or of a new one.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    snapshot: Option<SnapshotId>,
+    offset: u64,
+    bytes_max: usize,
+}
+
 /// A snapshot that comes from the leader.
 #[derive(Debug)]
 struct Incoming {
@@ -50,7 +60,8 @@ struct Incoming {
 impl Snapshots {
     pub(super) fn new(seed: u64) -> Self {
         let last_id = seed << 32;
-        Self { last_id, outgoing: BTreeMap::new(), incoming: None, recording: false }
+        let (outgoing, wanted) = (BTreeMap::new(), BTreeMap::new());
+        Self { last_id, outgoing, wanted, incoming: None, recording: false }
     }
 
     pub(super) fn is_recording(&self) -> bool {
@@ -87,14 +98,10 @@ impl Replica {
     ) {
         match effect {
             SnapshotEffect::Read { to, snapshot, offset, bytes_max } => {
-                match self.read_chunk(engine, to, snapshot, offset, bytes_max) {
-                    Ok(Some((meta, chunk, last))) => {
-                        self.raft.handle_snapshot_chunk(self.now, to, meta, offset, chunk, last);
-                    }
-                    Ok(None) | Err(_) => {
-                        self.release(engine, to);
-                        self.raft.handle_snapshot_failed(self.now, to);
-                    }
+                let wanted = Wanted { snapshot, offset, bytes_max };
+                if self.snapshots.wanted.insert(to, wanted).is_none() {
+                    let goes_on = snapshot.is_some();
+                    out.chunks.push(ChunkWanted { group: self.group, to, goes_on });
                 }
             }
             SnapshotEffect::Release { to } => self.release(engine, to),
@@ -106,21 +113,44 @@ impl Replica {
         }
     }
 
+    /// Reads a chunk of [`Output::chunks`] from the store, and has it sent at the next poll. Gives its bytes: none, if by now
+    /// nobody waits for it, or if it cannot be had.
+    pub fn send_chunk(
+        &mut self,
+        engine: &mut dyn StorageEngine,
+        now: Monotonic,
+        to: ReplicaId,
+    ) -> usize {
+        let now = self.advance(now);
+        let Some(wanted) = self.snapshots.wanted.remove(&to) else { return 0 };
+        match self.read_chunk(engine, to, wanted) {
+            Ok(Some((meta, chunk, last))) => {
+                let bytes = chunk.len();
+                self.raft.handle_snapshot_chunk(now, to, meta, wanted.offset, chunk, last);
+                bytes
+            }
+            Ok(None) | Err(_) => {
+                self.release(engine, to);
+                self.raft.handle_snapshot_failed(now, to);
+                0
+            }
+        }
+    }
+
     fn read_chunk(
         &mut self,
         engine: &mut dyn StorageEngine,
         to: ReplicaId,
-        wanted: Option<SnapshotId>,
-        offset: u64,
-        bytes_max: usize,
+        wanted: Wanted,
     ) -> Result<Option<(SnapshotMeta, Bytes, bool)>, EngineError> {
-        if wanted.is_none() {
+        let Wanted { snapshot, offset, bytes_max } = wanted;
+        if snapshot.is_none() {
             self.release(engine, to);
             let outgoing = self.begin_outgoing(engine, bytes_max)?;
             self.snapshots.outgoing.insert(to, outgoing);
         }
         let Some(outgoing) = self.snapshots.outgoing.get_mut(&to) else { return Ok(None) };
-        if wanted.is_some_and(|wanted| wanted != outgoing.meta.id) {
+        if snapshot.is_some_and(|id| id != outgoing.meta.id) {
             return Ok(None);
         }
         let chunk = outgoing.chunk(engine, offset, bytes_max)?;
@@ -150,6 +180,7 @@ impl Replica {
     }
 
     fn release(&mut self, engine: &mut dyn StorageEngine, to: ReplicaId) {
+        self.snapshots.wanted.remove(&to);
         if let Some(outgoing) = self.snapshots.outgoing.remove(&to) {
             engine.release_snapshot(outgoing.engine);
         }
@@ -157,6 +188,7 @@ impl Replica {
 
     /// Releases every snapshot on its way out: the replica does not lead any more, or stops.
     pub fn release_snapshots(&mut self, engine: &mut dyn StorageEngine) {
+        self.snapshots.wanted.clear();
         for (_, outgoing) in std::mem::take(&mut self.snapshots.outgoing) {
             engine.release_snapshot(outgoing.engine);
         }

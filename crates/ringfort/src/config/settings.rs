@@ -175,6 +175,8 @@ pub(crate) struct Limits {
     pub(crate) inflight_requests: usize,
     /// Client connections that one worker holds at once.
     pub(crate) connections: usize,
+    /// Bytes of snapshots a second to nodes that are behind, so that clients hardly notice. 0: no bound.
+    pub(crate) snapshot_bytes_per_second: usize,
 }
 
 impl Default for Limits {
@@ -186,6 +188,7 @@ impl Default for Limits {
             inflight_bytes: 256 << 20,
             inflight_requests: 4096,
             connections: 10_000,
+            snapshot_bytes_per_second: 32 << 20,
         }
     }
 }

@@ -186,6 +186,11 @@ pub(crate) static SETTINGS: &[Setting] = &[
         show: |s| json!(s.limits.connections),
     },
     Setting {
+        key: "limits.snapshot_bytes_per_second",
+        set: set!(limits.snapshot_bytes_per_second, |value| value.size(0..=1024 * GIB)?),
+        show: |s| json!(format_size(s.limits.snapshot_bytes_per_second as u64)),
+    },
+    Setting {
         key: "raft.heartbeat",
         set: set!(raft.heartbeat, |value| {
             value.duration(Duration::from_millis(10)..=Duration::from_secs(10))?

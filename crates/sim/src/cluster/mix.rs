@@ -27,6 +27,8 @@ pub(super) struct Mix {
     pub(super) settings: Settings,
     pub(super) log: LogOptions,
     pub(super) payload_bytes_target: usize,
+    /// Of each worker; 0: no bound.
+    pub(super) snapshot_bytes_per_second: u64,
     pub(super) retry_bytes_max: u64,
     /// Time between two ticks of a worker.
     pub(super) tick: u64,
@@ -89,6 +91,7 @@ impl Mix {
             settings,
             log: log_options(random),
             payload_bytes_target: 1 << random.between(8, 16),
+            snapshot_bytes_per_second: [0, 256 << 10, 4 << 20][random.index(3)],
             retry_bytes_max: 1 << random.between(16, 24),
             tick: 20 * MILLI,
             latency: [50_000, 200_000, MILLI, 5 * MILLI][random.index(4)],

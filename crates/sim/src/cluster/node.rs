@@ -75,6 +75,7 @@ pub(super) struct NodeOptions {
     pub(super) node_guards: NodeGuards,
     pub(super) retry_bytes_max: u64,
     pub(super) payload_bytes_target: usize,
+    pub(super) snapshot_bytes_per_second: u64,
     /// Fresh at each start.
     pub(super) seed: u64,
     pub(super) mutant: Option<Mutant>,
@@ -398,6 +399,7 @@ fn open_options(options: &NodeOptions) -> OpenOptions {
             payload_bytes_target: options.payload_bytes_target,
             // Clients are few here: commands are to wait for company often.
             company_min: 1,
+            snapshot_bytes_per_second: options.snapshot_bytes_per_second,
             guards: options.node_guards,
         },
         raft: options.raft,

@@ -91,6 +91,7 @@ impl Run {
             node_guards,
             retry_bytes_max: mix.retry_bytes_max,
             payload_bytes_target: mix.payload_bytes_target,
+            snapshot_bytes_per_second: mix.snapshot_bytes_per_second,
             seed: self.random.next_u64(),
             mutant,
         }

@@ -48,13 +48,13 @@ fn what_comes_while_many_are_under_way_waits_until_those_are_applied() {
     assert_eq!(trio.last(leader), before.next(), "nothing was under way: one entry, at once");
     trio.ask(leader, 1003..1005);
     assert_eq!(trio.last(leader), before.next(), "three are under way: two wait");
-    let until = trio.look(leader).look().held_until().expect("somebody waits");
+    let until = trio.look(leader).look().turn_due().expect("somebody waits");
     assert!(until > trio.now && until <= trio.now + Duration::from_millis(1));
     // No time passes: the answers of the others end the wait.
     trio.settle();
     assert!((1000..1005).all(|id| trio.answers.contains_key(&id)), "{:?}", trio.answers);
     assert_eq!(trio.last(leader).0, before.0 + 2, "the two came in one entry");
-    assert_eq!(trio.look(leader).look().held_until(), None);
+    assert_eq!(trio.look(leader).look().turn_due(), None);
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn the_wait_ends_though_nothing_is_applied() {
     let (mut trio, leader, before) = with_three_under_way(23, true);
     trio.ask(leader, 1003..1004);
     assert_eq!(trio.last(leader), before.next());
-    let until = trio.look(leader).look().held_until().expect("somebody waits");
+    let until = trio.look(leader).look().turn_due().expect("somebody waits");
     trio.now = until;
     trio.ask(leader, 1004..1004);
     assert_eq!(trio.last(leader).0, before.0 + 2);
@@ -81,7 +81,7 @@ fn the_wait_ends_though_nothing_is_applied() {
 fn what_waits_goes_before_leadership_is_handed_over() {
     let (mut trio, leader, _) = with_three_under_way(24, false);
     trio.ask(leader, 1003..1004);
-    assert!(trio.look(leader).look().held_until().is_some(), "somebody waits");
+    assert!(trio.look(leader).look().turn_due().is_some(), "somebody waits");
     let now = trio.now;
     assert!(trio.node(leader).worker().hand_over(now, |_| true) > 0);
     trio.settle();

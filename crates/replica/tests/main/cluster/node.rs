@@ -116,6 +116,10 @@ impl Node {
         let mut out = Output::default();
         let Some(replica) = &mut self.replica else { return out };
         replica.poll(&mut self.engine, now, &mut out).unwrap();
+        while let Some(chunk) = out.chunks.pop() {
+            replica.send_chunk(&mut self.engine, now, chunk.to);
+            replica.poll(&mut self.engine, now, &mut out).unwrap();
+        }
         let persists: Vec<_> = out.persists.drain(..).map(|(_, id)| id).collect();
         let writes = std::mem::take(&mut out.writes);
         if !writes.is_empty() {

@@ -133,7 +133,7 @@ fn open(
         }
         None => {
             // The number of shards is fixed from here on: what could not work with it is refused before.
-            crate::server::log_options(options, options.shards).check()?;
+            crate::settings::log_options(options, options.shards).check()?;
             let id = match &options.node_id {
                 Some(node) => node.clone(),
                 None => NodeId::parse(&format!("node-{:012x}", random_64()? >> 16))

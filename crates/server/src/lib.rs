@@ -39,6 +39,7 @@ mod options;
 mod peer_host;
 mod peers;
 mod server;
+mod settings;
 mod view;
 mod worker_thread;
 

@@ -5,21 +5,16 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use ringfort_env::Disk;
 use ringfort_node::control::{
-    CATALOG_FILE, CatalogCopy, ClusterMap, ClusterSettings, Control, Founded, IdentityContent,
-    ReadsBy,
+    CATALOG_FILE, CatalogCopy, ClusterMap, Control, Founded, IdentityContent,
 };
-use ringfort_node::host::{FileLog, GroupWrite, Headroom, LogError, LogOptions, SourceId, recover};
 use ringfort_node::host::{
-    Guards, MemoryEngine, MemoryOptions, Reads as RaftReads, Settings, StorageEngine,
+    FileLog, GroupWrite, Guards, Headroom, LogError, LogOptions, MemoryEngine, MemoryOptions,
+    StorageEngine, recover,
 };
-use ringfort_node::{
-    NodeGuards, OpenError, OpenOptions, Opened, Part, WorkerConfig, divide, founding, founding_of,
-    open,
-};
+use ringfort_node::{OpenError, OpenOptions, Opened, Part, divide, founding, founding_of, open};
 use ringfort_types::request::Limits;
 use ringfort_types::{ClusterId, NodeId, NodeNumber};
 use tokio::sync::{mpsc, watch};
@@ -40,14 +35,9 @@ use crate::log_thread::{LogInput, LogThread};
 use crate::options::{EngineKind, ServerOptions};
 use crate::peer_host;
 use crate::peers::{PeerOptions, TlsError};
+use crate::settings::{Sizes, log_options, raft_settings, worker_config};
 use crate::worker_thread::{OpenedPart, Shared, ToWorkers, Waiter, WorkerStart};
 
-/// An idle log marks its last batch durable after this time.
-const MARKER_DELAY: Duration = Duration::from_millis(100);
-/// A group of a cluster of several with nothing to do for this long sleeps.
-const SLEEP_AFTER: Duration = Duration::from_secs(3);
-/// With no more commands than this under way on a worker, none waits for company.
-const COMPANY_MIN: usize = 8;
 /// Longest copy of a catalog that is read: 4,096 shards of some replicas are well below.
 const CATALOG_BYTES_MAX: usize = 64 << 20;
 
@@ -406,29 +396,6 @@ impl Opening {
     }
 }
 
-/// What fits into the log: an entry stays well below a segment.
-struct Sizes {
-    limits: Limits,
-    payload_target: usize,
-}
-
-/// A command's bytes besides its keys and values, at most.
-const COMMAND_BYTES: usize = 64 << 10;
-/// An entry that has grown to this size takes no further command, unless segments are small.
-const PAYLOAD_BYTES_TARGET: usize = 1 << 20;
-
-impl Sizes {
-    fn of(options: &ServerOptions, log: &LogOptions) -> Self {
-        let payload_max = usize::try_from(log.payload_bytes_max()).unwrap_or(usize::MAX);
-        let payload_target = PAYLOAD_BYTES_TARGET.min(payload_max / 8);
-        let request_bytes_max = options
-            .max_request_bytes
-            .min(payload_max - payload_target - COMMAND_BYTES.min(payload_max / 4));
-        let value_bytes_max = options.max_value_bytes.min(request_bytes_max);
-        Self { limits: Limits { value_bytes_max, request_bytes_max }, payload_target }
-    }
-}
-
 /// Recovers the log.
 fn prepare(
     options: &ServerOptions,
@@ -449,22 +416,7 @@ fn prepare(
         workers: options.worker_count(),
         founded: identity.founded,
         founding: Arc::new(founding_of(record, *number)),
-        worker: WorkerConfig {
-            source: SourceId(0),
-            node: *number,
-            workers: options.worker_count(),
-            boot: claimed.boot,
-            shards,
-            requests_max: options.inflight_requests,
-            retry_bytes_max: options.idempotency_bytes as u64,
-            unapplied_bytes_max: options.inflight_bytes,
-            answer_bytes_max: sizes.limits.request_bytes_max,
-            payload_bytes_target: sizes.payload_target,
-            company_min: COMPANY_MIN,
-            snapshot_bytes_per_second: options.snapshot_bytes_per_second
-                / u64::from(options.worker_count()),
-            guards: NodeGuards::default(),
-        },
+        worker: worker_config(options, claimed, shards, &sizes),
         raft: raft_settings(&record.settings, record.founders.len()),
         guards: Guards::default(),
         seed: random().map_err(system("random bytes"))?,
@@ -494,41 +446,6 @@ fn prepare(
     };
     let opening = Opening { options: open_options, engine: options.engine };
     Ok(Prepared { control, log, parts, opening, info, limits: sizes.limits })
-}
-
-/// A cluster's settings as its Raft groups have them. A lease ends a tenth of the election timeout before a follower that
-/// promised it may vote, for clocks that drift.
-fn raft_settings(settings: &ClusterSettings, founders: usize) -> Settings {
-    let tenth = settings.election_timeout / 10;
-    Settings {
-        heartbeat: settings.heartbeat,
-        election_timeout: settings.election_timeout,
-        lease: settings.election_timeout - tenth,
-        lease_margin: tenth,
-        lease_max: settings.election_timeout,
-        reads: match settings.reads {
-            ReadsBy::Lease => RaftReads::Lease,
-            ReadsBy::ReadIndex => RaftReads::Index,
-        },
-        sleep_after: if founders > 1 { SLEEP_AFTER } else { Duration::ZERO },
-        // The worker bounds what is proposed and not applied.
-        uncommitted_bytes_max: usize::MAX,
-        apply_bytes_max: usize::MAX,
-        ..Settings::default()
-    }
-}
-
-/// The log's settings for so many shards, without the node's salt.
-pub(crate) fn log_options(options: &ServerOptions, shards: u32) -> LogOptions {
-    LogOptions {
-        segment_bytes: options.segment_bytes,
-        // The catalog is a group as well.
-        groups_max: shards + 1,
-        log_bytes_target: options.log_bytes,
-        salt: 0,
-        sync_delay_max: options.sync_delay_max,
-        marker_delay: MARKER_DELAY,
-    }
 }
 
 /// Bytes of the snapshots in the data directory: about what the data takes. The log may be as large.

@@ -109,6 +109,23 @@ impl<'a, 'd> SegmentReader<'a, 'd> {
         Ok(false)
     }
 
+    /// Whether nothing but zeros stands from `offset` up to the first place behind it that cannot be read: no batch was begun.
+    pub(super) fn is_blank_up_to_unreadable(&mut self, offset: u64) -> Result<bool, LogError> {
+        let Some(page) = self.reads.unreadable_in(self.segment, offset..self.length) else {
+            return Ok(true);
+        };
+        let mut at = offset;
+        while at < page {
+            let bytes = self.window(at, PIECE_BYTES)?;
+            let upto = usize::try_from(page - at).unwrap_or(usize::MAX).min(bytes.len());
+            if bytes.is_empty() || bytes.iter().take(upto).any(|byte| *byte != 0) {
+                return Ok(bytes.is_empty());
+            }
+            at += upto as u64;
+        }
+        Ok(true)
+    }
+
     /// The end of what cannot be read from the first such place in the range on.
     pub(super) fn unreadable_from(&self, range: Range<u64>) -> Option<u64> {
         let range = range.start..range.end.min(self.length);

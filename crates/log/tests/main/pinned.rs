@@ -175,3 +175,38 @@ fn an_unreadable_end_of_the_log_is_never_taken_for_its_end() {
     let (_, again) = restart(host);
     assert_eq!(again.groups[&GroupId(1)].damage, recovered.groups[&GroupId(1)].damage);
 }
+
+/// The story: of the newest batches on a disk one had a flipped bit in its header, and those behind it stood in a page that
+/// could not be read. Nothing valid was seen behind the broken one: it was taken for a batch that was never ended, and an
+/// acknowledged entry was gone without a word.
+#[test]
+fn a_broken_batch_before_an_unreadable_page_is_never_taken_for_the_end() {
+    let mut host = Host::fresh(1, small_options());
+    let mut client = Client::default();
+    host.submit(client.create(1));
+    let newest = |host: &mut Host| newest_used(host);
+    let first = newest(&mut host);
+    // The newest segment is one of which no byte was written before, with six entries.
+    let mut index = 0;
+    let mut inside = Vec::new();
+    while inside.len() < 6 {
+        index += 1;
+        host.submit(client.append(1, vec![entry(index, 1, 2_000)]));
+        host.settle();
+        let now = newest(&mut host);
+        if now != first {
+            inside.push(run_of(&host, &now, index as u8) / 512 * 512);
+        }
+    }
+    let file = newest(&mut host);
+    let page = inside[5] / 4096 * 4096;
+    let broken: Vec<u64> =
+        inside.into_iter().filter(|header| header + 512 <= page).skip(1).collect();
+    assert!(!broken.is_empty());
+    for header in broken {
+        assert!(host.disk.flip_bit(&file, header + 20, 1));
+    }
+    assert!(host.disk.fail_reads_of(&file, page..page + 8192));
+    let (_, recovered) = restart(host);
+    assert!(recovered.groups[&GroupId(1)].damage.is_some(), "{:?}", recovered.findings);
+}

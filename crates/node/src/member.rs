@@ -14,11 +14,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ringfort_proto::peer::{self, Frame};
 use ringfort_types::request::{Condition, Operation};
-use ringfort_types::{BootId, Code, Epoch, Monotonic, NodeNumber, ShardId, Version};
+use ringfort_types::{BootId, Code, Epoch, GroupId, Monotonic, NodeNumber, Version};
 
 use crate::control::{
-    Addresses, ClusterMap, Control, ControlEffect, Instruction, ProposalId, Proposed, Record,
-    ShardReport, Update,
+    Addresses, ClusterMap, Control, ControlEffect, GroupReport, Instruction, ProposalId, Proposed,
+    Record, Update,
 };
 use crate::pending::Response;
 use crate::worker::Worker;
@@ -31,7 +31,7 @@ pub enum MemberEffect {
     Map(Arc<ClusterMap>),
     /// These are the new bytes of `catalog.bin`, to be written some time soon.
     SaveCatalog(Bytes),
-    /// The worker that owns the shard is to take this step.
+    /// The worker that owns the group is to take this step.
     Instruct(Instruction),
     /// Find out which start of a node answers at this address; then [`Member::handle_recorded`].
     AskRecorded {
@@ -106,14 +106,14 @@ impl Member {
         malformed
     }
 
-    /// Takes what workers say of their shards.
+    /// Takes what workers say of their groups.
     pub fn handle_reports(
         &mut self,
         now: Monotonic,
-        reports: impl IntoIterator<Item = (ShardId, Option<ShardReport>)>,
+        reports: impl IntoIterator<Item = (GroupId, Option<GroupReport>)>,
     ) {
-        for (shard, report) in reports {
-            self.control.handle_local(now, shard, report);
+        for (group, report) in reports {
+            self.control.handle_local(now, group, report);
         }
     }
 

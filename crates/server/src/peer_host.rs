@@ -12,7 +12,7 @@ use bytes::Bytes;
 use ringfort_node::control::{CATALOG_FILE, ClusterMap};
 use ringfort_node::{Member, MemberEffect};
 use ringfort_proto::peer::{Channel as WireChannel, Frame, Refused};
-use ringfort_types::{BootId, Monotonic, NodeNumber, ShardId};
+use ringfort_types::{BootId, GroupId, Monotonic, NodeNumber};
 
 use crate::claim::Claimed;
 use crate::clock;
@@ -149,11 +149,12 @@ impl Peers {
                 }
             }
             MemberEffect::Instruct(instruction) => {
-                let owner = host.shared.owner_of(instruction.shard);
+                let group = instruction.group;
+                let owner = host.shared.owner_of(group.shard().unwrap_or_default());
                 host.tell_worker(owner, move |host| {
                     let done = host.with_worker(|worker| worker.instruct(&instruction));
                     if let Err(error) = done {
-                        tracing::debug!("shard {}: not yet: {error}", instruction.shard);
+                        tracing::debug!(%group, "not yet: {error}");
                     }
                 });
             }
@@ -197,7 +198,7 @@ impl Peers {
         self.poll_member(host, now);
     }
 
-    fn handle_reports(&self, reports: Vec<(ShardId, Option<ringfort_node::control::ShardReport>)>) {
+    fn handle_reports(&self, reports: Vec<(GroupId, Option<ringfort_node::control::GroupReport>)>) {
         if let Some(member) = &mut *self.member.borrow_mut() {
             member.handle_reports(clock::now(), reports);
         }

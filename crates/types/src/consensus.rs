@@ -27,6 +27,9 @@ impl Index {
 }
 
 impl GroupId {
+    /// The catalog's group.
+    pub const CATALOG: Self = Self(0);
+
     /// The group of a shard.
     #[must_use]
     pub fn of_shard(shard: crate::ShardId) -> Self {

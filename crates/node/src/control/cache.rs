@@ -14,7 +14,7 @@ use super::wire::{WireError, get_id, put_id};
 /// The file's name.
 pub const CATALOG_FILE: &str = "catalog.bin";
 const MAGIC: &[u8; 8] = b"RFCATLG\n";
-const FORMAT: u16 = 1;
+const FORMAT: u16 = 2;
 const HEAD_BYTES: usize = 16;
 const CHECKSUM_BYTES: usize = 4;
 
@@ -24,9 +24,9 @@ pub enum CacheError {
     /// Cut off, flipped, or no such file at all.
     #[error("{CATALOG_FILE} is damaged")]
     Damaged,
-    /// Of a newer version.
+    /// Of another version.
     #[error("{CATALOG_FILE} has format {0}, this executable reads {FORMAT}")]
-    Newer(u16),
+    Version(u16),
     /// Its content is none of ours, though the checksum holds.
     #[error(transparent)]
     Wire(#[from] WireError),
@@ -73,7 +73,7 @@ impl CatalogCopy {
         }
         let format = u16::from_le_bytes([head[8], head[9]]);
         if format != FORMAT {
-            return Err(CacheError::Newer(format));
+            return Err(CacheError::Version(format));
         }
         let length = u32::from_le_bytes([head[12], head[13], head[14], head[15]]);
         if usize::try_from(length) != Ok(body.len()) {

@@ -3,7 +3,8 @@
 //! ```text
 //!   settings        shards, replication factor, timing, reads, feature level
 //!   node/0007       a node by its number: id, incarnation, addresses, zone, capacity, state
-//!   shard/00042     a shard: replicas, wish, highest id, a learner that is to come
+//!   shard/00042     a shard's group: replicas, wish, highest id, a learner that is to come
+//!   catalog         the catalog's own, likewise
 //!   counter         the counter of the next replica id
 //! ```
 //!
@@ -27,7 +28,7 @@ use bytes::Bytes;
 use ringfort_placement::{MemberState, Replica, Role, ShardPlacement, Wish};
 use ringfort_raft::Age;
 use ringfort_types::{
-    ClusterId, Epoch, NODE_NUMBER_MAX, NodeId, NodeNumber, ReplicaId, ShardId, Version,
+    ClusterId, Epoch, GroupId, NODE_NUMBER_MAX, NodeId, NodeNumber, ReplicaId, ShardId, Version,
 };
 
 use super::map::{ClusterMap, MapError, MapMember};
@@ -48,8 +49,8 @@ pub enum RecordKey {
     Counter,
     /// A node.
     Node(NodeNumber),
-    /// A shard.
-    Shard(ShardId),
+    /// A shard's group, or the catalog's own.
+    Group(GroupId),
 }
 
 /// What a record holds.
@@ -61,8 +62,8 @@ pub enum RecordValue {
     Counter(u64),
     /// A node.
     Node(NodeRecord),
-    /// A shard.
-    Shard(ShardRecord),
+    /// A group.
+    Group(GroupRecord),
 }
 
 /// A node as the catalog knows it.
@@ -74,9 +75,9 @@ pub struct NodeRecord {
     pub state: MemberState,
 }
 
-/// A shard as the catalog knows it: a copy of what its group says, and what is to become of it.
+/// A group as the catalog knows it: a copy of what the group says, and what is to become of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ShardRecord {
+pub struct GroupRecord {
     /// Its replicas, in the order in which they came. Each id names its node.
     pub replicas: Vec<ReplicaRecord>,
     /// The nodes that are to hold it, by number.
@@ -170,7 +171,10 @@ impl fmt::Display for RecordKey {
             Self::Settings => f.write_str("settings"),
             Self::Counter => f.write_str("counter"),
             Self::Node(number) => write!(f, "node/{:04}", number.0),
-            Self::Shard(shard) => write!(f, "shard/{:05}", shard.0),
+            Self::Group(group) => match group.shard() {
+                Some(shard) => write!(f, "shard/{:05}", shard.0),
+                None => f.write_str("catalog"),
+            },
         }
     }
 }
@@ -182,11 +186,15 @@ impl RecordKey {
         let key = match text.split_once('/') {
             None if text == "settings" => Self::Settings,
             None if text == "counter" => Self::Counter,
+            None if text == "catalog" => Self::Group(GroupId::CATALOG),
             Some(("node", digits)) => {
                 let number = digits.parse().ok().filter(|number| *number <= NODE_NUMBER_MAX);
                 Self::Node(NodeNumber(number?))
             }
-            Some(("shard", digits)) => Self::Shard(ShardId(digits.parse().ok()?)),
+            Some(("shard", digits)) => {
+                let shard = digits.parse().ok().filter(|shard| *shard < u32::MAX);
+                Self::Group(GroupId::of_shard(ShardId(shard?)))
+            }
             _ => return None,
         };
         // One name for one record: no other width, no sign.
@@ -194,8 +202,15 @@ impl RecordKey {
     }
 }
 
-impl ShardRecord {
-    /// The record of a shard that stands so.
+impl ReplicaRecord {
+    /// One that votes.
+    pub(super) fn voter(id: ReplicaId) -> Self {
+        Self { id, role: Role::Voter, quarantined: false }
+    }
+}
+
+impl GroupRecord {
+    /// The record of a group that stands so.
     #[must_use]
     pub fn of(placement: &ShardPlacement, number: impl Fn(&NodeId) -> Option<NodeNumber>) -> Self {
         let record = |replica: &Replica| ReplicaRecord {
@@ -221,7 +236,7 @@ impl ShardRecord {
         Age::new(self.highest.max(named), self.replicas.len() - learners, learners)
     }
 
-    /// The shard as placement sees it; `None` where a replica or wish names an unknown node.
+    /// The group as placement sees it; `None` where a replica or wish names an unknown node.
     pub(super) fn placement<'a>(
         &self,
         id: impl Fn(NodeNumber) -> Option<&'a NodeId>,
@@ -280,11 +295,11 @@ impl CatalogCopy {
         self.records.get(&key).map(|(version, value)| (*version, value))
     }
 
-    /// One shard's version and record.
+    /// One group's version and record.
     #[must_use]
-    pub fn shard(&self, shard: ShardId) -> Option<(Version, &ShardRecord)> {
-        match self.get(RecordKey::Shard(shard))? {
-            (version, RecordValue::Shard(record)) => Some((version, record)),
+    pub fn group(&self, group: GroupId) -> Option<(Version, &GroupRecord)> {
+        match self.get(RecordKey::Group(group))? {
+            (version, RecordValue::Group(record)) => Some((version, record)),
             _ => None,
         }
     }
@@ -343,14 +358,14 @@ impl CatalogCopy {
         };
         settings.check()?;
         let mut members = BTreeMap::new();
-        let mut shards = BTreeMap::new();
+        let mut groups = BTreeMap::new();
         for (key, (_, value)) in &self.records {
             match (key, value) {
                 (RecordKey::Node(number), RecordValue::Node(node)) => {
                     members.insert(*number, node);
                 }
-                (RecordKey::Shard(shard), RecordValue::Shard(record)) => {
-                    shards.insert(*shard, record);
+                (RecordKey::Group(group), RecordValue::Group(record)) => {
+                    groups.insert(*group, record);
                 }
                 (RecordKey::Settings, RecordValue::Settings(_))
                 | (RecordKey::Counter, RecordValue::Counter(_)) => {}
@@ -358,13 +373,15 @@ impl CatalogCopy {
             }
         }
         let id = |number: NodeNumber| members.get(&number).map(|node| &node.info.name.id);
-        let place = |shard: ShardId| {
-            let placement = shards.get(&shard).and_then(|record| record.placement(id));
-            placement.ok_or(DeltaError::Missing(RecordKey::Shard(shard)))
+        let place = |group: GroupId| {
+            let placement = groups.get(&group).and_then(|record| record.placement(id));
+            placement.ok_or(DeltaError::Missing(RecordKey::Group(group)))
         };
-        let placed = (0..settings.shards).map(ShardId).map(place).collect::<Result<Vec<_>, _>>()?;
-        let (found, expected) = (shards.len(), settings.shards);
-        if placed.len() != found {
+        let catalog = place(GroupId::CATALOG)?;
+        let shards = (0..settings.shards).map(|shard| place(GroupId::of_shard(ShardId(shard))));
+        let shards = shards.collect::<Result<Vec<_>, _>>()?;
+        let (found, expected) = (groups.len() - 1, settings.shards);
+        if shards.len() != found {
             return Err(MapError::Shards { found, expected }.into());
         }
         let member = |(number, node): (&NodeNumber, &&NodeRecord)| MapMember {
@@ -374,7 +391,7 @@ impl CatalogCopy {
             state: node.state,
         };
         let members = members.iter().map(member).collect();
-        Ok(ClusterMap::new(self.epoch, self.cluster_id, settings, members, placed)?)
+        Ok(ClusterMap::new(self.epoch, self.cluster_id, settings, members, catalog, shards)?)
     }
 }
 
@@ -388,11 +405,16 @@ pub fn founding_records(formation: &FormationRecord) -> Vec<(RecordKey, RecordVa
     });
     let placement = formation.placement();
     let shards = (0..).map(ShardId).zip(placement.shards()).map(|(shard, placement)| {
-        (RecordKey::Shard(shard), RecordValue::Shard(ShardRecord::of(placement, number)))
+        let record = GroupRecord::of(placement, number);
+        (RecordKey::Group(GroupId::of_shard(shard)), RecordValue::Group(record))
     });
+    let catalog = formation.catalog_voters().into_iter();
+    let (replicas, wish) = catalog.map(|id| (ReplicaRecord::voter(id), id.node())).unzip();
+    let catalog = GroupRecord { replicas, wish, ..GroupRecord::default() };
     let mut records = vec![
         (RecordKey::Settings, RecordValue::Settings(formation.settings)),
         (RecordKey::Counter, RecordValue::Counter(FIRST_COUNTER)),
+        (RecordKey::Group(GroupId::CATALOG), RecordValue::Group(catalog)),
     ];
     records.extend(nodes);
     records.extend(shards);

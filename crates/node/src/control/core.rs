@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringfort_types::{BootId, Epoch, Monotonic, NodeNumber, ShardId};
+use ringfort_types::{BootId, Epoch, GroupId, Monotonic, NodeNumber};
 
 use super::addresses::{Addresses, Moved};
 use super::catalog::{CatalogCopy, CatalogDelta, DeltaError, Record, RecordKey, RecordValue};
 use super::duties::{Duties, ProposalId, Proposed, Update};
 use super::map::ClusterMap;
 use super::record::FormationRecord;
-use super::report::{Instruction, ShardReport};
+use super::report::{GroupReport, Instruction};
 
 /// Between two words on the epoch to everybody.
 const GOSSIP_EVERY: Duration = Duration::from_secs(1);
@@ -39,14 +39,14 @@ pub enum ControlEffect {
         /// What.
         delta: CatalogDelta,
     },
-    /// Tell a node that may lead the catalog how a shard stands.
+    /// Tell a node that may lead the catalog how a group stands.
     Report {
         /// Whom; another node.
         to: NodeNumber,
         /// What.
-        report: ShardReport,
+        report: GroupReport,
     },
-    /// Have the leader of a shard take a step. It may be this node.
+    /// Have the leader of a group take a step. It may be this node.
     Instruct {
         /// Whom.
         to: NodeNumber,
@@ -84,9 +84,9 @@ pub struct Control {
     own: Option<(BootId, Addresses)>,
     moved: Moved,
     /// What this node's own workers say.
-    local: BTreeMap<ShardId, Local>,
+    local: BTreeMap<GroupId, Local>,
     /// Of these it may be news.
-    news: BTreeSet<ShardId>,
+    news: BTreeSet<GroupId>,
     duties: Duties,
     gossip_at: Monotonic,
     effects: VecDeque<ControlEffect>,
@@ -104,7 +104,7 @@ struct Other {
 
 #[derive(Clone, Debug)]
 struct Local {
-    report: ShardReport,
+    report: GroupReport,
     sent_at: Option<Monotonic>,
 }
 
@@ -274,23 +274,23 @@ impl Control {
         self.do_duties(now);
     }
 
-    /// One of this node's own workers says what it has of a shard; `None`: nothing that others have a copy of.
-    pub fn handle_local(&mut self, now: Monotonic, shard: ShardId, report: Option<ShardReport>) {
-        let known = self.local.get(&shard).map(|local| &local.report);
+    /// One of this node's own workers says what it has of a group; `None`: nothing that others have a copy of.
+    pub fn handle_local(&mut self, now: Monotonic, group: GroupId, report: Option<GroupReport>) {
+        let known = self.local.get(&group).map(|local| &local.report);
         if known == report.as_ref() {
             return;
         }
         match report {
-            Some(report) => self.local.insert(shard, Local { report, sent_at: None }),
-            None => self.local.remove(&shard),
+            Some(report) => self.local.insert(group, Local { report, sent_at: None }),
+            None => self.local.remove(&group),
         };
-        self.news.insert(shard);
+        self.news.insert(group);
         self.report_what_is_news(now);
     }
 
-    /// A node says how a shard stands.
-    pub fn handle_report(&mut self, now: Monotonic, from: NodeNumber, report: ShardReport) {
-        if self.map.member(from).is_some() && self.map.shard(report.shard).is_some() {
+    /// A node says how a group stands.
+    pub fn handle_report(&mut self, now: Monotonic, from: NodeNumber, report: GroupReport) {
+        if self.map.member(from).is_some() && self.map.group(report.group).is_some() {
             self.duties.hear(from, report);
             self.do_duties(now);
         }
@@ -339,12 +339,12 @@ impl Control {
         self.gossip_at = now;
     }
 
-    /// Tells those who may lead the catalog of shards that stand otherwise than their records, or are on their way.
+    /// Tells those who may lead the catalog of groups that stand otherwise than their records, or are on their way.
     fn report_what_is_news(&mut self, now: Monotonic) {
         let mut mine = Vec::new();
-        self.news.retain(|shard| {
-            let record = self.copy.shard(*shard).map(|(_, record)| record);
-            let (Some(local), Some(record)) = (self.local.get_mut(shard), record) else {
+        self.news.retain(|group| {
+            let record = self.copy.group(*group).map(|(_, record)| record);
+            let (Some(local), Some(record)) = (self.local.get_mut(group), record) else {
                 return false;
             };
             if local.sent_at.is_some_and(|at| now.since(at) < AGAIN_AFTER) {

@@ -1,5 +1,5 @@
-//! What the catalog's leader does: it writes the first records, those of nodes that moved, keeps each shard's record true to
-//! its group, and has damaged replicas replaced.
+//! What the catalog's leader does: it writes the first records, those of nodes that moved, keeps each group's record true, the
+//! catalog's own among them, and has damaged replicas replaced.
 //!
 //! ```text
 //!   report of a group ──▶ record is true? ── no ──▶ propose: replicas as reported
@@ -8,7 +8,7 @@
 //!                         next_step: settled │ waits
 //!                              │ add a learner          │ promote        │ remove
 //!                              ▼                        ▼                ▼
-//!                        intent? ── no ──▶ propose     instruct the shard's leader
+//!                        intent? ── no ──▶ propose     instruct the group's leader
 //!                              │ yes                    ▲
 //!                              └────────────────────────┘
 //! ```
@@ -18,24 +18,24 @@
 //! group's configuration.
 //!
 //! The truth about a group is its own committed configuration. An id for a new replica is taken from `counter` and noted in the
-//! shard's record, in one command, before the group is asked: so it is never given twice, whoever leads.
+//! group's record, in one command, before the group is asked: so it is never given twice, whoever leads.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use ringfort_placement::{Members, Outlook, Role, ShardPlacement, Step, next_step};
 use ringfort_raft::{Change, Configuration, Learner};
-use ringfort_types::{Monotonic, NodeId, NodeNumber, ReplicaId, ShardId, Version};
+use ringfort_types::{GroupId, Monotonic, NodeId, NodeNumber, ReplicaId, Version};
 
 use super::catalog::{
-    CatalogCopy, Intent, RecordKey, RecordValue, ReplicaRecord, ShardRecord, founding_records,
+    CatalogCopy, GroupRecord, Intent, RecordKey, RecordValue, ReplicaRecord, founding_records,
 };
 use super::core::{ControlEffect, counter};
 use super::map::ClusterMap;
 use super::record::FormationRecord;
-use super::report::{Held, Instruction, Leading, ShardReport};
+use super::report::{GroupReport, Held, Instruction, Leading};
 
-/// Shards that get a new replica at the same time.
+/// Groups that get a new replica at the same time.
 pub const MOVES_MAX: usize = 4;
 /// Proposals under way at the same time.
 const PROPOSALS_MAX: usize = 64;
@@ -76,14 +76,14 @@ pub(super) struct Duties {
     leads: bool,
     /// The catalog has its first records.
     pub(super) is_written: bool,
-    /// By shard, the newest report of a leader, and who that was.
-    leaders: BTreeMap<ShardId, (NodeNumber, Leading)>,
-    /// What nodes that said something new have of a shard, since this node leads.
-    held: BTreeMap<ShardId, BTreeMap<NodeNumber, Held>>,
+    /// By group, the newest report of a leader, and who that was.
+    leaders: BTreeMap<GroupId, (NodeNumber, Leading)>,
+    /// What nodes that said something new have of a group, since this node leads.
+    held: BTreeMap<GroupId, BTreeMap<NodeNumber, Held>>,
     open: BTreeMap<ProposalId, Vec<RecordKey>>,
     last: ProposalId,
     rests_until: Monotonic,
-    instructed: BTreeMap<ShardId, (Instruction, Monotonic)>,
+    instructed: BTreeMap<GroupId, (Instruction, Monotonic)>,
 }
 
 impl Duties {
@@ -108,19 +108,19 @@ impl Duties {
     }
 
     /// Notes a report. Leaders of older terms, and older configurations of the same, say nothing new.
-    pub(super) fn hear(&mut self, from: NodeNumber, report: ShardReport) {
-        let ShardReport { shard, held, leading } = report;
+    pub(super) fn hear(&mut self, from: NodeNumber, report: GroupReport) {
+        let GroupReport { group, held, leading } = report;
         if let Some(leading) = leading {
             let newer = |known: &Leading| {
                 (known.term, known.configuration.age())
                     <= (leading.term, leading.configuration.age())
             };
-            if self.leaders.get(&shard).is_none_or(|(_, known)| newer(known)) {
-                self.leaders.insert(shard, (from, leading));
+            if self.leaders.get(&group).is_none_or(|(_, known)| newer(known)) {
+                self.leaders.insert(group, (from, leading));
             }
         }
         if self.leads && held.replica.node() == from {
-            self.held.entry(shard).or_default().insert(from, held);
+            self.held.entry(group).or_default().insert(from, held);
         }
     }
 
@@ -146,24 +146,21 @@ impl Duties {
             self.update(vec![update], &mut out);
         }
         let members = map.placement_members();
-        let mut moving = (0..map.settings().shards)
-            .filter(|shard| {
-                copy.shard(ShardId(*shard)).is_some_and(|(_, record)| is_moving(record))
-            })
-            .count();
-        let shards: BTreeSet<_> = self.leaders.keys().chain(self.held.keys()).copied().collect();
-        for shard in shards {
-            let Some((version, record)) = copy.shard(shard) else { continue };
-            let true_record = self.true_record(shard, record);
+        let moves = |group| copy.group(group).is_some_and(|(_, record)| is_moving(record));
+        let mut moving = map.groups().filter(|(group, _)| moves(*group)).count();
+        let groups: BTreeSet<_> = self.leaders.keys().chain(self.held.keys()).copied().collect();
+        for group in groups {
+            let Some((version, record)) = copy.group(group) else { continue };
+            let true_record = self.true_record(group, record);
             let stands = |replica: &ReplicaRecord| map.member(replica.id.node()).is_some();
             if !true_record.replicas.iter().all(stands) {
                 // A record that names an unknown node makes no map: the group has to lose that replica first.
                 continue;
             }
             if true_record != *record {
-                self.update(vec![shard_update(shard, version, true_record)], &mut out);
-            } else if let Some(placement) = map.shard(shard) {
-                let view = View { shard, version, record, placement, members: &members, map, copy };
+                self.update(vec![group_update(group, version, true_record)], &mut out);
+            } else if let Some(placement) = map.group(group) {
+                let view = View { group, version, record, placement, members: &members, map, copy };
                 self.step(&view, &mut moving, &mut out);
             }
         }
@@ -177,9 +174,9 @@ impl Duties {
     }
 
     /// The record as the group's leader and those who have its replicas say.
-    fn true_record(&self, shard: ShardId, record: &ShardRecord) -> ShardRecord {
+    fn true_record(&self, group: GroupId, record: &GroupRecord) -> GroupRecord {
         let mut next = record.clone();
-        if let Some((_, leading)) = self.leaders.get(&shard)
+        if let Some((_, leading)) = self.leaders.get(&group)
             && leading.configuration.age() >= record.age()
             && !leading.configuration.is_joint()
         {
@@ -192,7 +189,7 @@ impl Duties {
                 record.intent.filter(|intent| intent.id > leading.configuration.highest());
         }
         for replica in &mut next.replicas {
-            let held = self.held.get(&shard).and_then(|nodes| nodes.get(&replica.id.node()));
+            let held = self.held.get(&group).and_then(|nodes| nodes.get(&replica.id.node()));
             let said = held.and_then(|held| held.is_quarantined(replica.id));
             replica.quarantined = said.unwrap_or(replica.quarantined);
         }
@@ -215,8 +212,8 @@ impl Duties {
             && wanted != Some((intent.id.node(), intent.replaces))
         {
             // Its id is lost. If the group was asked already, and adds it, the learner goes as one of no use.
-            let next = ShardRecord { intent: None, ..record.clone() };
-            self.update(vec![shard_update(view.shard, view.version, next)], out);
+            let next = GroupRecord { intent: None, ..record.clone() };
+            self.update(vec![group_update(view.group, view.version, next)], out);
             return;
         }
         match (step, wanted) {
@@ -239,7 +236,7 @@ impl Duties {
         }
     }
 
-    /// Takes an id from the counter and notes it in the shard's record, both or neither.
+    /// Takes an id from the counter and notes it in the group's record, both or neither.
     fn intend(
         &mut self,
         view: &View<'_>,
@@ -249,10 +246,10 @@ impl Duties {
     ) -> bool {
         let Some((version, next)) = counter(view.copy) else { return false };
         let intent = Some(Intent { id: ReplicaId::new(next, node), replaces });
-        let record = ShardRecord { intent, ..view.record.clone() };
+        let record = GroupRecord { intent, ..view.record.clone() };
         let value = RecordValue::Counter(next.saturating_add(1));
         let counter = Update { key: RecordKey::Counter, version, value };
-        self.update(vec![counter, shard_update(view.shard, view.version, record)], out)
+        self.update(vec![counter, group_update(view.group, view.version, record)], out)
     }
 
     /// Proposes, unless one of the records is being changed already; gives whether it did.
@@ -269,18 +266,18 @@ impl Duties {
     }
 
     fn instruct(&mut self, view: &View<'_>, change: Change, out: &mut Out<'_>) {
-        let Some((leader, leading)) = self.leaders.get(&view.shard) else { return };
+        let Some((leader, leading)) = self.leaders.get(&view.group) else { return };
         if leading.configuration.age() != view.record.age() {
             return;
         }
         // A group that has moved on, or is about to, refuses what was made from another configuration.
         let configuration = leading.configuration.clone();
-        let instruction = Instruction { shard: view.shard, configuration, change };
+        let instruction = Instruction { group: view.group, configuration, change };
         let lately = |(before, at): &(Instruction, Monotonic)| {
             *before == instruction && out.now.since(*at) < INSTRUCT_AGAIN
         };
-        if !self.instructed.get(&view.shard).is_some_and(lately) {
-            self.instructed.insert(view.shard, (instruction.clone(), out.now));
+        if !self.instructed.get(&view.group).is_some_and(lately) {
+            self.instructed.insert(view.group, (instruction.clone(), out.now));
             out.effects.push_back(ControlEffect::Instruct { to: *leader, instruction });
         }
     }
@@ -292,9 +289,9 @@ struct Out<'a> {
 }
 
 struct View<'a> {
-    shard: ShardId,
+    group: GroupId,
     version: Version,
-    record: &'a ShardRecord,
+    record: &'a GroupRecord,
     placement: &'a ShardPlacement,
     members: &'a Members,
     map: &'a ClusterMap,
@@ -307,8 +304,8 @@ impl View<'_> {
     }
 }
 
-/// Whether the catalog's leader has to hear of it: the record is not true, or the shard is on its way.
-pub(super) fn is_news(record: &ShardRecord, report: &ShardReport) -> bool {
+/// Whether the catalog's leader has to hear of it: the record is not true, or the group is on its way.
+pub(super) fn is_news(record: &GroupRecord, report: &GroupReport) -> bool {
     let Held { replica: held, .. } = report.held;
     let of_reporter = record.replicas.iter().filter(|replica| replica.id.node() == held.node());
     let differs = |replica: &ReplicaRecord| {
@@ -324,14 +321,14 @@ pub(super) fn is_news(record: &ShardRecord, report: &ShardReport) -> bool {
     health || changed || moves
 }
 
-/// Whether the shard gets a new replica.
-fn is_moving(record: &ShardRecord) -> bool {
+/// Whether the group gets a new replica.
+fn is_moving(record: &GroupRecord) -> bool {
     record.intent.is_some()
         || record.replicas.iter().any(|replica| matches!(replica.role, Role::Learner { .. }))
 }
 
-fn shard_update(shard: ShardId, version: Version, record: ShardRecord) -> Update {
-    Update { key: RecordKey::Shard(shard), version, value: RecordValue::Shard(record) }
+fn group_update(group: GroupId, version: Version, record: GroupRecord) -> Update {
+    Update { key: RecordKey::Group(group), version, value: RecordValue::Group(record) }
 }
 
 /// The replicas of a configuration: those that are known in their order, then those that came.

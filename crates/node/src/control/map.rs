@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ringfort_placement::{MemberState, Members, Replica, ShardPlacement};
 use ringfort_types::{
-    ClusterId, Epoch, Key, NamespaceId, NodeId, NodeNumber, ReplicaId, ShardId, Token,
+    ClusterId, Epoch, GroupId, Key, NamespaceId, NodeId, NodeNumber, ReplicaId, ShardId, Token,
     shard_of_token, token_of,
 };
 
@@ -33,6 +33,7 @@ pub struct ClusterMap {
     settings: ClusterSettings,
     members: BTreeMap<NodeNumber, MapMember>,
     numbers: BTreeMap<NodeId, NodeNumber>,
+    catalog: ShardPlacement,
     shards: Vec<ShardPlacement>,
 }
 
@@ -51,17 +52,17 @@ pub enum MapError {
         expected: u32,
     },
     /// A replica stands on a node that is none, or on another than its id names.
-    #[error("replica {replica} of shard {shard} stands on no member")]
+    #[error("replica {replica} of group {group} stands on no member")]
     Replica {
-        /// Of which shard.
-        shard: ShardId,
+        /// Of which group.
+        group: GroupId,
         /// Which.
         replica: ReplicaId,
     },
 }
 
 impl ClusterMap {
-    /// The map of these members and shards, in order.
+    /// The map of these members, the catalog's group and those of the shards, in order.
     ///
     /// # Errors
     /// They contradict each other or the settings.
@@ -70,6 +71,7 @@ impl ClusterMap {
         cluster_id: ClusterId,
         settings: ClusterSettings,
         members: Vec<MapMember>,
+        catalog: ShardPlacement,
         shards: Vec<ShardPlacement>,
     ) -> Result<Self, MapError> {
         let mut numbers = BTreeMap::new();
@@ -80,7 +82,7 @@ impl ClusterMap {
             }
         }
         let members = members.into_iter().map(|member| (member.number, member)).collect();
-        let map = Self { epoch, cluster_id, settings, members, numbers, shards };
+        let map = Self { epoch, cluster_id, settings, members, numbers, catalog, shards };
         map.check()?;
         Ok(map)
     }
@@ -90,13 +92,13 @@ impl ClusterMap {
         if expected == 0 || u32::try_from(found) != Ok(expected) {
             return Err(MapError::Shards { found, expected });
         }
-        for (shard, placement) in (0..).map(ShardId).zip(&self.shards) {
+        for (group, placement) in self.groups() {
             let stands = |replica: &&Replica| {
                 self.member(replica.id.node()).map(|member| &member.info.name.id)
                     == Some(&replica.node)
             };
             if let Some(replica) = placement.replicas().iter().find(|replica| !stands(replica)) {
-                return Err(MapError::Replica { shard, replica: replica.id });
+                return Err(MapError::Replica { group, replica: replica.id });
             }
         }
         Ok(())
@@ -158,6 +160,20 @@ impl ClusterMap {
     #[must_use]
     pub fn shards(&self) -> &[ShardPlacement] {
         &self.shards
+    }
+
+    /// Every group, in order.
+    pub fn groups(&self) -> impl Iterator<Item = (GroupId, &ShardPlacement)> {
+        (0..).map(GroupId).zip(std::iter::once(&self.catalog).chain(&self.shards))
+    }
+
+    /// One group; `None` where there is no such group.
+    #[must_use]
+    pub fn group(&self, group: GroupId) -> Option<&ShardPlacement> {
+        match group.shard() {
+            None => Some(&self.catalog),
+            Some(shard) => self.shard(shard),
+        }
     }
 
     /// One shard; `None` where there is no such shard.

@@ -33,8 +33,8 @@ pub use self::core::{Control, ControlEffect};
 pub use addresses::Addresses;
 pub use cache::{CATALOG_FILE, CacheError};
 pub use catalog::{
-    CatalogCopy, CatalogDelta, DeltaError, FORMATION_EPOCH, Intent, NodeRecord, RawRecord, Record,
-    RecordKey, RecordValue, ReplicaRecord, ShardRecord, founding_records,
+    CatalogCopy, CatalogDelta, DeltaError, FORMATION_EPOCH, GroupRecord, Intent, NodeRecord,
+    RawRecord, Record, RecordKey, RecordValue, ReplicaRecord, founding_records,
 };
 pub use duties::{MOVES_MAX, ProposalId, Proposed, Update};
 pub use identity::{
@@ -44,6 +44,6 @@ pub use map::{ClusterMap, MapError, MapMember};
 pub use record::{
     FOUNDERS_MAX, FormationRecord, FoundedGroup, NodeInfo, NodeName, RecordError, TEXT_BYTES_MAX,
 };
-pub use report::{Held, Instruction, Leading, ShardReport};
+pub use report::{GroupReport, Held, Instruction, Leading};
 pub use settings::{ClusterSettings, FEATURE_LEVEL, ReadsBy, SettingsError};
 pub use wire::{FormationMessage, WireError};

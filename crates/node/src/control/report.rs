@@ -1,25 +1,25 @@
-//! What leaders of shards tell the catalog's leader, and what it has them do.
+//! What nodes tell the catalog's leader of their groups, and what it has those do that lead them.
 
 use std::cmp::Ordering;
 
 use ringfort_proto::cluster as pb;
 use ringfort_raft::{Change, Configuration, Learner};
-use ringfort_types::{ReplicaId, ShardId, Term};
+use ringfort_types::{GroupId, ReplicaId, Term};
 
 use super::wire::{WireError, wrong};
 
-/// What a node says of a shard that it has a replica of.
+/// What a node says of a group that it has a replica of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShardReport {
-    /// The shard.
-    pub shard: ShardId,
+pub struct GroupReport {
+    /// The group.
+    pub group: GroupId,
     /// What the reporter has of it.
     pub held: Held,
     /// Where the reporter leads it.
     pub leading: Option<Leading>,
 }
 
-/// The replica of a shard that a node has. It has no other: those that were before it are gone for good.
+/// The replica of a group that a node has. It has no other: those that were before it are gone for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     /// Which.
@@ -39,7 +39,7 @@ impl Held {
     }
 }
 
-/// What a shard's leader knows.
+/// What a group's leader knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leading {
     /// The term it leads in.
@@ -48,22 +48,22 @@ pub struct Leading {
     pub configuration: Configuration,
 }
 
-/// A step that a shard's leader is to take. It does nothing if the group's configuration is another by now.
+/// A step that a group's leader is to take. It does nothing if the group's configuration is another by now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instruction {
-    /// The shard.
-    pub shard: ShardId,
+    /// The group.
+    pub group: GroupId,
     /// The configuration that the step was made from. No group has one twice.
     pub configuration: Configuration,
     /// The step.
     pub change: Change,
 }
 
-impl From<&ShardReport> for pb::ShardReport {
-    fn from(report: &ShardReport) -> Self {
+impl From<&GroupReport> for pb::GroupReport {
+    fn from(report: &GroupReport) -> Self {
         let leading = report.leading.as_ref();
         Self {
-            shard: report.shard.0,
+            group: report.group.0,
             term: leading.map_or(0, |leading| leading.term.0),
             configuration: leading
                 .map(|leading| leading.configuration.encode())
@@ -74,17 +74,17 @@ impl From<&ShardReport> for pb::ShardReport {
     }
 }
 
-impl TryFrom<pb::ShardReport> for ShardReport {
+impl TryFrom<pb::GroupReport> for GroupReport {
     type Error = WireError;
 
-    fn try_from(report: pb::ShardReport) -> Result<Self, WireError> {
+    fn try_from(report: pb::GroupReport) -> Result<Self, WireError> {
         let leading = (report.term > 0).then(|| {
             let configuration = Configuration::decode(&report.configuration)
                 .map_err(|_| wrong("report.configuration"))?;
             Ok(Leading { term: Term(report.term), configuration })
         });
         let held = Held { replica: ReplicaId(report.replica), quarantined: report.quarantined };
-        Ok(Self { shard: ShardId(report.shard), held, leading: leading.transpose()? })
+        Ok(Self { group: GroupId(report.group), held, leading: leading.transpose()? })
     }
 }
 
@@ -98,8 +98,8 @@ impl From<&Instruction> for pb::Instruction {
             Change::Promote(id) => Step::Promote(id.0),
             Change::Remove(id) => Step::Remove(id.0),
         };
-        let (shard, configuration) = (instruction.shard.0, instruction.configuration.encode());
-        Self { shard, configuration, change: Some(change) }
+        let (group, configuration) = (instruction.group.0, instruction.configuration.encode());
+        Self { group, configuration, change: Some(change) }
     }
 }
 
@@ -119,6 +119,6 @@ impl TryFrom<pb::Instruction> for Instruction {
         };
         let configuration = Configuration::decode(&instruction.configuration)
             .map_err(|_| wrong("instruction.configuration"))?;
-        Ok(Self { shard: ShardId(instruction.shard), configuration, change })
+        Ok(Self { group: GroupId(instruction.group), configuration, change })
     }
 }

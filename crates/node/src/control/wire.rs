@@ -10,8 +10,8 @@ use ringfort_proto::peer;
 use ringfort_types::{ClusterId, Epoch, Incarnation, NodeId, NodeNumber, ReplicaId, Version};
 
 use super::catalog::{
-    CatalogDelta, Intent, NodeRecord, RawRecord, Record, RecordKey, RecordValue, ReplicaRecord,
-    ShardRecord,
+    CatalogDelta, GroupRecord, Intent, NodeRecord, RawRecord, Record, RecordKey, RecordValue,
+    ReplicaRecord,
 };
 use super::formation::{Answer, Ask, Grant, Introduction, Question, Refused, RefusedCode, Reply};
 use super::record::{FormationRecord, NodeInfo, NodeName};
@@ -49,7 +49,7 @@ impl RecordValue {
                 let state = put_state(node.state).into();
                 pb::NodeRecord { state, ..put_node(&node.info) }.encode_to_vec()
             }
-            Self::Shard(shard) => put_shard(shard).encode_to_vec(),
+            Self::Group(group) => put_group(group).encode_to_vec(),
         };
         bytes.into()
     }
@@ -68,7 +68,7 @@ impl RecordValue {
                 let node: pb::NodeRecord = decode(bytes, "node")?;
                 Self::Node(NodeRecord { state: get_state(node.state)?, info: get_node(node)? })
             }
-            RecordKey::Shard(_) => Self::Shard(get_shard(decode(bytes, "shard")?)?),
+            RecordKey::Group(_) => Self::Group(get_group(decode(bytes, "group")?)?),
         })
     }
 }
@@ -330,7 +330,7 @@ fn get_state(state: i32) -> Result<MemberState, WireError> {
     })
 }
 
-fn put_shard(shard: &ShardRecord) -> pb::ShardRecord {
+fn put_group(group: &GroupRecord) -> pb::GroupRecord {
     let replica = |record: &ReplicaRecord| {
         let (role, replaces) = match record.role {
             Role::Voter => (pb::ReplicaRole::Voter, None),
@@ -347,35 +347,35 @@ fn put_shard(shard: &ShardRecord) -> pb::ShardRecord {
         id: intent.id.0,
         replaces: intent.replaces.unwrap_or_default().0,
     };
-    pb::ShardRecord {
-        replicas: shard.replicas.iter().map(replica).collect(),
-        wish: shard.wish.iter().map(|number| number.0.into()).collect(),
-        highest: shard.highest.0,
-        intent: shard.intent.map(intent),
+    pb::GroupRecord {
+        replicas: group.replicas.iter().map(replica).collect(),
+        wish: group.wish.iter().map(|number| number.0.into()).collect(),
+        highest: group.highest.0,
+        intent: group.intent.map(intent),
     }
 }
 
-fn get_shard(shard: pb::ShardRecord) -> Result<ShardRecord, WireError> {
+fn get_group(group: pb::GroupRecord) -> Result<GroupRecord, WireError> {
     let named = |id: u64| Some(ReplicaId(id)).filter(|id| *id != ReplicaId(0));
     let replica = |record: pb::ReplicaRecord| {
         let role = match pb::ReplicaRole::try_from(record.role) {
             Ok(pb::ReplicaRole::Voter) => Role::Voter,
             Ok(pb::ReplicaRole::Learner) => Role::Learner { replaces: named(record.replaces) },
-            _ => return Err(wrong("shard.replicas.role")),
+            _ => return Err(wrong("group.replicas.role")),
         };
-        let id = named(record.id).ok_or(wrong("shard.replicas.id"))?;
+        let id = named(record.id).ok_or(wrong("group.replicas.id"))?;
         Ok(ReplicaRecord { id, role, quarantined: record.quarantined })
     };
     let number = |number: u32| u16::try_from(number).map(NodeNumber).map_err(|_| wrong("wish"));
     let intent = |intent: pb::Intent| {
-        let id = named(intent.id).ok_or(wrong("shard.intent.id"))?;
+        let id = named(intent.id).ok_or(wrong("group.intent.id"))?;
         Ok(Intent { id, replaces: named(intent.replaces) })
     };
-    Ok(ShardRecord {
-        replicas: shard.replicas.into_iter().map(replica).collect::<Result<_, _>>()?,
-        wish: shard.wish.into_iter().map(number).collect::<Result<_, _>>()?,
-        highest: ReplicaId(shard.highest),
-        intent: shard.intent.map(intent).transpose()?,
+    Ok(GroupRecord {
+        replicas: group.replicas.into_iter().map(replica).collect::<Result<_, _>>()?,
+        wish: group.wish.into_iter().map(number).collect::<Result<_, _>>()?,
+        highest: ReplicaId(group.highest),
+        intent: group.intent.map(intent).transpose()?,
     })
 }
 

@@ -9,11 +9,9 @@ use ringfort_types::request::{Context, Operation, Principal};
 use ringfort_types::{Epoch, GroupId, Key, Monotonic, NamespaceId, ReplicaId, ShardId, Version};
 
 use super::{Slot, Waiter, Worker, name_of, open_group};
-use crate::control::{ClusterMap, Held, Instruction, Leading, RawRecord, ShardReport};
+use crate::control::{ClusterMap, GroupReport, Held, Instruction, Leading, RawRecord};
 use crate::pending::{Kind, Response};
 
-/// The catalog's group.
-const CATALOG: GroupId = GroupId(0);
 /// Longest wait for a proposal to the catalog.
 const PROPOSAL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 /// Records of the catalog read in one go: more than there can be.
@@ -31,7 +29,7 @@ pub(crate) struct CatalogState {
 impl<W> Worker<W> {
     /// How the catalog's replica stands; `None` where there is none, or it is closed.
     pub(crate) fn catalog_state(&self) -> Option<CatalogState> {
-        let open = open_group(&self.slots, CATALOG).ok()?;
+        let open = open_group(&self.slots, GroupId::CATALOG).ok()?;
         let leads = open.replica.has_taken_over();
         Some(CatalogState { leads, revision: open.replica.revision() })
     }
@@ -45,7 +43,7 @@ impl<W> Worker<W> {
         now: Monotonic,
         above: Version,
     ) -> Result<Vec<RawRecord>, MachineError> {
-        let Ok(open) = open_group(&self.slots, CATALOG) else { return Ok(Vec::new()) };
+        let Ok(open) = open_group(&self.slots, GroupId::CATALOG) else { return Ok(Vec::new()) };
         let query = ListQuery {
             namespace: NamespaceId::default(),
             prefix: Bytes::new(),
@@ -71,7 +69,7 @@ impl<W> Worker<W> {
     /// votes for nobody any more, rather than go on from less than what is there.
     pub(crate) fn stop_catalog(&mut self, reason: &str) {
         let reason = format!("{reason}; start a version that knows it, or report a bug");
-        drop(self.close_for(CATALOG, &reason));
+        drop(self.close_for(GroupId::CATALOG, &reason));
     }
 
     /// Proposes one atomic command to the catalog; its answer comes with [`Worker::poll_catalog`].
@@ -81,7 +79,8 @@ impl<W> Worker<W> {
         let none = CommandIdentity::None;
         let waiter = || Waiter::Catalog(id);
         let kind = Kind::Write;
-        let begun = self.enqueue(now, &context, CATALOG, &none, true, operations, kind, waiter);
+        let begun =
+            self.enqueue(now, &context, GroupId::CATALOG, &none, true, operations, kind, waiter);
         if let Err(refusal) = begun {
             self.catalog_answers.push_back((id, Err(refusal)));
         }
@@ -92,18 +91,14 @@ impl<W> Worker<W> {
         self.catalog_answers.pop_front()
     }
 
-    /// What this worker has of its shards, as the catalog may want to know; `None`: nothing that others have a copy of.
+    /// What this worker has of its groups, as the catalog may want to know; `None`: nothing that others have a copy of.
     #[must_use]
-    pub fn reports(&self) -> Vec<(ShardId, Option<ShardReport>)> {
-        let report = |group: &GroupId| {
-            let shard = group.shard()?;
-            Some((shard, self.report(shard)))
-        };
-        self.mine.iter().filter_map(report).collect()
+    pub fn reports(&self) -> Vec<(GroupId, Option<GroupReport>)> {
+        self.mine.iter().map(|group| (*group, self.report(*group))).collect()
     }
 
-    fn report(&self, shard: ShardId) -> Option<ShardReport> {
-        match self.slots.get(GroupId::of_shard(shard).0 as usize)?.as_ref()? {
+    fn report(&self, group: GroupId) -> Option<GroupReport> {
+        match self.slots.get(group.0 as usize)?.as_ref()? {
             Slot::Open(open) => {
                 let replica = &open.replica;
                 let leading = replica.leads().then(|| Leading {
@@ -111,23 +106,23 @@ impl<W> Worker<W> {
                     configuration: replica.committed_configuration().1.clone(),
                 });
                 let held = Held { replica: replica.id(), quarantined: false };
-                Some(ShardReport { shard, held, leading })
+                Some(GroupReport { group, held, leading })
             }
             Slot::Closed(closed) if closed.quarantined => {
                 let held = Held { replica: closed.replica, quarantined: true };
-                Some(ShardReport { shard, held, leading: None })
+                Some(GroupReport { group, held, leading: None })
             }
             _ => None,
         }
     }
 
-    /// Takes a step that the catalog wants taken, if this worker leads the shard and its configuration is the one that the step
+    /// Takes a step that the catalog wants taken, if this worker leads the group and its configuration is the one that the step
     /// was made from. Whoever wants it asks again until it is done.
     ///
     /// # Errors
     /// The group refused it, for now.
     pub fn instruct(&mut self, instruction: &Instruction) -> Result<(), ChangeError> {
-        let group = GroupId::of_shard(instruction.shard);
+        let group = instruction.group;
         let Ok(open) = open_group(&self.slots, group) else { return Ok(()) };
         let (_, committed) = open.replica.committed_configuration();
         if *committed != instruction.configuration || !open.replica.leads() {
@@ -139,12 +134,16 @@ impl<W> Worker<W> {
         }
     }
 
-    /// Takes a newer map of the cluster: who has which shard, and what this worker is to have.
+    /// Takes a newer map of the cluster: who has which group, and what this worker is to have.
     pub fn handle_map(&mut self, map: &ClusterMap) {
+        let is_first = !self.has_map;
         self.handle_placements(map.epoch(), map.shards());
+        if let Some(catalog) = map.group(GroupId::CATALOG) {
+            self.handle_placement(GroupId::CATALOG, catalog, is_first);
+        }
     }
 
-    /// Takes a newer map's placements, in the order of shards.
+    /// Takes a newer map's placements of shards, in order.
     pub fn handle_placements(&mut self, epoch: Epoch, shards: &[ShardPlacement]) {
         self.forwarder.handle_map(epoch, shards);
         let holders = shards.iter().flat_map(ShardPlacement::replicas);
@@ -153,37 +152,41 @@ impl<W> Worker<W> {
         self.forwards_due = true;
         let is_first = !std::mem::replace(&mut self.has_map, true);
         for (shard, placement) in (0..).map(ShardId).zip(shards) {
-            let group = GroupId::of_shard(shard);
-            if !self.owns(group) {
-                continue;
+            self.handle_placement(GroupId::of_shard(shard), placement, is_first);
+        }
+    }
+
+    /// Takes the newest placement of a group; `is_first`: none was known before, in this start.
+    fn handle_placement(&mut self, group: GroupId, placement: &ShardPlacement, is_first: bool) {
+        if !self.owns(group) {
+            return;
+        }
+        let node = self.config.node;
+        let mut here = placement.replicas().iter().filter(|replica| replica.id.node() == node);
+        if let Some(Some(Slot::Closed(closed))) = self.slots.get_mut(group.0 as usize)
+            && closed.quarantined
+        {
+            // A voter was here, so it is lost; a learner that was named before this start may have been.
+            let lost = here.clone().filter(|replica| is_first || replica.is_voter());
+            let lost = lost.map(|replica| replica.id).max().unwrap_or_default();
+            closed.replica = closed.replica.max(lost);
+        }
+        let Some(learner) = here.find(|replica| !replica.is_voter()) else { return };
+        let learner = learner.id;
+        let held = self.slots.get(group.0 as usize).and_then(Option::as_ref);
+        let held = held.map_or(ReplicaId(0), Slot::replica);
+        if held >= learner {
+            return;
+        }
+        // Ids rise: a group that has come to this one without one that is here has seen it go.
+        let is_member = placement.replicas().iter().any(|replica| replica.id == held);
+        match self.make_replica(group, learner, !is_member) {
+            Ok(()) => {
+                let name = name_of(group);
+                self.messages.push_back(format!("{name}: replica {learner} is made anew"));
             }
-            let node = self.config.node;
-            let mut here = placement.replicas().iter().filter(|replica| replica.id.node() == node);
-            if let Some(Some(Slot::Closed(closed))) = self.slots.get_mut(group.0 as usize)
-                && closed.quarantined
-            {
-                // A voter was here, so it is lost; a learner that was named before this start may have been.
-                let lost = here.clone().filter(|replica| is_first || replica.is_voter());
-                let lost = lost.map(|replica| replica.id).max().unwrap_or_default();
-                closed.replica = closed.replica.max(lost);
-            }
-            let Some(learner) = here.find(|replica| !replica.is_voter()) else { continue };
-            let learner = learner.id;
-            let held = self.slots.get(group.0 as usize).and_then(Option::as_ref);
-            let held = held.map_or(ReplicaId(0), Slot::replica);
-            if held >= learner {
-                continue;
-            }
-            // Ids rise: a group that has come to this one without one that is here has seen it go.
-            let is_member = placement.replicas().iter().any(|replica| replica.id == held);
-            match self.make_replica(group, learner, !is_member) {
-                Ok(()) => {
-                    let name = name_of(group);
-                    self.messages.push_back(format!("{name}: replica {learner} is made anew"));
-                }
-                // The next map, or the next start, tries again.
-                Err(error) => self.messages.push_back(format!("{}: {error}", name_of(group))),
-            }
+            // The next map, or the next start, tries again.
+            Err(error) => self.messages.push_back(format!("{}: {error}", name_of(group))),
         }
     }
 }

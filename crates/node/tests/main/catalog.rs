@@ -4,7 +4,7 @@ use ringfort_node::control::{
     CacheError, CatalogCopy, CatalogDelta, Control, ControlEffect, DeltaError, FormationRecord,
     Record, RecordKey, RecordValue,
 };
-use ringfort_types::{BootId, Epoch, Monotonic, NodeNumber, ShardId, Version};
+use ringfort_types::{BootId, Epoch, GroupId, Monotonic, NodeNumber, ShardId, Version};
 
 use super::control::formation;
 
@@ -12,11 +12,15 @@ fn copy() -> CatalogCopy {
     CatalogCopy::founding(&formation(3))
 }
 
+fn of_shard(shard: u32) -> GroupId {
+    GroupId::of_shard(ShardId(shard))
+}
+
 /// A newer record of a shard.
 fn newer(copy: &CatalogCopy, shard: u32, version: u64) -> Record {
-    let mut record = copy.shard(ShardId(shard)).unwrap().1.clone();
+    let mut record = copy.group(of_shard(shard)).unwrap().1.clone();
     record.highest.0 = version << 12;
-    let (key, value) = (RecordKey::Shard(ShardId(shard)), RecordValue::Shard(record));
+    let (key, value) = (RecordKey::Group(of_shard(shard)), RecordValue::Group(record));
     Record { key, version: Version(version), value }
 }
 
@@ -55,11 +59,11 @@ fn a_delta_brings_what_is_newer_and_never_what_is_older() {
     assert!(copy.apply_delta(delta(1, 9, vec![fresh.clone()])).unwrap());
     assert_eq!(copy.epoch(), Epoch(9));
     assert!(!copy.apply_delta(delta(1, 5, vec![old])).unwrap(), "nothing is news");
-    assert_eq!(copy.shard(ShardId(3)).unwrap().0, Version(9));
+    assert_eq!(copy.group(of_shard(3)).unwrap().0, Version(9));
     assert_eq!(copy.epoch(), Epoch(9), "an epoch never falls");
     assert_eq!(copy.delta_since(Epoch(8)).records, vec![fresh]);
     assert_eq!(copy.delta_since(Epoch(9)).records, vec![]);
-    assert_eq!(copy.delta_since(Epoch(0)).records.len(), 17, "everything");
+    assert_eq!(copy.delta_since(Epoch(0)).records.len(), 18, "everything");
 }
 
 #[test]
@@ -82,11 +86,11 @@ fn records_that_make_no_map_change_nothing() {
     let mut copy = copy();
     let before = copy.clone();
     let mut wrong_node = newer(&copy, 3, 9);
-    if let RecordValue::Shard(record) = &mut wrong_node.value {
+    if let RecordValue::Group(record) = &mut wrong_node.value {
         record.wish = vec![NodeNumber(77)];
     }
     let wrong_kind = Record { value: RecordValue::Counter(1), ..newer(&copy, 3, 9) };
-    let too_many = Record { key: RecordKey::Shard(ShardId(12)), ..newer(&copy, 3, 9) };
+    let too_many = Record { key: RecordKey::Group(of_shard(12)), ..newer(&copy, 3, 9) };
     for record in [wrong_node, wrong_kind, too_many] {
         assert!(copy.apply_delta(delta(1, 9, vec![record])).is_err());
         assert_eq!(copy, before);
@@ -122,11 +126,13 @@ fn the_cache_file_is_taken_whole_or_not_at_all() {
     }
 }
 
-/// What an earlier build wrote.
+/// What earlier builds wrote. Version 1 knew nothing of the catalog's own group: a copy without it is none.
 #[test]
 fn the_cache_file_is_frozen() {
-    let fixture: &[u8] = include_bytes!("../../fixtures/catalog-v1.bin");
+    let fixture: &[u8] = include_bytes!("../../fixtures/catalog-v2.bin");
     assert_eq!(CatalogCopy::decode(fixture).unwrap(), copy());
+    let older: &[u8] = include_bytes!("../../fixtures/catalog-v1.bin");
+    assert_eq!(CatalogCopy::decode(older).unwrap_err(), CacheError::Version(1));
 }
 
 #[test]

@@ -2,22 +2,25 @@
 //! gets lost.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ringfort_node::control::{
     Addresses, CatalogCopy, CatalogDelta, ClusterSettings, Control, ControlEffect, FormationRecord,
-    Held, Instruction, Leading, MOVES_MAX, NodeInfo, NodeName, ProposalId, Proposed, RawRecord,
-    ReadsBy, Record, ShardReport, Update,
+    GroupReport, Held, Instruction, Leading, MOVES_MAX, NodeInfo, NodeName, ProposalId, Proposed,
+    RawRecord, ReadsBy, Record, Update,
 };
-use ringfort_placement::{Capacity, ReplicationFactor, Zone};
+use ringfort_placement::{Capacity, ReplicationFactor, ShardPlacement, Zone};
 use ringfort_raft::{Change, Configuration, Guards};
 use ringfort_types::{
-    BootId, ClusterId, Epoch, Incarnation, Monotonic, NodeId, NodeNumber, ReplicaId, ShardId, Term,
+    BootId, ClusterId, Epoch, GroupId, Incarnation, Monotonic, NodeId, NodeNumber, ReplicaId, Term,
     Version,
 };
 
 const SHARDS: u32 = 12;
+/// The place of the catalog's group.
+const CATALOG: usize = 0;
 
 struct Random(u64);
 
@@ -56,7 +59,7 @@ pub(super) fn formation(nodes: u16) -> FormationRecord {
     FormationRecord::new(ClusterId(7), settings, (0..nodes).map(founder).collect()).unwrap()
 }
 
-/// A shard's group, as far as it matters here.
+/// A group, as far as it matters here.
 struct Group {
     configuration: Configuration,
     term: Term,
@@ -64,6 +67,8 @@ struct Group {
     damaged: BTreeSet<ReplicaId>,
     /// What nodes have of it.
     held: BTreeMap<NodeNumber, ReplicaId>,
+    /// So many voters.
+    size: usize,
 }
 
 impl Group {
@@ -89,7 +94,7 @@ struct Node {
 enum Message {
     Gossip(Epoch, BootId, Addresses),
     Delta(CatalogDelta),
-    Report(ShardReport),
+    Report(GroupReport),
     Instruct(Instruction),
     Proposed(ProposalId, Proposed),
     Recorded(NodeNumber, String, Option<BootId>),
@@ -105,12 +110,12 @@ struct World {
     now: Monotonic,
     formation: FormationRecord,
     nodes: Vec<Node>,
+    /// By group, the catalog's first.
     groups: Vec<Group>,
     /// The catalog: what each applied command changed, and where it stands.
     history: Vec<Vec<RawRecord>>,
     catalog: BTreeMap<Bytes, Version>,
     revision: u64,
-    catalog_leader: usize,
     messages: Vec<(usize, usize, Message)>,
     loss: u64,
     delay: u64,
@@ -136,14 +141,17 @@ impl World {
         };
         let nodes = (0..formation.founders.len()).map(node).collect();
         let placement = formation.placement();
-        let group = |shard: &ringfort_placement::ShardPlacement| {
-            let configuration = Configuration::founding(shard.voters().map(|voter| voter.id));
+        let group = |voters: Vec<ReplicaId>| {
+            let configuration = Configuration::founding(voters);
             let leader = configuration.voters()[0];
             let term = Term(1);
             let held = configuration.voters().iter().map(|id| (id.node(), *id)).collect();
-            Group { configuration, term, leader, damaged: BTreeSet::new(), held }
+            let size = configuration.voters().len();
+            Group { configuration, term, leader, damaged: BTreeSet::new(), held, size }
         };
-        let groups = placement.shards().iter().map(group).collect();
+        let of_shard = |shard: &ShardPlacement| shard.voters().map(|voter| voter.id).collect();
+        let of_shards = placement.shards().iter().map(of_shard);
+        let groups = std::iter::once(voters.clone()).chain(of_shards).map(group).collect();
         Self {
             seed,
             random,
@@ -154,7 +162,6 @@ impl World {
             history: Vec::new(),
             catalog: BTreeMap::new(),
             revision: 0,
-            catalog_leader: 0,
             messages: Vec::new(),
             loss: 20,
             delay: 20,
@@ -169,7 +176,7 @@ impl World {
     }
 
     fn run(&mut self) {
-        self.elect_catalog(0);
+        self.elect(CATALOG);
         for _ in 0..600 {
             self.step();
             if self.random.chance(30) {
@@ -212,17 +219,15 @@ impl World {
     }
 
     fn harm(&mut self) {
-        let shard = self.random.below(u64::from(SHARDS)) as usize;
+        let group = match self.random.below(4) {
+            0 => CATALOG,
+            _ => self.random.below(u64::from(SHARDS) + 1) as usize,
+        };
         match self.random.below(12) {
-            0..3 => self.damage(shard),
-            3 => self.damage_learner(shard),
-            10.. => self.heal(shard),
-            4..7 => self.elect(shard),
-            7 => {
-                let voters = self.formation.catalog_voters();
-                let leader = self.random.below(voters.len() as u64) as usize;
-                self.elect_catalog(leader);
-            }
+            0..3 => self.damage(group),
+            3 => self.damage_learner(group),
+            10.. => self.heal(group),
+            4..8 => self.elect(group),
             _ => {
                 let node = self.random.below(self.nodes.len() as u64) as usize;
                 self.restart(node);
@@ -231,22 +236,22 @@ impl World {
     }
 
     /// A minority of voters cannot read its disk.
-    fn damage(&mut self, shard: usize) {
+    fn damage(&mut self, at: usize) {
         let pick = self.random.below(9) as usize;
-        let group = &mut self.groups[shard];
+        let group = &mut self.groups[at];
         let sound = group.sound();
         if 2 * (sound.len() - 1) > group.configuration.voters().len() {
             let lost = sound[pick % sound.len()];
             group.damaged.insert(lost);
             if group.leader == lost {
-                self.elect(shard);
+                self.elect(at);
             }
         }
     }
 
     /// A replica that is to take a damaged one's place is damaged itself before it has.
-    fn damage_learner(&mut self, shard: usize) {
-        let group = &mut self.groups[shard];
+    fn damage_learner(&mut self, at: usize) {
+        let group = &mut self.groups[at];
         let learners = group.configuration.learners().iter().map(|learner| learner.id);
         let made: Vec<_> = learners.filter(|id| group.has(*id)).collect();
         let before = group.damaged.len();
@@ -255,8 +260,8 @@ impl World {
     }
 
     /// A start can read what one before it could not.
-    fn heal(&mut self, shard: usize) {
-        let group = &mut self.groups[shard];
+    fn heal(&mut self, at: usize) {
+        let group = &mut self.groups[at];
         let healed = group.damaged.iter().copied().find(|id| group.has(*id));
         if let Some(id) = healed {
             group.damaged.remove(&id);
@@ -267,8 +272,9 @@ impl World {
     /// What a node's worker does about its map.
     fn make_learners(&mut self, node: usize) {
         let node = NodeNumber(node as u16);
-        let map = self.nodes[usize::from(node.0)].control.map();
-        for (group, placement) in self.groups.iter_mut().zip(map.shards()) {
+        let map = Arc::clone(self.nodes[usize::from(node.0)].control.map());
+        for (at, placement) in map.groups() {
+            let group = &mut self.groups[at.0 as usize];
             let learner = placement.learners().find(|learner| learner.id.node() == node);
             let held = group.held.get(&node).copied().unwrap_or_default();
             let Some(learner) = learner.filter(|learner| learner.id > held) else { continue };
@@ -283,25 +289,31 @@ impl World {
             }
             if self.random.chance(30) {
                 group.held.insert(node, learner.id);
+                if at == GroupId::CATALOG {
+                    self.nodes[usize::from(node.0)].applied = Some(0);
+                }
             }
         }
     }
 
-    fn elect(&mut self, shard: usize) {
+    fn elect(&mut self, at: usize) {
         let pick = self.random.below(9) as usize;
-        let group = &mut self.groups[shard];
+        let before = self.catalog_leader();
+        let group = &mut self.groups[at];
         let sound = group.sound();
         group.leader = sound[pick % sound.len()];
         group.term.0 += 1;
+        if at == CATALOG {
+            let (now, leader) = (self.now, self.catalog_leader());
+            self.nodes[before].control.handle_catalog_role(now, false);
+            while self.apply_some(leader) {}
+            self.nodes[leader].control.handle_catalog_role(now, true);
+            self.drain(leader);
+        }
     }
 
-    fn elect_catalog(&mut self, leader: usize) {
-        let now = self.now;
-        self.nodes[self.catalog_leader].control.handle_catalog_role(now, false);
-        self.catalog_leader = leader;
-        while self.apply_some(leader) {}
-        self.nodes[leader].control.handle_catalog_role(now, true);
-        self.drain(leader);
+    fn catalog_leader(&self) -> usize {
+        usize::from(self.groups[CATALOG].leader.node().0)
     }
 
     /// A node starts anew, with its cache or without.
@@ -320,14 +332,17 @@ impl World {
         if let Some(applied) = this.applied.as_mut() {
             *applied = 0;
         }
-        if self.catalog_leader == node {
-            let voters = self.formation.catalog_voters().len() as u64;
-            let leader = self.random.below(voters) as usize;
-            self.elect_catalog(leader);
+        if self.catalog_leader() == node {
+            self.elect(CATALOG);
         }
     }
 
     fn apply_some(&mut self, node: usize) -> bool {
+        let catalog = &self.groups[CATALOG];
+        let held = catalog.held.get(&NodeNumber(node as u16));
+        if held.is_none_or(|held| catalog.damaged.contains(held)) {
+            return false;
+        }
         let this = &mut self.nodes[node];
         let Some(applied) = this.applied.as_mut().filter(|applied| **applied < self.history.len())
         else {
@@ -341,16 +356,16 @@ impl World {
     }
 
     fn report(&mut self, node: usize) {
-        for (shard, group) in (0..).map(ShardId).zip(&self.groups) {
+        for (at, group) in (0..).map(GroupId).zip(&self.groups) {
             let report = group.held.get(&NodeNumber(node as u16)).map(|replica| {
                 let held = Held { replica: *replica, quarantined: group.damaged.contains(replica) };
                 let leading = (group.leader == *replica).then(|| Leading {
                     term: group.term,
                     configuration: group.configuration.clone(),
                 });
-                ShardReport { shard, held, leading }
+                GroupReport { group: at, held, leading }
             });
-            self.nodes[node].control.handle_local(self.now, shard, report);
+            self.nodes[node].control.handle_local(self.now, at, report);
         }
     }
 
@@ -366,7 +381,7 @@ impl World {
                     (to, Message::Delta(sent.try_into().unwrap()))
                 }
                 ControlEffect::Report { to, report } => {
-                    let sent = ringfort_proto::cluster::ShardReport::from(&report);
+                    let sent = ringfort_proto::cluster::GroupReport::from(&report);
                     (to, Message::Report(sent.try_into().unwrap()))
                 }
                 ControlEffect::Instruct { to, instruction } => {
@@ -394,7 +409,7 @@ impl World {
     }
 
     fn propose(&mut self, from: usize, updates: &[Update]) -> Proposed {
-        if from != self.catalog_leader || self.random.chance(10) {
+        if from != self.catalog_leader() || self.random.chance(10) {
             return Proposed::Unknown;
         }
         let stands = |update: &Update| {
@@ -435,7 +450,7 @@ impl World {
     }
 
     fn instruct(&mut self, to: usize, instruction: &Instruction) {
-        let group = &mut self.groups[instruction.shard.0 as usize];
+        let group = &mut self.groups[instruction.group.0 as usize];
         let leads = usize::from(group.leader.node().0) == to;
         if !leads || group.configuration != instruction.configuration {
             return;
@@ -456,17 +471,17 @@ impl World {
             Change::Remove(_) => {}
         }
         group.configuration = joint.leave();
-        assert!(group.configuration.voters().len() <= 3, "seed {}: it widened", self.seed);
+        assert!(group.configuration.voters().len() <= group.size, "seed {}: it widened", self.seed);
         let members = group.configuration.members();
         group.damaged.retain(|id| members.contains(id));
         if !members.contains(&group.leader) {
-            self.elect(instruction.shard.0 as usize);
+            self.elect(instruction.group.0 as usize);
         }
     }
 
     fn check_end(&self) {
         let seed = self.seed;
-        let newest = self.nodes[self.catalog_leader].control.catalog();
+        let newest = self.nodes[self.catalog_leader()].control.catalog();
         for node in &self.nodes {
             assert_eq!(node.control.catalog(), newest, "seed {seed}: copies differ");
             for (number, other) in (0..).map(NodeNumber).zip(&self.nodes) {
@@ -483,15 +498,15 @@ impl World {
             map.members().collect::<Vec<_>>(),
             self.nodes[0].control.map().members().collect::<Vec<_>>()
         );
-        for (shard, group) in (0..).map(ShardId).zip(&self.groups) {
-            assert!(group.damaged.is_empty(), "seed {seed}: shard {shard} is still damaged");
-            let record = newest.shard(shard).unwrap().1;
+        for (at, group) in (0..).map(GroupId).zip(&self.groups) {
+            assert!(group.damaged.is_empty(), "seed {seed}: group {at} is still damaged");
+            let record = newest.group(at).unwrap().1;
             let ids: BTreeSet<_> = record.replicas.iter().map(|replica| replica.id).collect();
             let members: BTreeSet<_> = group.configuration.members().into_iter().collect();
-            assert_eq!(ids, members, "seed {seed}: the record of shard {shard} is not true");
+            assert_eq!(ids, members, "seed {seed}: the record of group {at} is not true");
             assert_eq!((record.intent, record.age()), (None, group.configuration.age()));
             assert!(record.replicas.iter().all(|replica| !replica.quarantined));
-            assert!(members.iter().all(|id| group.has(*id)), "seed {seed}: shard {shard}");
+            assert!(members.iter().all(|id| group.has(*id)), "seed {seed}: group {at}");
         }
     }
 }

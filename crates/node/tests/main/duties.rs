@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringfort_node::control::{
-    Addresses, Control, ControlEffect, Held, Instruction, Intent, Leading, ProposalId, Proposed,
-    Record, RecordKey, RecordValue, ShardRecord, ShardReport, Update,
+    Addresses, Control, ControlEffect, GroupRecord, GroupReport, Held, Instruction, Intent,
+    Leading, ProposalId, Proposed, Record, RecordKey, RecordValue, Update,
 };
 use ringfort_raft::{Change, Configuration, Learner};
-use ringfort_types::{BootId, Monotonic, NodeNumber, ReplicaId, ShardId, Term, Version};
+use ringfort_types::{BootId, GroupId, Monotonic, NodeNumber, ReplicaId, Term, Version};
 
 use super::control::formation;
 
-const SHARD: ShardId = ShardId(3);
+const GROUP: GroupId = GroupId(4);
 
 /// The catalog's leader and the catalog.
 struct Stage {
@@ -67,8 +67,8 @@ impl Stage {
         self.control.handle_catalog_records(self.now, records).unwrap();
     }
 
-    fn record(&self) -> ShardRecord {
-        self.control.catalog().shard(SHARD).unwrap().1.clone()
+    fn record(&self) -> GroupRecord {
+        self.control.catalog().group(GROUP).unwrap().1.clone()
     }
 
     fn voters(&self) -> Vec<ReplicaId> {
@@ -83,14 +83,14 @@ impl Stage {
             Held { replica: *replica.unwrap_or(&ReplicaId::new(0, node)), quarantined: false };
         let configuration = configuration.clone();
         let leading = Some(Leading { term: Term(term), configuration });
-        let report = ShardReport { shard: SHARD, held, leading };
+        let report = GroupReport { group: GROUP, held, leading };
         self.control.handle_report(self.now, node, report);
     }
 
     /// A node says that a replica is what it has of the shard.
     fn hold(&mut self, from: NodeNumber, replica: ReplicaId, quarantined: bool) {
         let report =
-            ShardReport { shard: SHARD, held: Held { replica, quarantined }, leading: None };
+            GroupReport { group: GROUP, held: Held { replica, quarantined }, leading: None };
         self.control.handle_report(self.now, from, report);
     }
 
@@ -100,9 +100,9 @@ impl Stage {
     }
 
     /// The one record that is proposed for the shard.
-    fn proposed(&mut self) -> (ProposalId, Vec<Update>, ShardRecord) {
+    fn proposed(&mut self) -> (ProposalId, Vec<Update>, GroupRecord) {
         let (id, updates) = self.proposals().pop().expect("a proposal");
-        let RecordValue::Shard(record) = &updates.last().unwrap().value else { panic!() };
+        let RecordValue::Group(record) = &updates.last().unwrap().value else { panic!() };
         (id, updates.clone(), record.clone())
     }
 }
@@ -127,7 +127,7 @@ fn a_damaged_replica_is_replaced_in_place_step_by_step() {
     stage.apply(id, updates);
     let learner = Learner { id: intent.id, replaces: intent.replaces };
     let change = Change::AddLearner(learner);
-    let instruction = Instruction { shard: SHARD, configuration: founding.clone(), change };
+    let instruction = Instruction { group: GROUP, configuration: founding.clone(), change };
     assert_eq!(stage.instructions(), [(NodeNumber(0), instruction)]);
 
     let with_learner = founding.begin(&[change], ringfort_raft::Guards::default()).unwrap().leave();
@@ -136,7 +136,7 @@ fn a_damaged_replica_is_replaced_in_place_step_by_step() {
     assert_eq!((record.intent, record.highest), (None, intent.id));
     stage.apply(id, updates);
     let change = Change::Promote(intent.id);
-    let promote = Instruction { shard: SHARD, configuration: with_learner, change };
+    let promote = Instruction { group: GROUP, configuration: with_learner, change };
     assert_eq!(stage.instructions(), [(NodeNumber(0), promote.clone())]);
     stage.control.handle_tick(stage.now);
     assert_eq!(stage.instructions(), [], "again after a while only");
@@ -205,7 +205,7 @@ fn a_replica_that_is_well_again_is_not_replaced() {
     assert!(!stage.is_quarantined(lost));
     let change = Change::Remove(intent.id);
     let configuration = with_learner.clone();
-    let remove = Instruction { shard: SHARD, configuration, change };
+    let remove = Instruction { group: GROUP, configuration, change };
     assert_eq!(stage.instructions(), [(NodeNumber(0), remove)]);
 
     // That word was an old one: the new one is made, and so the old one is gone.
@@ -214,7 +214,7 @@ fn a_replica_that_is_well_again_is_not_replaced() {
     stage.apply(id, updates);
     assert!(stage.is_quarantined(lost) && !stage.is_quarantined(intent.id));
     let promote = Instruction {
-        shard: SHARD,
+        group: GROUP,
         configuration: with_learner,
         change: Change::Promote(intent.id),
     };
@@ -226,9 +226,9 @@ fn a_replica_that_is_well_again_is_not_replaced() {
 fn an_intent_that_is_no_longer_wanted_is_dropped() {
     let mut stage = Stage::new();
     let intent = Some(Intent { id: ReplicaId::new(9, NodeNumber(1)), replaces: None });
-    let record = ShardRecord { intent, ..stage.record() };
+    let record = GroupRecord { intent, ..stage.record() };
     let founding = Configuration::founding(stage.voters());
-    stage.write(vec![(RecordKey::Shard(SHARD), RecordValue::Shard(record))]);
+    stage.write(vec![(RecordKey::Group(GROUP), RecordValue::Group(record))]);
     stage.report(0, 1, &founding);
     let (_, _, record) = stage.proposed();
     assert_eq!(record.intent, None);
@@ -237,20 +237,20 @@ fn an_intent_that_is_no_longer_wanted_is_dropped() {
 #[test]
 fn a_configuration_older_than_the_record_or_of_unknown_nodes_changes_nothing() {
     let mut stage = Stage::new();
-    let record = ShardRecord { highest: ReplicaId::new(9, NodeNumber(0)), ..stage.record() };
-    stage.write(vec![(RecordKey::Shard(SHARD), RecordValue::Shard(record))]);
+    let record = GroupRecord { highest: ReplicaId::new(9, NodeNumber(0)), ..stage.record() };
+    stage.write(vec![(RecordKey::Group(GROUP), RecordValue::Group(record))]);
     let fewer = Configuration::founding(stage.voters().into_iter().take(2));
     stage.report(0, 1, &fewer);
     assert_eq!(stage.proposals(), []);
     let foreign = Configuration::founding([ReplicaId::new(10, NodeNumber(50))]);
     stage.report(0, 1, &foreign);
     assert_eq!(stage.proposals(), []);
-    let report = ringfort_proto::cluster::ShardReport {
+    let report = ringfort_proto::cluster::GroupReport {
         term: 1,
         configuration: Bytes::from_static(b"none"),
         ..Default::default()
     };
-    assert!(ShardReport::try_from(report).is_err());
+    assert!(GroupReport::try_from(report).is_err());
 }
 
 fn peer_of(control: &Control, node: u16) -> String {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringfort_node::control::{Control, Founded, Held, ShardReport};
+use ringfort_node::control::{Control, Founded, GroupReport, Held};
 use ringfort_node::host::{Reads, Settings};
 use ringfort_node::{Member, MemberEffect, founding_of};
 use ringfort_proto::peer::Frame;
@@ -12,8 +12,6 @@ use ringfort_types::{BootId, Epoch, GroupId, Monotonic, NodeNumber, ShardId};
 
 use crate::control::formation;
 use crate::support::options;
-
-const CATALOG: GroupId = GroupId(0);
 
 struct Members {
     nodes: Vec<(SimNode, Member)>,
@@ -96,14 +94,15 @@ fn the_catalog_is_written_and_kept_true_where_there_are_no_leases() {
         all.nodes.iter().all(|(_, member)| member.map().epoch() > Epoch(1))
     });
     let asleep = |(node, _): &(SimNode, Member)| {
-        node.look().group_status(CATALOG).is_some_and(|status| status.asleep)
+        node.look().group_status(GroupId::CATALOG).is_some_and(|status| status.asleep)
     };
     members.until("the catalog's group sleeps", |all| all.nodes.iter().all(asleep));
     let map = Arc::clone(members.nodes[0].1.map());
     let shard = ShardId(3);
     let lost = map.replicas(shard)[1].id;
     let held = Held { replica: lost, quarantined: true };
-    let report = ShardReport { shard, held, leading: None };
+    let group = GroupId::of_shard(shard);
+    let report = GroupReport { group, held, leading: None };
     for to in [0, 1, 2].map(NodeNumber) {
         let reports = vec![(&report).into()];
         members.frames.push((lost.node(), to, Frame { reports, ..Frame::default() }));

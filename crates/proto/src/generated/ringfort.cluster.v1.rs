@@ -53,9 +53,9 @@ pub struct ReplicaRecord {
     #[prost(bool, tag = "4")]
     pub quarantined: bool,
 }
-/// One shard as the catalog knows it.
+/// One group as the catalog knows it: a shard's, or its own.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ShardRecord {
+pub struct GroupRecord {
     #[prost(message, repeated, tag = "1")]
     pub replicas: ::prost::alloc::vec::Vec<ReplicaRecord>,
     /// Numbers of the nodes that should hold it.
@@ -186,11 +186,12 @@ pub struct FormationRefusal {
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
 }
-/// What a node says of a shard that it leads, or of its own damaged replica of it.
+/// What a node says of a group that it has a replica of.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ShardReport {
+pub struct GroupReport {
+    /// 0: the catalog; s + 1: shard s.
     #[prost(uint32, tag = "1")]
-    pub shard: u32,
+    pub group: u32,
     /// By the leader: its term, and the committed configuration; term 0: the reporter does not lead.
     #[prost(uint64, tag = "2")]
     pub term: u64,
@@ -204,11 +205,12 @@ pub struct ShardReport {
     #[prost(bool, tag = "7")]
     pub quarantined: bool,
 }
-/// A step that the catalog's leader has the leader of a shard take.
+/// A step that the catalog's leader has the leader of a group take.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Instruction {
+    /// 0: the catalog; s + 1: shard s.
     #[prost(uint32, tag = "1")]
-    pub shard: u32,
+    pub group: u32,
     /// It holds for this configuration only, in the format of docs/formats/configuration.md.
     #[prost(bytes = "bytes", tag = "6")]
     pub configuration: ::prost::bytes::Bytes,

@@ -71,7 +71,7 @@ pub struct Frame {
     #[prost(message, optional, tag = "5")]
     pub delta: ::core::option::Option<CatalogDelta>,
     #[prost(message, repeated, tag = "8")]
-    pub reports: ::prost::alloc::vec::Vec<super::super::cluster::v1::ShardReport>,
+    pub reports: ::prost::alloc::vec::Vec<super::super::cluster::v1::GroupReport>,
     #[prost(message, repeated, tag = "9")]
     pub instructions: ::prost::alloc::vec::Vec<super::super::cluster::v1::Instruction>,
     /// Groups that the sender leads and the receiver has no replica of.

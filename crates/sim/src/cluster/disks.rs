@@ -86,12 +86,14 @@ impl Run {
         }
     }
 
-    /// A bit flips, a sector is zeros, or what is there cannot be read for a start or some more.
+    /// A bit flips, a sector is zeros, or what is there cannot be read for a while.
     fn strike(&mut self, node: usize, place: &Place) {
         let passing = self.random.one_in(4);
         let disk = &mut self.machines[node].disk;
         let Place { file, from, to } = place;
         let struck = if passing {
+            let until = self.now + self.random.between(200 * MILLI, 3 * SECOND);
+            self.queue.push(until, Event::Undo(Undo::ReadAgain(node)));
             disk.fail_reads_of(file, *from..*to)
         } else if to - from > 1 {
             let zeros = vec![0; usize::try_from(to - from).unwrap_or(0)];

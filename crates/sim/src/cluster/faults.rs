@@ -82,6 +82,8 @@ pub(super) enum Undo {
     Quicken(usize, usize),
     Empty(usize),
     Unshun(usize, usize),
+    /// The process ends, and what its disk could not read it can.
+    ReadAgain(usize),
     /// The second part of a coup.
     Coup(Coup),
     /// The second part of damage: the node, and those that have whole what it loses.
@@ -344,6 +346,12 @@ impl Run {
             Undo::Quicken(from, to) => self.network.slow(from, to, 0),
             Undo::Empty(node) => self.machines[node].disk.set_capacity(None),
             Undo::Unshun(client, node) => self.crowd.shun(client, node, false),
+            Undo::ReadAgain(node) => {
+                self.machines[node].disk.read_again();
+                if !self.healed {
+                    self.end_process(node, false);
+                }
+            }
             Undo::Coup(coup) => self.end_coup(coup),
             Undo::Damage { node, whole } => self.damage_newest(node, &whole),
         }

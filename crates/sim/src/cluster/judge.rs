@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use ringfort_check::{Options, Outcome, Verdict, check_with};
 use ringfort_raft::Role;
-use ringfort_types::{Index, ShardId, Term};
+use ringfort_types::{GroupId, Index, ShardId, Term};
 
 use super::Run;
 use super::clients::shard_of;
@@ -74,7 +74,7 @@ impl Run {
                     *entry = (entry.0.max(status.raft.commit), entry.1 || commits);
                 }
                 if Some(shard) == hashed
-                    && let Some((applied, hash)) = process.state(shard)
+                    && let Some((applied, hash)) = process.state(GroupId::of_shard(shard))
                 {
                     self.seen.compare(Some(shard), applied.index, hash, node)?;
                 }
@@ -99,7 +99,7 @@ impl Run {
                 let what = format!("node {node}, catalog: {reason}");
                 return Err(broken("undamaged_replicas_serve", what));
             }
-            if let Some((applied, hash)) = process.catalog_state().filter(|_| hashed) {
+            if let Some((applied, hash)) = process.state(GroupId::CATALOG).filter(|_| hashed) {
                 self.seen.compare(None, applied.index, hash, node)?;
             }
         }

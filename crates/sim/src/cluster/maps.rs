@@ -1,13 +1,12 @@
 //! What the nodes' maps say, and whether it is so: who holds a shard is told by the newest map and by the replicas' own
 //! configurations, and in the end these agree on every node.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ringfort_node::ShardSummary;
-use ringfort_node::control::ClusterMap;
-use ringfort_placement::Replica;
-use ringfort_types::{ReplicaId, ShardId};
+use ringfort_node::control::{ClusterMap, Held};
+use ringfort_placement::{Replica, ShardPlacement};
+use ringfort_types::{GroupId, ReplicaId};
 
 use super::Run;
 use super::report::Count;
@@ -29,17 +28,15 @@ impl Run {
             return;
         }
         if let Some(known) = known {
-            for shard in (0..self.mix.shards).map(ShardId) {
-                let (before, after) = (voters(known, shard), voters(&newest, shard));
-                if before != after {
-                    self.totals.add(Count::Promoted, after.difference(&before).count() as u64);
-                    self.totals.add(Count::Replaced, before.difference(&after).count() as u64);
-                }
+            for ((_, before), (_, after)) in known.groups().zip(newest.groups()) {
+                let (held, holds) = (voters(before), voters(after));
+                self.totals.add(Count::Promoted, holds.difference(&held).count() as u64);
+                self.totals.add(Count::Replaced, held.difference(&holds).count() as u64);
                 let is_well = |replica: &&Replica| {
-                    let mut now = newest.replicas(shard).iter();
-                    replica.quarantined && now.any(|now| now.id == replica.id && !now.quarantined)
+                    let now = after.replica(replica.id);
+                    replica.quarantined && now.is_some_and(|now| !now.quarantined)
                 };
-                let well = known.replicas(shard).iter().filter(is_well).count();
+                let well = before.replicas().iter().filter(is_well).count();
                 self.totals.add(Count::WellAgain, well as u64);
             }
         }
@@ -59,11 +56,11 @@ impl Run {
         let Some(process) = machine.process.as_ref().filter(|_| machine.found_all) else {
             return false;
         };
-        let votes = |summary: &ShardSummary| {
-            let configuration = process.configuration(summary.shard);
-            configuration.is_some_and(|(_, known)| known.voters().contains(&summary.replica))
+        let votes = |(group, held): (GroupId, Held)| {
+            let configuration = process.configuration(group);
+            configuration.is_some_and(|known| known.is_voter(held.replica))
         };
-        process.shards().iter().all(votes)
+        process.held().into_iter().all(votes)
     }
 
     /// Whether all maps are one, replicas are where it says, under the ids that it says, with configurations and states that
@@ -80,68 +77,57 @@ impl Run {
                 ));
             }
         }
-        let summaries: Vec<_> =
-            self.machines.iter().map(|machine| Some(machine.process.as_ref()?.shards())).collect();
-        for shard in (0..self.mix.shards).map(ShardId) {
-            self.shard_agrees(shard, newest, &summaries)?;
-        }
-        self.catalogs_agree()
+        let held: Vec<_> =
+            self.machines.iter().map(|machine| Some(machine.process.as_ref()?.held())).collect();
+        newest.groups().try_for_each(|(group, placed)| self.group_agrees(group, placed, &held))
     }
 
-    fn shard_agrees(
+    fn group_agrees(
         &self,
-        shard: ShardId,
-        map: &ClusterMap,
-        summaries: &[Option<Vec<ShardSummary>>],
+        group: GroupId,
+        placed: &ShardPlacement,
+        held: &[Option<BTreeMap<GroupId, Held>>],
     ) -> Result<(), String> {
-        let placed = map.replicas(shard);
+        let placed = placed.replicas();
         if placed.iter().any(|replica| replica.quarantined || !replica.is_voter()) {
-            return Err(format!("shard {shard} is not settled: {placed:?}"));
+            return Err(format!("group {group} is not settled: {placed:?}"));
         }
-        let wanted = voters(map, shard);
+        let wanted: BTreeSet<_> = placed.iter().map(|replica| replica.id).collect();
         let mut seen = Vec::new();
-        for (node, summaries) in summaries.iter().enumerate() {
+        for (node, held) in held.iter().enumerate() {
             let placed = wanted.iter().find(|replica| usize::from(replica.node().0) == node);
-            let Some(summaries) = summaries else {
+            let Some(held) = held else {
                 if placed.is_some() && !self.machines[node].damaged {
                     return Err(format!("node {node} is not up"));
                 }
                 continue;
             };
-            let held = summaries.iter().find(|summary| summary.shard == shard);
-            if held.map(|summary| &summary.replica) != placed {
-                let held = held.map(|summary| summary.replica);
-                return Err(format!("shard {shard}: node {node} has {held:?}, not {placed:?}"));
+            let held = held.get(&group).map(|held| held.replica);
+            if held.as_ref() != placed {
+                return Err(format!("group {group}: node {node} has {held:?}, not {placed:?}"));
             }
-            let process = self.machines[node].process.as_ref();
-            let (Some(process), Some(held)) = (process, held) else { continue };
-            let Some((_, configuration)) = process.configuration(shard) else {
-                return Err(format!("shard {shard} is not open on node {node}"));
+            let Some(process) = self.machines[node].process.as_ref().filter(|_| held.is_some())
+            else {
+                continue;
+            };
+            let Some(configuration) = process.configuration(group) else {
+                return Err(format!("group {group} is not open on node {node}"));
             };
             let own: BTreeSet<_> = configuration.voters().iter().copied().collect();
             if configuration.is_joint() || !configuration.learners().is_empty() || own != wanted {
                 return Err(format!(
-                    "shard {shard} on node {node}: {configuration}, not {wanted:?}"
+                    "group {group} on node {node}: {configuration}, not {wanted:?}"
                 ));
             }
-            seen.push((held.status.as_ref().map(|status| status.raft.applied), node));
+            let applied = process.applied(group);
+            seen.push((applied, node));
         }
-        let what = format!("replicas of shard {shard}");
+        let what = format!("replicas of group {group}");
         // A state costs as much as the store holds.
         same(&what, &seen)?;
-        let state = |node: usize| self.machines[node].process.as_ref()?.state(shard);
+        let state = |node: usize| self.machines[node].process.as_ref()?.state(group);
         let states: Vec<_> = seen.iter().map(|(_, node)| (state(*node), *node)).collect();
         same(&what, &states)
-    }
-
-    /// A damaged replica of the catalog stays so: nothing replaces it yet.
-    fn catalogs_agree(&self) -> Result<(), String> {
-        let state = |node: &usize| {
-            let process = self.machines[*node].process.as_ref()?;
-            Some((process.catalog_state()?, *node))
-        };
-        let seen: Vec<_> = self.mix.formed.catalog.iter().filter_map(state).collect();
-        same("replicas of the catalog", &seen)
     }
 }
 
@@ -152,7 +138,6 @@ fn same<T: PartialEq + std::fmt::Debug>(what: &str, seen: &[(T, usize)]) -> Resu
     }
 }
 
-fn voters(map: &ClusterMap, shard: ShardId) -> BTreeSet<ReplicaId> {
-    let voters = map.replicas(shard).iter().filter(|replica| replica.is_voter());
-    voters.map(|replica| replica.id).collect()
+fn voters(placement: &ShardPlacement) -> BTreeSet<ReplicaId> {
+    placement.voters().map(|replica| replica.id).collect()
 }

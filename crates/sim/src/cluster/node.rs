@@ -21,7 +21,7 @@ use ringfort_env::{DiskCompletion, DiskRequest, OperationId};
 use ringfort_log::{
     FileLog, Headroom, LogOptions, LogStats, LogStore, Submission, SubmissionId, recover,
 };
-use ringfort_node::control::{ClusterMap, Control, Founded, Instruction, ShardReport};
+use ringfort_node::control::{ClusterMap, Control, Founded, GroupReport, Held, Instruction};
 use ringfort_node::{
     ForwardStats, Founding, Member, NodeGuards, OpenOptions, Opened, ShardSummary, Worker,
     WorkerConfig, WorkerStats, divide, founding, open,
@@ -31,7 +31,7 @@ use ringfort_raft::{Configuration, Guards, Settings, Status};
 use ringfort_types::request::{
     Answered, Batch, Context, Get, Identity, List, Operation, Page, Write,
 };
-use ringfort_types::{Applied, BootId, GroupId, Index, Monotonic, NodeNumber, Refusal, ShardId};
+use ringfort_types::{Applied, BootId, GroupId, Index, Monotonic, NodeNumber, Refusal};
 
 use super::formed::Formed;
 use super::mutants::{self, Mutant};
@@ -166,7 +166,7 @@ enum WorkerInput {
     /// The member wants to know how shards stand.
     Report,
     /// How they stand.
-    Reports(Vec<(ShardId, Option<ShardReport>)>),
+    Reports(Vec<(GroupId, Option<GroupReport>)>),
     /// An operation on `catalog.bin` has ended.
     CatalogFile(DiskCompletion),
 }
@@ -308,34 +308,41 @@ impl ClusterNode {
         shards
     }
 
-    /// How far a shard's store has come, and a hash over its state.
-    pub(super) fn state(&self, shard: ShardId) -> Option<(Applied, u128)> {
-        let worker = &self.workers[shard.0 as usize % self.workers.len()];
-        worker.applied_state(GroupId::of_shard(shard))
+    fn owner_of(&self, group: GroupId) -> &Worker<Waiter> {
+        let shard = group.shard().unwrap_or_default();
+        &self.workers[shard.0 as usize % self.workers.len()]
     }
 
-    /// The newest configuration of a shard that is committed, as the replica here knows it.
-    pub(super) fn configuration(&self, shard: ShardId) -> Option<(Index, &Configuration)> {
-        let worker = &self.workers[shard.0 as usize % self.workers.len()];
-        worker.committed_configuration(GroupId::of_shard(shard))
+    /// How far a group's store has come, and a hash over its state; `None` where there is none, or it is closed.
+    pub(super) fn state(&self, group: GroupId) -> Option<(Applied, u128)> {
+        self.owner_of(group).applied_state(group)
+    }
+
+    /// How far a group's replica here has applied its log.
+    pub(super) fn applied(&self, group: GroupId) -> Option<Index> {
+        self.owner_of(group).group_status(group).map(|status| status.applied)
+    }
+
+    /// The newest configuration of a group that is committed, as the replica here knows it.
+    pub(super) fn configuration(&self, group: GroupId) -> Option<&Configuration> {
+        self.owner_of(group).committed_configuration(group).map(|(_, configuration)| configuration)
+    }
+
+    /// The replicas that the node has, by group.
+    pub(super) fn held(&self) -> BTreeMap<GroupId, Held> {
+        let reports = self.workers.iter().flat_map(Worker::reports);
+        reports.filter_map(|(group, report)| Some((group, report?.held))).collect()
     }
 
     /// The replica of the catalog; `None` where there is none, or it is closed.
     pub(super) fn catalog(&self) -> Option<Status> {
-        self.workers[0].group_status(GroupId::default())
-    }
-
-    /// What the replica of the catalog has applied, and a hash over its state; `None` where there is none, or it is closed.
-    pub(super) fn catalog_state(&self) -> Option<(Applied, u128)> {
-        self.workers[0].applied_state(GroupId::default())
+        self.workers[0].group_status(GroupId::CATALOG)
     }
 
     /// Whether every replica that the node is to have is open, and has lost nothing that it may have acknowledged.
     pub(super) fn lacks_nothing(&self) -> bool {
         self.options.founding.keys().all(|group| {
-            let worker = &self.workers
-                [group.shard().map_or(0, |shard| shard.0) as usize % self.workers.len()];
-            worker.group_status(*group).is_some_and(|status| !status.lost)
+            self.owner_of(*group).group_status(*group).is_some_and(|status| !status.lost)
         })
     }
 

@@ -44,11 +44,7 @@ impl Run {
             let engine = MemoryEngine::new(MemoryOptions { hash_seed });
             super::mutants::engine(mutant, Box::new(engine))
         };
-        let again = self.random.one_in(2);
         let machine = &mut self.machines[node];
-        if again {
-            machine.disk.read_again();
-        }
         let now = machine.clock.at(self.now);
         match ClusterNode::start(&mut machine.disk, options, now, engine) {
             // It takes what it cannot read for damaged, and goes on; but here nothing goes on.

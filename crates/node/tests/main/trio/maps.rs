@@ -32,7 +32,7 @@ fn tell(trio: &mut Trio, epoch: u64, here: &[(ReplicaId, Role)]) {
 /// What the hurt node reports of the shard.
 fn held(trio: &Trio) -> Option<Held> {
     let mut reports = trio.look(HURT).look().reports().into_iter();
-    reports.find_map(|(shard, report)| report.filter(|_| shard == SHARD)).map(|report| report.held)
+    reports.find_map(|(group, report)| report.filter(|_| group == GROUP)).map(|report| report.held)
 }
 
 fn learner(counter: u64, replaces: Option<ReplicaId>) -> (ReplicaId, Role) {

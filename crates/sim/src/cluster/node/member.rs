@@ -52,7 +52,8 @@ impl ClusterNode {
             }
             MemberEffect::SaveCatalog(bytes) => self.catalog_file.save(bytes),
             MemberEffect::Instruct(instruction) => {
-                let owner = instruction.shard.0 as usize % self.workers.len();
+                let shard = instruction.group.shard().unwrap_or_default();
+                let owner = shard.0 as usize % self.workers.len();
                 self.inboxes[owner].push(WorkerInput::Instruct(instruction));
             }
             // Nodes do not move here.

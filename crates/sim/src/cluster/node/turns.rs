@@ -180,7 +180,7 @@ impl ClusterNode {
             WorkerInput::Map(map) => worker.handle_map(&map),
             WorkerInput::Instruct(instruction) => {
                 if let Err(error) = worker.instruct(&instruction) {
-                    out.messages.push(format!("shard {}: not yet: {error}", instruction.shard));
+                    out.messages.push(format!("group {}: not yet: {error}", instruction.group));
                 }
             }
             WorkerInput::Report => {

@@ -146,6 +146,11 @@ impl Log {
         if from >= to { 0 } else { self.entries.range(from..to).map(entry_bytes).sum() }
     }
 
+    /// What the entries kept count for, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Forgets entries from the first on, none behind an index, until those left count for no more than so many bytes.
     pub(crate) fn forget(&mut self, to: Index, bytes_max: usize) {
         while self.bytes > bytes_max

@@ -44,7 +44,11 @@ pub enum Sending {
         id: Option<SnapshotId>,
         /// The chunk it waits for begins here.
         offset: u64,
-        /// When that chunk was last asked of the host, or sent.
+        /// The host was asked for that chunk, and has not given it.
+        owed: bool,
+        /// So many times it was sent.
+        sent: u32,
+        /// When that was last, or when the host could not give it.
         since: Monotonic,
     },
     /// It is a voter with a blank disk, and has to be replaced.
@@ -62,6 +66,8 @@ pub(crate) struct Progress {
     pub(crate) sending: Sending,
     /// Probes went unanswered: the next ones carry one entry, so that a peer that is gone costs little.
     unanswered: bool,
+    /// It has a snapshot, and not yet all that was written behind it.
+    pub(crate) catching_up: bool,
     /// Appends not acknowledged: last index and bytes of each.
     inflight: VecDeque<(Index, usize)>,
     inflight_bytes: usize,
@@ -88,6 +94,7 @@ impl Progress {
             next: last.next(),
             sending: Sending::Probe { waiting: false },
             unanswered: false,
+            catching_up: false,
             inflight: VecDeque::new(),
             inflight_bytes: 0,
             heard: now,
@@ -112,6 +119,7 @@ impl Progress {
     pub(crate) fn ask_from(&mut self, next: Index) {
         self.become_probe(next);
         self.unanswered = true;
+        self.catching_up = false;
     }
 
     /// Whether something of this term was heard of it within the last `patience`.
@@ -119,9 +127,9 @@ impl Progress {
         self.acknowledged && now.since(self.heard) < patience
     }
 
-    /// Waits for a snapshot.
-    pub(crate) fn become_snapshot(&mut self, now: Monotonic) {
-        self.sending = Sending::Snapshot { id: None, offset: 0, since: now };
+    /// Waits for a snapshot. `owed`: the host is asked for it.
+    pub(crate) fn become_snapshot(&mut self, now: Monotonic, owed: bool) {
+        self.sending = Sending::Snapshot { id: None, offset: 0, owed, sent: 0, since: now };
         self.clear_inflight();
     }
 
@@ -228,6 +236,14 @@ impl Progress {
             && now.since(self.advanced) >= settings.heartbeat
     }
 
+    /// Whether it has caught up just now: it was sent everything, and little of that is still on its way.
+    pub(crate) fn ends_catching_up(&mut self, last: Index, bytes_max: usize) -> bool {
+        let all_sent = self.sending == Sending::Replicate && self.next > last;
+        let ends = self.catching_up && all_sent && self.inflight_bytes <= bytes_max;
+        self.catching_up &= !ends;
+        ends
+    }
+
     /// Appends in flight.
     pub(crate) fn inflight(&self) -> usize {
         self.inflight.len()
@@ -243,6 +259,7 @@ impl Progress {
             next,
             sending,
             unanswered,
+            catching_up,
             inflight,
             inflight_bytes: _,
             heard: _,
@@ -252,7 +269,7 @@ impl Progress {
             promised: _,
             commit,
         } = self;
-        (id, matched, next, sending, unanswered, inflight, acknowledged, round, commit)
-            .hash(hasher);
+        (id, matched, next, sending, unanswered, catching_up).hash(hasher);
+        (inflight, acknowledged, round, commit).hash(hasher);
     }
 }

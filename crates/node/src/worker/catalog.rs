@@ -1,5 +1,7 @@
 //! The catalog's replica on this worker, and what the catalog wants to know of shards and has done to them.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use ringfort_placement::ShardPlacement;
 use ringfort_raft::ChangeError;
@@ -8,7 +10,7 @@ use ringfort_replica::{ListQuery, MachineError, Reading};
 use ringfort_types::request::{Context, Operation, Principal};
 use ringfort_types::{Epoch, GroupId, Key, Monotonic, NamespaceId, ReplicaId, ShardId, Version};
 
-use super::{Slot, Waiter, Worker, name_of, open_group};
+use super::{LifecycleError, Slot, Waiter, Worker, name_of, open_group};
 use crate::control::{ClusterMap, GroupReport, Held, Instruction, Leading, RawRecord};
 use crate::pending::{Kind, Response};
 
@@ -135,11 +137,25 @@ impl<W> Worker<W> {
     }
 
     /// Takes a newer map of the cluster: who has which group, and what this worker is to have.
-    pub fn handle_map(&mut self, map: &ClusterMap) {
+    pub fn handle_map(&mut self, map: &Arc<ClusterMap>) {
         let is_first = !self.has_map;
+        self.map = Some(Arc::clone(map));
+        self.map_due = false;
         self.handle_placements(map.epoch(), map.shards());
         if let Some(catalog) = map.group(GroupId::CATALOG) {
             self.handle_placement(GroupId::CATALOG, catalog, is_first);
+        }
+    }
+
+    /// What the map asks for and was not possible may be by now.
+    pub(super) fn tick_map(&mut self) {
+        if !std::mem::take(&mut self.map_due) {
+            return;
+        }
+        if let Some(map) = self.map.clone() {
+            for (group, placement) in map.groups() {
+                self.handle_placement(group, placement, false);
+            }
         }
     }
 
@@ -171,6 +187,12 @@ impl<W> Worker<W> {
             let lost = lost.map(|replica| replica.id).max().unwrap_or_default();
             closed.replica = closed.replica.max(lost);
         }
+        if let Ok(open) = open_group(&self.slots, group)
+            && open.replica.configuration().is_blank()
+            && here.clone().any(|replica| replica.is_voter() && replica.id == open.replica.id())
+        {
+            drop(self.close_for(group, "a voter of this id was here, and nothing of it is left"));
+        }
         let Some(learner) = here.find(|replica| !replica.is_voter()) else { return };
         let learner = learner.id;
         let held = self.slots.get(group.0 as usize).and_then(Option::as_ref);
@@ -185,7 +207,7 @@ impl<W> Worker<W> {
                 let name = name_of(group);
                 self.messages.push_back(format!("{name}: replica {learner} is made anew"));
             }
-            // The next map, or the next start, tries again.
+            Err(LifecycleError::UnderWay(_)) => self.map_due = true,
             Err(error) => self.messages.push_back(format!("{}: {error}", name_of(group))),
         }
     }

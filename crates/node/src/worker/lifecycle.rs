@@ -28,7 +28,7 @@
 //! - A node that lost its log does not know what it had. Whatever its first map names of it, learners included, counts as lost:
 //!   a learner may have become a voter since.
 //! - A crash may come between the two records of a replacement. The start then finds the group missing, which is quarantined
-//!   as well, and the same instruction makes the replica that was never founded.
+//!   as well; the learner that the map names by then counts as lost, and another one takes its place.
 
 use ringfort_engine::Generation;
 use ringfort_log::{Base, GroupWrite};

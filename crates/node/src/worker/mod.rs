@@ -4,6 +4,7 @@
 //! becomes one entry per shard and one submission to the log; everything committed is applied and answered.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use ringfort_engine::{Generation, StorageEngine, StoreSize};
 use ringfort_env::DiskError;
@@ -26,6 +27,7 @@ use stale::StaleReads;
 
 use crate::checkpoint::Checkpoints;
 use crate::company::Company;
+use crate::control::ClusterMap;
 use crate::forward::{ForwardConfig, Forwarder};
 use crate::guard::NodeGuards;
 use crate::outbox::Outbox;
@@ -230,6 +232,9 @@ pub struct Worker<W> {
     forwards_due: bool,
     /// It was told of placements.
     has_map: bool,
+    /// The newest map, and whether it asks for something that was not possible then.
+    map: Option<Arc<ClusterMap>>,
+    map_due: bool,
     stale: StaleReads,
     pairs: Pairs,
     /// Every node that holds a shard.
@@ -291,6 +296,8 @@ impl<W> Worker<W> {
             gatherings: Gatherings::default(),
             forwards_due: false,
             has_map: false,
+            map: None,
+            map_due: false,
             catalog_answers: VecDeque::new(),
             forwarder: Forwarder::new(now, forward_config(&config, &making)),
             stale: StaleReads::default(),
@@ -379,7 +386,9 @@ impl<W> Worker<W> {
             open.replica.release_snapshots(self.engine.as_mut());
             let lost = open.replica.abandon();
             let replica = open.replica.id();
-            let quarantined = has_others(open.replica.configuration(), replica);
+            // One that was told nothing of its group joined one.
+            let configuration = open.replica.configuration();
+            let quarantined = configuration.is_blank() || has_others(configuration, replica);
             let generation = Generation(open.replica.base().generation);
             *slot = Slot::Closed(ClosedGroup {
                 replica,
@@ -389,6 +398,8 @@ impl<W> Worker<W> {
                 generation,
             });
             self.checkpoints.forget(group);
+            // A successor may be wanted already.
+            self.map_due = true;
             let lost = self.pending.lose(lost);
             self.answer_all(lost);
         }

@@ -34,6 +34,7 @@ impl<W> Worker<W> {
         self.expire_stale(now);
         self.tick_pairs(now);
         self.tick_leads(now);
+        self.tick_map();
         self.forwarder.handle_tick(now);
         self.forwards_due = true;
         let expired = self.pending.expire(now);
@@ -199,7 +200,14 @@ impl<W> Worker<W> {
             self.pace.want(chunk);
         }
         let mut sent = false;
-        while let Some(ChunkWanted { group, to, .. }) = self.pace.next(self.now) {
+        loop {
+            let slots = &self.slots;
+            let urgent = |chunk: &ChunkWanted| {
+                let open = open_group(slots, chunk.group);
+                chunk.goes_on && open.is_ok_and(|open| open.replica.is_outgrown())
+            };
+            let next = self.pace.next(self.now, urgent);
+            let Some(ChunkWanted { group, to, .. }) = next else { break };
             let Ok(open) = open_group_mut(&mut self.slots, group) else { continue };
             let bytes = open.replica.send_chunk(self.engine.as_mut(), self.now, to);
             self.pace.sent(self.now, bytes);

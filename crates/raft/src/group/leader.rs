@@ -57,8 +57,13 @@ impl Leader {
         self.peers.iter().find(|peer| peer.id == id)
     }
 
-    pub(super) fn sends_snapshot(&self) -> bool {
-        self.peers.iter().any(|peer| matches!(peer.sending, Sending::Snapshot { id: Some(_), .. }))
+    /// Whether some peer gets a snapshot, or what was written behind one that it got: the log is kept for it.
+    pub(super) fn feeds(&self, now: Monotonic, patience: Duration) -> bool {
+        let fed = |peer: &Progress| match peer.sending {
+            Sending::Snapshot { id, .. } => id.is_some(),
+            _ => peer.catching_up && peer.answers(now, patience),
+        };
+        self.peers.iter().any(fed)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Room is given back at heartbeats and when the group falls asleep, not at once: what is freed after each write is
 //! allocated again with the next one.
 
+use super::snapshot::SENT_MAX;
 use super::{Group, State};
 use crate::progress::Progress;
 use crate::room;
@@ -11,12 +12,16 @@ impl Group {
     /// Forgets applied entries, but for those kept for members that lag, and those that wait until another write may be
     /// begun: they are applied where others commit faster than this disk writes.
     pub(super) fn forget(&mut self) {
-        let me = self.config.replica;
+        let (me, settings) = (self.config.replica, &self.config.settings);
         let keep = match &self.state {
             // Nobody lags where nobody else is.
             _ if self.configuration().ids().all(|id| id == me) => 0,
-            State::Leader(leader) if leader.sends_snapshot() => self.config.settings.catch_up_bytes,
-            _ => self.config.settings.trailing_bytes,
+            State::Leader(leader)
+                if leader.feeds(self.now, SENT_MAX * settings.election_timeout) =>
+            {
+                settings.catch_up_bytes
+            }
+            _ => settings.trailing_bytes,
         };
         self.log.forget(self.applied.min(self.persisting.handed_out()), keep);
     }

@@ -388,6 +388,12 @@ impl Group {
         self.log.configuration_at(index)
     }
 
+    /// Whether more than half of the bytes of log are kept that may be, for somebody who gets a snapshot.
+    #[must_use]
+    pub fn is_outgrown(&self) -> bool {
+        self.log.bytes() > self.config.settings.catch_up_bytes / 2
+    }
+
     /// The term at an index that is kept.
     #[must_use]
     pub fn term_at(&self, index: Index) -> Option<Term> {

@@ -40,7 +40,7 @@ impl Group {
                         peer.ask_from(base.next());
                         continue;
                     }
-                    peer.become_snapshot(self.now);
+                    peer.become_snapshot(self.now, true);
                     self.counters.snapshots_begun += 1;
                     self.snapshots.push(SnapshotEffect::Read {
                         to: peer.id,
@@ -69,6 +69,7 @@ impl Group {
 
     pub(super) fn handle_append_ack(&mut self, from: ReplicaId, index: Index) {
         let (now, last, base) = (self.now, self.log.last().index, self.log.base().index);
+        let trailing = self.config.settings.trailing_bytes;
         let Some(peer) = self.heard_peer(from) else { return };
         if index > last {
             self.counters.dropped_impossible += 1;
@@ -83,6 +84,7 @@ impl Group {
             Sending::Snapshot { .. } if index >= base => {
                 // It holds enough, whichever way it got there.
                 peer.become_probe(index.next());
+                peer.catching_up = true;
                 peer.acknowledge(index, now);
                 self.snapshots.push(SnapshotEffect::Release { to: from });
             }
@@ -95,6 +97,9 @@ impl Group {
             }
             _ => {
                 peer.acknowledge(index, now);
+                if peer.ends_catching_up(last, trailing) {
+                    self.forget();
+                }
             }
         }
         self.advance_commit();
@@ -105,7 +110,7 @@ impl Group {
         let (now, bytes_max) = (self.now, self.config.settings.snapshot_chunk_bytes);
         let State::Leader(leader) = &mut self.state else { return };
         if let Some(peer) = leader.peers.iter_mut().find(|peer| peer.id == to) {
-            peer.become_snapshot(now);
+            peer.become_snapshot(now, true);
             self.counters.snapshots_begun += 1;
             let read = SnapshotEffect::Read { to, snapshot: None, offset: 0, bytes_max };
             self.snapshots.push(read);
@@ -196,6 +201,10 @@ impl Group {
         fed: bool,
     ) -> bool {
         if self.is_installing() {
+            if self.configuration().is_blank() {
+                // It answers nothing else, and its leader would give it up.
+                self.reject_append(from, previous);
+            }
             return false;
         }
         if self.configuration().is_blank() && !fed && self.has(Guard::BlankRefused) {

@@ -22,8 +22,8 @@ use crate::guard::Guard;
 use crate::message::{Body, SnapshotId, SnapshotMeta};
 use crate::progress::Sending;
 
-/// A snapshot is kept for a peer that has been silent for less than so many election timeouts.
-const SILENCE_TIMEOUTS: u32 = 5;
+/// A chunk goes so many times, an election timeout apart, to a peer that says nothing.
+pub(super) const SENT_MAX: u32 = 5;
 
 /// A snapshot on its way in.
 #[derive(Clone, Debug, Hash)]
@@ -62,23 +62,24 @@ impl Group {
         assert!(snapshot.position.index <= commit, "raft: a snapshot holds what is committed");
         let State::Leader(leader) = &mut self.state else { return };
         let Some(peer) = leader.peers.iter_mut().find(|peer| peer.id == to) else { return };
-        let Sending::Snapshot { id, offset, since } = &mut peer.sending else { return };
+        let Sending::Snapshot { id, offset, owed, sent, since } = &mut peer.sending else { return };
         if *offset != at || id.is_some_and(|id| id != snapshot.id) {
             return;
         }
-        *since = now;
+        (*owed, *since) = (false, now);
         if snapshot.position.index == Index(0) {
             // Nothing is applied yet. It is asked for again after a while.
             return;
         }
         if at == 0 && snapshot.position.index < base {
             // The log does not reach back to it: it would help nobody.
-            *id = None;
+            (*id, *owed) = (None, true);
             let bytes_max = self.config.settings.snapshot_chunk_bytes;
             let read = SnapshotEffect::Read { to, snapshot: None, offset: 0, bytes_max };
             return self.snapshots.push(read);
         }
         *id = Some(snapshot.id);
+        *sent = sent.saturating_add(1);
         let to_learner = !self.configuration().is_voter(to);
         self.send(to, Body::Snapshot { snapshot, offset: at, data, last, to_learner });
     }
@@ -92,7 +93,7 @@ impl Group {
         if let Some(peer) = peer
             && matches!(peer.sending, Sending::Snapshot { .. })
         {
-            peer.become_snapshot(now);
+            peer.become_snapshot(now, false);
         }
     }
 
@@ -101,11 +102,10 @@ impl Group {
         let bytes_max = self.config.settings.snapshot_chunk_bytes;
         let Some(peer) = self.heard_peer(from) else { return };
         match &mut peer.sending {
-            Sending::Snapshot { id: sent, offset, since }
-                if *sent == Some(id) && *offset != wanted =>
+            Sending::Snapshot { id: known, offset, owed, sent, since }
+                if *known == Some(id) && *offset != wanted =>
             {
-                *offset = wanted;
-                *since = now;
+                (*offset, *owed, *sent, *since) = (wanted, true, 0, now);
             }
             _ => {
                 self.counters.dropped_stale += 1;
@@ -117,24 +117,29 @@ impl Group {
     }
 
     /// Asks for chunks again that were not acknowledged for a while, and lets probes go again. A peer that is silent for longer
-    /// gets another snapshot once it answers: meanwhile the log would grow behind this one.
+    /// gets another snapshot once it answers: meanwhile the log would grow behind this one. What the host owes is waited for.
     pub(super) fn retry_lost(&mut self) {
         let settings = self.config.settings;
         let base = self.log.base().index;
+        let mut given_up = false;
         let State::Leader(leader) = &mut self.state else { return };
         for peer in &mut leader.peers {
             let to = peer.id;
             peer.retry_probe(self.now, settings.election_timeout);
-            let Sending::Snapshot { id, offset, since } = &mut peer.sending else { continue };
-            if self.now.since(*since) < settings.election_timeout {
+            let heard = peer.answers(self.now, settings.election_timeout);
+            let Sending::Snapshot { id, offset, owed, sent, since } = &mut peer.sending else {
+                continue;
+            };
+            if *owed || self.now.since(*since) < settings.election_timeout {
                 continue;
             }
-            if self.now.since(peer.heard) >= SILENCE_TIMEOUTS * settings.election_timeout {
+            if !heard && *sent >= SENT_MAX {
                 peer.ask_from(base.next());
                 self.snapshots.push(SnapshotEffect::Release { to });
+                given_up = true;
                 continue;
             }
-            *since = self.now;
+            *owed = true;
             self.counters.snapshots_resumed += u64::from(*offset > 0);
             self.snapshots.push(SnapshotEffect::Read {
                 to,
@@ -142,6 +147,9 @@ impl Group {
                 offset: *offset,
                 bytes_max: settings.snapshot_chunk_bytes,
             });
+        }
+        if given_up {
+            self.forget();
         }
     }
 

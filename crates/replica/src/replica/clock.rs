@@ -11,7 +11,7 @@
 //! stamp of a log is the greatest in it: what applying reckons with.
 
 use ringfort_raft::Position;
-use ringfort_types::{Entry, Monotonic, ShardTime};
+use ringfort_types::{Entry, Monotonic, ShardTime, Term};
 
 use super::Replica;
 use crate::command::PayloadReader;
@@ -26,12 +26,14 @@ pub(super) struct ShardClock {
     /// It stood here, then. Ahead of what is newest where that has been replaced.
     stamp: ShardTime,
     since: Monotonic,
+    /// The last term that this replica led.
+    led: Term,
 }
 
 impl ShardClock {
     /// A clock that stands at what is applied now.
     pub(super) fn new(stamp: ShardTime, now: Monotonic) -> Self {
-        Self { upto: Position::default(), newest: stamp, stamp, since: now }
+        Self { upto: Position::default(), newest: stamp, stamp, since: now, led: Term(0) }
     }
 
     /// The shard's time now. What a stamp took on its way counts as time that has not passed.
@@ -50,8 +52,12 @@ impl Replica {
     /// Sets the clock by stamps that have come into the log since the last look.
     pub(super) fn follow_stamps(&mut self) {
         let last = self.raft.last();
-        let ShardClock { upto, newest, .. } = self.clock;
-        if last == upto || self.leads() {
+        if self.leads() {
+            self.clock.led = self.raft.leader().term;
+            return;
+        }
+        let ShardClock { upto, newest, led, .. } = self.clock;
+        if last == upto {
             return;
         }
         // Unless what was seen has been replaced: then anew from what is applied.
@@ -61,10 +67,16 @@ impl Replica {
             true => (upto.index.next(), newest),
             false => (applied.next(), self.machine.time()),
         };
-        let came = self.raft.entries_from(from).iter().filter_map(stamp_of).max();
-        let newest = came.map_or(known, |stamp| stamp.max(known));
+        let mut newest = known;
+        let mut came = false;
+        for entry in self.raft.entries_from(from) {
+            let Some(stamp) = stamp_of(&entry) else { continue };
+            newest = newest.max(stamp);
+            // This replica reckons on from where it stamped its own.
+            came |= entry.term != led;
+        }
         (self.clock.upto, self.clock.newest) = (last, newest);
-        if came.is_some() {
+        if came {
             (self.clock.stamp, self.clock.since) = (newest, self.now);
         }
     }

@@ -180,6 +180,12 @@ impl Replica {
         self.raft.committed_configuration()
     }
 
+    /// See [`Group::is_outgrown`].
+    #[must_use]
+    pub fn is_outgrown(&self) -> bool {
+        self.raft.is_outgrown()
+    }
+
     /// What is durable of its log: no state beyond it may become durable.
     #[must_use]
     pub fn durable(&self) -> Index {

@@ -266,5 +266,7 @@ impl Replica {
         self.base = base;
         self.log_size = LogSize::new(base.applied.index, &[]);
         self.raft.handle_installed(id);
+        // Meanwhile the clock may have followed stamps of the log that is gone.
+        self.clock = ShardClock::new(self.machine.time(), self.now);
     }
 }

@@ -71,7 +71,7 @@ impl SimDisk {
         self.faults.stalled[lane_number(lane)] = stalled;
     }
 
-    /// Reads of a file that touch this range fail from now on, as those of bad sectors do, until one write covers all of it.
+    /// Reads of a file that touch this range fail from now on, as those of bad sectors do, but for what is written.
     /// Returns whether there is such a file.
     pub fn fail_reads_of(&mut self, file: &FileName, range: Range<u64>) -> bool {
         let inode = self.names.get(file).copied();
@@ -169,7 +169,15 @@ impl SimDisk {
         };
         let unreadable = &mut self.faults.unreadable;
         if matches!(operation, DiskOperation::WriteAt { .. }) {
-            unreadable.retain(|(of, range)| *of != inode || range.start < from || range.end > to);
+            let cut = |(of, range): (Inode, Range<u64>)| match of == inode {
+                true => vec![
+                    (of, range.start..range.end.min(from)),
+                    (of, range.start.max(to)..range.end),
+                ],
+                false => vec![(of, range)],
+            };
+            *unreadable = std::mem::take(unreadable).into_iter().flat_map(cut).collect();
+            unreadable.retain(|(_, range)| !range.is_empty());
         } else if unreadable
             .iter()
             .any(|(of, range)| *of == inode && range.start < to && from < range.end)

@@ -32,15 +32,19 @@ pub(crate) async fn cluster(host: &Host) -> Result<ClusterView, Refusal> {
     if closed > 0 {
         warnings.push(format!("{closed} of {} shards are closed; each says why", shards.len()));
     }
-    let catalog = map.members().count();
-    let alive = map.members().filter(|member| is_up(member.number)).count();
+    let catalog: Vec<_> = map.catalog().voters().collect();
+    let damaged = catalog.iter().filter(|voter| voter.quarantined);
+    warnings.extend(damaged.map(|voter| {
+        format!("the catalog's replica on {} is quarantined until it is replaced", voter.node)
+    }));
+    let alive = catalog.iter().filter(|voter| !voter.quarantined && is_up(voter.id.node())).count();
     Ok(ClusterView {
         cluster_id: info.cluster_id,
         epoch: map.epoch(),
         replication_factor: u32::try_from(map.settings().replication_factor.get())
             .unwrap_or(u32::MAX),
         answered_by: info.node_id.clone(),
-        quorum: (catalog > 1).then_some(alive * 2 > catalog),
+        quorum: (catalog.len() > 1).then_some(alive * 2 > catalog.len()),
         nodes: map.members().map(|member| node_view(host, member, &up)).collect(),
         shards,
         warnings,

@@ -167,6 +167,12 @@ impl ClusterMap {
         (0..).map(GroupId).zip(std::iter::once(&self.catalog).chain(&self.shards))
     }
 
+    /// The catalog's own group.
+    #[must_use]
+    pub fn catalog(&self) -> &ShardPlacement {
+        &self.catalog
+    }
+
     /// One group; `None` where there is no such group.
     #[must_use]
     pub fn group(&self, group: GroupId) -> Option<&ShardPlacement> {

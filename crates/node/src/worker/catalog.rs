@@ -142,9 +142,7 @@ impl<W> Worker<W> {
         self.map = Some(Arc::clone(map));
         self.map_due = false;
         self.handle_placements(map.epoch(), map.shards());
-        if let Some(catalog) = map.group(GroupId::CATALOG) {
-            self.handle_placement(GroupId::CATALOG, catalog, is_first);
-        }
+        self.handle_placement(GroupId::CATALOG, map.catalog(), is_first);
     }
 
     /// What the map asks for and was not possible may be by now.

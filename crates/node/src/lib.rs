@@ -61,5 +61,5 @@ pub mod host {
         Capacity, MemberState, Replica, ReplicationFactor, Role as ReplicaRole, ShardPlacement,
         Zone,
     };
-    pub use ringfort_raft::{Guards, Reads, Role, Settings};
+    pub use ringfort_raft::{Guards, Reads, Role, Settings, Status};
 }

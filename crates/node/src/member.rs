@@ -18,7 +18,7 @@ use ringfort_types::{BootId, Code, Epoch, GroupId, Monotonic, NodeNumber, Versio
 
 use crate::control::{
     Addresses, ClusterMap, Control, ControlEffect, GroupReport, Instruction, ProposalId, Proposed,
-    Record, Update,
+    Record, Said, Update, Word,
 };
 use crate::pending::Response;
 use crate::worker::Worker;
@@ -50,6 +50,8 @@ pub struct Member {
     me: NodeNumber,
     control: Control,
     boot: BootId,
+    /// Of this executable.
+    version: &'static str,
     /// Records of the local replica of the catalog up to here were handed over.
     seen: Version,
     leads: bool,
@@ -58,11 +60,18 @@ pub struct Member {
 }
 
 impl Member {
-    /// The member that this node is, in this start of it.
+    /// The member that this node is, in this start of it, of an executable of this version.
     #[must_use]
-    pub fn new(me: NodeNumber, control: Control, boot: BootId) -> Self {
+    pub fn new(me: NodeNumber, control: Control, boot: BootId, version: &'static str) -> Self {
         let (frames, effects) = (VecDeque::new(), VecDeque::new());
-        Self { me, control, boot, seen: Version::ABSENT, leads: false, frames, effects }
+        let (seen, leads) = (Version::ABSENT, false);
+        Self { me, control, boot, version, seen, leads, frames, effects }
+    }
+
+    /// What another node said last of itself, since this start.
+    #[must_use]
+    pub fn said(&self, node: NodeNumber) -> Option<&Said> {
+        self.control.said(node)
     }
 
     /// The map in force.
@@ -77,10 +86,19 @@ impl Member {
         if let Some(gossip) = frame.gossip.take() {
             match <[u8; 16]>::try_from(&*gossip.boot_id) {
                 Ok(boot) => {
-                    let boot = BootId(u128::from_be_bytes(boot));
-                    let addresses = Addresses::parse(gossip.peer_address, gossip.client_address);
-                    let epoch = Epoch(gossip.epoch);
-                    self.control.handle_gossip(now, from, epoch, boot, addresses);
+                    let word = Word {
+                        epoch: Epoch(gossip.epoch),
+                        boot: BootId(u128::from_be_bytes(boot)),
+                        addresses: Addresses::parse(gossip.peer_address, gossip.client_address),
+                        // It is shown to people, as it is.
+                        version: gossip
+                            .version
+                            .chars()
+                            .filter(char::is_ascii_graphic)
+                            .take(64)
+                            .collect(),
+                    };
+                    self.control.handle_gossip(now, from, word);
                 }
                 Err(_) => malformed += 1,
             }
@@ -211,6 +229,7 @@ impl Member {
                     boot_id,
                     peer_address: own.map(|own| own.peer.clone()).unwrap_or_default(),
                     client_address: own.map(|own| own.client.clone()).unwrap_or_default(),
+                    version: self.version.to_owned(),
                 };
                 (to, Frame { gossip: Some(gossip), ..Frame::default() })
             }

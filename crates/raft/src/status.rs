@@ -23,6 +23,8 @@ pub struct Counters {
     pub elections: u64,
     /// Terms led.
     pub terms_led: u64,
+    /// Payloads proposed as a leader.
+    pub proposals: u64,
     /// Times that uncommitted entries were replaced.
     pub truncations: u64,
     /// Joint configurations begun as a leader.

@@ -10,8 +10,9 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use ringfort_door::MetricsFormat;
-use ringfort_node::host::LogStats;
+use ringfort_node::host::{LogStats, Status};
 use ringfort_node::{ForwardStats, ShardSummary, WorkerStats};
+use ringfort_types::GroupId;
 use tokio::sync::oneshot;
 
 use self::raft::RaftTotals;
@@ -41,6 +42,7 @@ struct Scrape {
     workers: Vec<WorkerStats>,
     forwards: Vec<ForwardStats>,
     shards: Vec<ShardSummary>,
+    catalog: Option<Status>,
     log: LogStats,
     syncs: Latencies,
     peers: peers::Peers,
@@ -89,6 +91,8 @@ pub(crate) async fn encode(host: &Host, format: MetricsFormat) -> String {
         scrape.forwards.push(part.forwards);
     }
     scrape.shards = view::summaries(host).await.unwrap_or_default();
+    let catalog = |host: &Host| host.with_core(|worker| worker.group_status(GroupId::CATALOG));
+    scrape.catalog = host.on_host(0, catalog).await.unwrap_or_default();
     let (sender, receiver) = oneshot::channel();
     if host.shared.log.send(LogInput::Stats(sender)).is_ok() {
         (scrape.log, scrape.syncs) = receiver.await.unwrap_or_default();
@@ -126,7 +130,7 @@ impl Collector for Scrape {
         self.encode_workers(&mut encoder)?;
         forwards::encode(&self.forwards, &mut encoder)?;
         self.encode_shards(&mut encoder)?;
-        RaftTotals::of(&self.shards).encode(&mut encoder)?;
+        RaftTotals::of(&self.shards, self.catalog.as_ref()).encode(&mut encoder)?;
         self.encode_log(&mut encoder)?;
         self.peers.encode(&mut encoder)?;
         self.process.encode(encoder)
@@ -155,8 +159,8 @@ impl Scrape {
         let sum = |of: fn(&WorkerStats) -> u64| self.workers.iter().map(of).sum();
         counter(
             encoder,
-            "ringfort_raft_entries_proposed",
-            "Entries handed to the log",
+            "ringfort_log_writes_submitted",
+            "Writes of groups handed to the log",
             sum(|s| s.entries),
         )?;
         counter(

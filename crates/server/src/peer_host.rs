@@ -9,7 +9,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ringfort_node::control::{CATALOG_FILE, ClusterMap};
+use ringfort_node::control::{CATALOG_FILE, ClusterMap, Said};
 use ringfort_node::{Member, MemberEffect};
 use ringfort_proto::peer::{Channel as WireChannel, Frame, Refused};
 use ringfort_types::{BootId, GroupId, Monotonic, NodeNumber};
@@ -38,8 +38,8 @@ pub(crate) struct Peers {
     pub(crate) member: RefCell<Option<Member>>,
     formation: Option<Rc<FormationHost>>,
     disk: RefCell<FileDisk>,
-    /// Nodes whose link for consensus is up, and since when each is up or down.
-    up: RefCell<BTreeMap<NodeNumber, (bool, Monotonic)>>,
+    /// Whether the link for consensus to a node is up.
+    up: RefCell<BTreeMap<NodeNumber, bool>>,
     last_tick: Cell<Monotonic>,
 }
 
@@ -77,9 +77,14 @@ impl Peers {
         self.formation.clone()
     }
 
-    /// Whether the link for consensus to a node is up; `None` where there was none yet. And since when.
-    pub(crate) fn state_of(&self, node: NodeNumber) -> Option<(bool, Monotonic)> {
+    /// Whether the link for consensus to a node is up; `None` where there was none yet.
+    pub(crate) fn is_up(&self, node: NodeNumber) -> Option<bool> {
         self.up.borrow().get(&node).copied()
+    }
+
+    /// What another node said last of itself.
+    pub(crate) fn said(&self, node: NodeNumber) -> Option<Said> {
+        self.member.borrow().as_ref()?.said(node).cloned()
     }
 
     /// What this thread's links and accepted connections have done.
@@ -212,7 +217,7 @@ impl Peers {
 
     fn tell_up(&self, node: NodeNumber, channel: Channel, is_up: bool) {
         if channel == Channel::Consensus {
-            self.up.borrow_mut().insert(node, (is_up, clock::now()));
+            self.up.borrow_mut().insert(node, is_up);
         }
     }
 }

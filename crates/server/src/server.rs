@@ -442,7 +442,7 @@ fn prepare(
         cluster_id: record.cluster_id,
         data_dir: options.data_dir.clone(),
         segment_bytes: options.segment_bytes,
-        warnings: warnings(control.map(), options, &sizes)?,
+        warnings: warnings(control.map(), *number, options, &sizes)?,
     };
     let opening = Opening { options: open_options, engine: options.engine };
     Ok(Prepared { control, log, parts, opening, info, limits: sizes.limits })
@@ -458,10 +458,20 @@ fn snapshot_bytes(disk: &mut FileDisk) -> Result<u64, StartError> {
 /// What counts at formation and was set otherwise since.
 fn warnings(
     map: &ClusterMap,
+    number: NodeNumber,
     options: &ServerOptions,
     sizes: &Sizes,
 ) -> Result<Vec<String>, StartError> {
     let mut warnings = map.settings().warnings(&claim::settings(options)?);
+    if let Some(info) = map.member(number).map(|member| &member.info) {
+        let (zone, capacity) = (&*info.zone.0, f64::from(info.capacity.hundredths()) / 100.0);
+        if zone != options.zone {
+            warnings.push(format!("node.zone is configured as {:?}; the cluster was formed with {zone:?}, and that counts", options.zone));
+        }
+        if (capacity - options.capacity).abs() > 0.005 {
+            warnings.push(format!("node.capacity is configured as {}; the cluster was formed with {capacity}, and that counts", options.capacity));
+        }
+    }
     let mut lowered = |setting, configured: usize, now: usize| {
         if now < configured {
             warnings.push(format!("{setting} is lowered from {configured} to {now} bytes: more does not fit into storage.segment_bytes"));
@@ -474,6 +484,9 @@ fn warnings(
         let have = if nodes == 1 { "one node".to_owned() } else { format!("{nodes} nodes") };
         warnings
             .push(format!("every shard has {nodes} of {wanted} replicas: the cluster has {have}"));
+    }
+    for warning in &warnings {
+        tracing::warn!("{warning}");
     }
     Ok(warnings)
 }

@@ -6,10 +6,15 @@ use ringfort_node::ShardSummary;
 use ringfort_node::control::{ClusterMap, MapMember};
 use ringfort_node::host::{MemberState, Replica, ReplicaRole, ShardPlacement};
 use ringfort_types::request::{ClusterView, NodeView, ReadyCheck, ReplicaView, ShardView};
-use ringfort_types::{Code, Index, NodeNumber, Refusal, ReplicaId, ShardId, token_range_of_shard};
+use ringfort_types::{
+    Code, Epoch, GroupId, Index, NodeNumber, Refusal, ReplicaId, ShardId, token_range_of_shard,
+};
 
 use crate::clock;
 use crate::worker_thread::{Host, NodeWorker};
+
+/// A node that is connected, and has said nothing for so long, may hang.
+const SILENT_MS: u64 = 5_000;
 
 /// The cluster as this node knows it.
 pub(crate) async fn cluster(host: &Host) -> Result<ClusterView, Refusal> {
@@ -18,8 +23,8 @@ pub(crate) async fn cluster(host: &Host) -> Result<ClusterView, Refusal> {
     let summaries = summaries(host).await?;
     let held = summaries.into_iter().map(|summary| (summary.shard, summary)).collect();
     let leaders = leaders(host).await?;
-    let up = host.on_host(0, links_up).await?;
-    let is_up = |number| number == info.number || up.get(&number).is_none_or(|(up, _)| *up);
+    let (others, led) = host.on_host(0, known).await?;
+    let is_up = |number| number == info.number || others.get(&number).is_none_or(Other::is_up);
     let mut shards = Vec::with_capacity(map.shards().len());
     for (shard, placement) in (0..).map(ShardId).zip(map.shards()) {
         // Whoever cannot be reached may still be believed to lead.
@@ -38,42 +43,69 @@ pub(crate) async fn cluster(host: &Host) -> Result<ClusterView, Refusal> {
         format!("the catalog's replica on {} is quarantined until it is replaced", voter.node)
     }));
     let alive = catalog.iter().filter(|voter| !voter.quarantined && is_up(voter.id.node())).count();
+    let quorum = alive * 2 > catalog.len() && led != Some(false);
     Ok(ClusterView {
         cluster_id: info.cluster_id,
         epoch: map.epoch(),
         replication_factor: u32::try_from(map.settings().replication_factor.get())
             .unwrap_or(u32::MAX),
         answered_by: info.node_id.clone(),
-        quorum: (catalog.len() > 1).then_some(alive * 2 > catalog.len()),
-        nodes: map.members().map(|member| node_view(host, member, &up)).collect(),
+        quorum: (catalog.len() > 1).then_some(quorum),
+        nodes: map.members().map(|member| node_view(host, member, &others)).collect(),
         shards,
         warnings,
     })
 }
 
-type Up = BTreeMap<NodeNumber, (bool, Option<u64>)>;
-
-/// For each other node whose link was ever tried: whether it is up, and milliseconds since it was not.
-fn links_up(host: &Host) -> Up {
-    let (map, now) = (host.shared.map(), clock::now());
-    let of = |number| {
-        let (up, since) = host.peers.state_of(number)?;
-        let down = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
-        Some((number, (up, Some(if up { 0 } else { down }))))
-    };
-    map.members().filter_map(|member| of(member.number)).collect()
+/// What this node knows of another one.
+struct Other {
+    /// Whether the link to it is up; `None`: none was tried yet.
+    link: Option<bool>,
+    /// Milliseconds since it said something of itself, which it does every second.
+    heard_ms: Option<u64>,
+    epoch: Option<Epoch>,
+    version: String,
 }
 
-fn node_view(host: &Host, member: &MapMember, up: &Up) -> NodeView {
+impl Other {
+    fn is_up(&self) -> bool {
+        self.link != Some(false)
+    }
+}
+
+/// What is known of other nodes, and whether the catalog has a leader, by this node's replica of it, if there is one.
+fn known(host: &Host) -> (BTreeMap<NodeNumber, Other>, Option<bool>) {
+    let (map, now) = (host.shared.map(), clock::now());
+    let of = |number| {
+        let said = host.peers.said(number);
+        let heard = said.as_ref().map(|said| now.since(said.at).as_millis());
+        let other = Other {
+            link: host.peers.is_up(number),
+            heard_ms: heard.map(|millis| u64::try_from(millis).unwrap_or(u64::MAX)),
+            epoch: said.as_ref().map(|said| said.epoch),
+            version: said.map(|said| said.version).unwrap_or_default(),
+        };
+        (number, other)
+    };
+    let own = host.shared.info.number;
+    let others = map.members().map(|member| member.number).filter(|number| *number != own);
+    let catalog = host.with_core(|worker| worker.group_status(GroupId::CATALOG));
+    (others.map(of).collect(), catalog.map(|status| status.leader.is_some()))
+}
+
+fn node_view(host: &Host, member: &MapMember, others: &BTreeMap<NodeNumber, Other>) -> NodeView {
     let own = &host.shared.info;
-    let link = up.get(&member.number);
-    let state = match (member.state, link) {
-        _ if member.number == own.number => "active",
+    let other = others.get(&member.number);
+    let silent = other.and_then(|other| other.heard_ms).is_some_and(|millis| millis > SILENT_MS);
+    let state = match (member.state, other) {
         (MemberState::Draining, _) => "draining",
-        (_, Some((false, _))) => "down",
+        (_, Some(other)) if !other.is_up() => "down",
+        _ if silent => "suspect",
         _ => "active",
     };
-    let is_own = member.number == own.number;
+    let own_epoch = || Some(host.shared.map().epoch());
+    let own_version = || env!("CARGO_PKG_VERSION").to_owned();
+    debug_assert_eq!(other.is_none(), member.number == own.number);
     NodeView {
         id: member.info.name.id.clone(),
         state,
@@ -81,9 +113,9 @@ fn node_view(host: &Host, member: &MapMember, up: &Up) -> NodeView {
         peer: member.info.peer.clone(),
         zone: member.info.zone.0.to_string(),
         capacity: f64::from(member.info.capacity.hundredths()) / 100.0,
-        version: if is_own { env!("CARGO_PKG_VERSION").to_owned() } else { String::new() },
-        heard_ms: link.and_then(|(_, since)| *since),
-        epoch: is_own.then(|| host.shared.map().epoch()),
+        version: other.map_or_else(own_version, |other| other.version.clone()),
+        heard_ms: other.and_then(|other| other.heard_ms),
+        epoch: other.map_or_else(own_epoch, |other| other.epoch),
     }
 }
 
@@ -210,11 +242,16 @@ pub(crate) fn refuse_init(host: &Host) -> Refusal {
 
 /// Why the only node can be neither drained nor removed.
 pub(crate) fn refuse_change(host: &Host, node: &str, verb: &str) -> Refusal {
-    if node == host.shared.info.node_id.as_str() {
+    let map = host.shared.map();
+    let members: Vec<_> = map.members().map(|member| &member.info.name.id).collect();
+    if members.len() == 1 && node == members[0].as_str() {
         let detail = format!(
             "node {node} cannot be {verb}: it is the only one, and its data would have nowhere to go"
         );
         Refusal::not_applied(Code::Unavailable, detail)
+    } else if members.iter().any(|id| id.as_str() == node) {
+        let kept = "this version keeps the nodes that a cluster was formed with";
+        Refusal::not_applied(Code::Unavailable, format!("node {node} cannot be {verb} yet: {kept}"))
     } else {
         Refusal::not_applied(
             Code::InvalidArgument,

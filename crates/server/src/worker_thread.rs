@@ -364,7 +364,7 @@ impl Host {
 
     fn hand_over_now(&self, worker: &mut NodeWorker) {
         let Some(done) = self.handing_over.take() else { return };
-        let reachable = |node| self.peers.state_of(node).is_some_and(|(up, _)| up);
+        let reachable = |node| self.peers.is_up(node) == Some(true);
         if worker.hand_over(clock::now(), reachable) > 0 {
             self.handing_over.set(Some(done));
         } else {
@@ -475,7 +475,10 @@ impl WorkerStart {
             Some((control, claimed)) => {
                 let Claimed { identity, formation, number, boot, .. } = claimed;
                 let host = FormationHost::new(formation, identity, self.disk.clone());
-                (Some(Member::new(number, control, boot)), Some(Rc::new(host)))
+                (
+                    Some(Member::new(number, control, boot, env!("CARGO_PKG_VERSION"))),
+                    Some(Rc::new(host)),
+                )
             }
             None => (None, None),
         };

@@ -92,10 +92,35 @@ pub struct Control {
     effects: VecDeque<ControlEffect>,
 }
 
+/// What a node says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// The epoch of its map.
+    pub epoch: Epoch,
+    /// Which start of it this is.
+    pub boot: BootId,
+    /// Where it is reached, if it says so.
+    pub addresses: Option<Addresses>,
+    /// The version of its executable.
+    pub version: String,
+}
+
+/// What another node said last, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// When.
+    pub at: Monotonic,
+    /// The epoch of its map.
+    pub epoch: Epoch,
+    /// The version of its executable.
+    pub version: String,
+}
+
 /// What is known of another node.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Other {
     boot: Option<BootId>,
+    said: Option<Said>,
     /// What it was sent last: up to which epoch, and when.
     sent: Option<(Epoch, Monotonic)>,
     /// When it was asked last.
@@ -157,6 +182,12 @@ impl Control {
         self.do_duties(now);
     }
 
+    /// What another node said last of itself, since this start.
+    #[must_use]
+    pub fn said(&self, node: NodeNumber) -> Option<&Said> {
+        self.others.get(&node)?.said.as_ref()
+    }
+
     /// Where this node is reached, if it was told.
     #[must_use]
     pub fn addresses(&self) -> Option<&Addresses> {
@@ -188,15 +219,9 @@ impl Control {
         self.do_duties(now);
     }
 
-    /// Another node says which epoch it has, which start of it this is, and where it is reached.
-    pub fn handle_gossip(
-        &mut self,
-        now: Monotonic,
-        from: NodeNumber,
-        epoch: Epoch,
-        boot: BootId,
-        addresses: Option<Addresses>,
-    ) {
+    /// Another node speaks of itself.
+    pub fn handle_gossip(&mut self, now: Monotonic, from: NodeNumber, word: Word) {
+        let Word { epoch, boot, addresses, version } = word;
         if from == self.me || self.map.member(from).is_none() {
             return;
         }
@@ -210,6 +235,7 @@ impl Control {
             *other = Other { boot: Some(boot), ..Other::default() };
             self.effects.push_back(ControlEffect::Restarted(from));
         }
+        other.said = Some(Said { at: now, epoch, version });
         let lately = |at: Monotonic| now.since(at) < AGAIN_AFTER;
         if epoch < held && !other.sent.is_some_and(|(upto, at)| upto == held && lately(at)) {
             other.sent = Some((held, now));

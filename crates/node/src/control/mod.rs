@@ -29,7 +29,7 @@ mod report;
 mod settings;
 mod wire;
 
-pub use self::core::{Control, ControlEffect};
+pub use self::core::{Control, ControlEffect, Said, Word};
 pub use addresses::Addresses;
 pub use cache::{CATALOG_FILE, CacheError};
 pub use catalog::{

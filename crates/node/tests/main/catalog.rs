@@ -2,7 +2,7 @@
 
 use ringfort_node::control::{
     CacheError, CatalogCopy, CatalogDelta, Control, ControlEffect, DeltaError, FormationRecord,
-    Record, RecordKey, RecordValue,
+    Record, RecordKey, RecordValue, Word,
 };
 use ringfort_types::{BootId, Epoch, GroupId, Monotonic, NodeNumber, ShardId, Version};
 
@@ -104,7 +104,9 @@ fn whoever_lags_gets_a_delta_once_and_again_only_after_a_while() {
     control.handle_delta(Monotonic(1), NodeNumber(1), delta(1, 9, vec![record]));
     while control.poll_effect().is_some() {}
     let mut deltas = |now: u64| {
-        control.handle_gossip(Monotonic(now), NodeNumber(2), Epoch(1), BootId(5), None);
+        let (addresses, version) = (None, String::new());
+        let word = Word { epoch: Epoch(1), boot: BootId(5), addresses, version };
+        control.handle_gossip(Monotonic(now), NodeNumber(2), word);
         std::iter::from_fn(|| control.poll_effect()).count()
     };
     assert_eq!(deltas(1_000_000), 1);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use ringfort_node::control::{
     Addresses, CatalogCopy, CatalogDelta, ClusterSettings, Control, ControlEffect, FormationRecord,
     GroupReport, Held, Instruction, Leading, MOVES_MAX, NodeInfo, NodeName, ProposalId, Proposed,
-    RawRecord, ReadsBy, Record, Update,
+    RawRecord, ReadsBy, Record, Update, Word,
 };
 use ringfort_placement::{Capacity, ReplicationFactor, ShardPlacement, Zone};
 use ringfort_raft::{Change, Configuration, Guards};
@@ -436,7 +436,9 @@ impl World {
         let control = &mut self.nodes[to].control;
         match message {
             Message::Gossip(epoch, boot, addresses) => {
-                control.handle_gossip(now, sender, epoch, boot, Some(addresses));
+                let addresses = Some(addresses);
+                let word = Word { epoch, boot, addresses, version: String::new() };
+                control.handle_gossip(now, sender, word);
             }
             Message::Delta(delta) => control.handle_delta(now, sender, delta),
             Message::Report(report) => control.handle_report(now, sender, report),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ringfort_node::control::{
     Addresses, Control, ControlEffect, GroupRecord, GroupReport, Held, Instruction, Intent,
-    Leading, ProposalId, Proposed, Record, RecordKey, RecordValue, Update,
+    Leading, ProposalId, Proposed, Record, RecordKey, RecordValue, Update, Word,
 };
 use ringfort_raft::{Change, Configuration, Learner};
 use ringfort_types::{BootId, GroupId, Monotonic, NodeNumber, ReplicaId, Term, Version};
@@ -267,7 +267,9 @@ const SPEAKS: BootId = BootId(5);
 impl Stage {
     fn hear(&mut self, host: &str) {
         let epoch = self.control.catalog().epoch();
-        self.control.handle_gossip(self.now, NodeNumber(2), epoch, SPEAKS, Some(at(host)));
+        let (addresses, version) = (Some(at(host)), String::new());
+        let word = Word { epoch, boot: SPEAKS, addresses, version };
+        self.control.handle_gossip(self.now, NodeNumber(2), word);
     }
 
     /// So many seconds pass, in each of which node 2 is asked at the address of its record.

@@ -14,7 +14,7 @@ use crate::support::options;
 
 fn member(record: FormationRecord) -> Member {
     let control = Control::new(NodeNumber(0), record, None).unwrap();
-    Member::new(NodeNumber(0), control, BootId(1))
+    Member::new(NodeNumber(0), control, BootId(1), "1.0.0")
 }
 
 /// Lets the member and its node run until what is awaited; panics where that never happens.

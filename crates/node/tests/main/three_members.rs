@@ -35,7 +35,7 @@ impl Members {
             let mut started = SimNode::start(SimDisk::new(number.into()), options, now).unwrap();
             started.settle().unwrap();
             let control = Control::new(node, record.clone(), None).unwrap();
-            (started, Member::new(node, control, BootId(number.into())))
+            (started, Member::new(node, control, BootId(number.into()), "1.0.0"))
         };
         Self { nodes: (0..3).map(start).collect(), frames: Vec::new(), now }
     }

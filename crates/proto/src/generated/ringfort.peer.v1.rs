@@ -652,6 +652,9 @@ pub struct Gossip {
     pub peer_address: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
     pub client_address: ::prost::alloc::string::String,
+    /// Of its executable.
+    #[prost(string, tag = "5")]
+    pub version: ::prost::alloc::string::String,
 }
 /// What changed in the catalog: every record of a version above `since`.
 #[derive(Clone, PartialEq, ::prost::Message)]

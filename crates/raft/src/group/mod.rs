@@ -243,6 +243,7 @@ impl Group {
         );
         self.may_propose(payload.len())?;
         self.wake_up();
+        self.counters.proposals += 1;
         Ok(self.append(payload, None))
     }
 

@@ -161,6 +161,18 @@ fn three_servers_by_hand_form_one_cluster_and_refuse_truly_without_a_majority() 
     let ids: Vec<_> =
         ports.iter().map(|port| await_health(*port, "healthy", "")["cluster_id"].clone()).collect();
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    for port in ports {
+        wait_until("every node to have said its version and epoch", PATIENCE, || {
+            let document = at(port, &["cluster", "status", "-o", "json"]).json();
+            let says = |node: &Value| {
+                node["version"] == env!("CARGO_PKG_VERSION")
+                    && node["epoch"] == document["epoch"]
+                    && node["heard_ms"].as_u64().is_none_or(|millis| millis < 5_000)
+            };
+            Ok(document["nodes"].as_array().unwrap().iter().all(says).then_some(()))
+        })
+        .unwrap();
+    }
     at(ports[1], &["kv", "put", "greeting", "hello"]).exits(0);
     assert_eq!(at(ports[2], &["kv", "get", "greeting"]).exits(0).text(), "hello");
 

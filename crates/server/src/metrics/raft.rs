@@ -8,6 +8,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use ringfort_node::ShardSummary;
+use ringfort_node::host::Status;
 
 use super::{Encoded, counter, gauge};
 
@@ -17,6 +18,7 @@ pub(super) struct RaftTotals {
     elections: u64,
     pre_votes: u64,
     terms_led: u64,
+    proposals: u64,
     transfers: u64,
     lost_quorum: u64,
     stalls: u64,
@@ -40,22 +42,21 @@ pub(super) struct RaftTotals {
 const DROPPED: [&str; 4] = ["misaddressed", "stale", "unknown", "impossible"];
 
 impl RaftTotals {
-    pub(super) fn of(shards: &[ShardSummary]) -> Self {
+    /// Of the shards, and of the catalog's group where the node has a replica of it. What is closed has no group.
+    pub(super) fn of(shards: &[ShardSummary], catalog: Option<&Status>) -> Self {
         let mut totals = Self::default();
-        for shard in shards {
-            totals.add(shard);
-        }
+        let of_shards = shards.iter().filter_map(|shard| Some(&shard.status.as_ref()?.raft));
+        of_shards.chain(catalog).for_each(|raft| totals.add(raft));
         totals
     }
 
-    fn add(&mut self, shard: &ShardSummary) {
-        // A closed shard has no group.
-        let Some(raft) = shard.status.as_ref().map(|status| &status.raft) else { return };
+    fn add(&mut self, raft: &Status) {
         let counters = raft.counters;
         for (sum, count) in [
             (&mut self.elections, counters.elections),
             (&mut self.pre_votes, counters.pre_votes),
             (&mut self.terms_led, counters.terms_led),
+            (&mut self.proposals, counters.proposals),
             (&mut self.transfers, counters.transfers),
             (&mut self.lost_quorum, counters.lost_quorum),
             (&mut self.stalls, counters.stalls),
@@ -81,10 +82,9 @@ impl RaftTotals {
         }
         self.term_max = self.term_max.max(raft.term.0);
         self.apply_lag_max = self.apply_lag_max.max(raft.commit.0.saturating_sub(raft.applied.0));
-        if shard.leads {
-            let lags = raft.peers.iter().map(|peer| raft.commit.0.saturating_sub(peer.matched.0));
-            self.commit_lag_max = lags.max().unwrap_or(0).max(self.commit_lag_max);
-        }
+        // Only a leader knows peers.
+        let lags = raft.peers.iter().map(|peer| raft.commit.0.saturating_sub(peer.matched.0));
+        self.commit_lag_max = lags.max().unwrap_or(0).max(self.commit_lag_max);
     }
 
     pub(super) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
@@ -92,6 +92,7 @@ impl RaftTotals {
             ("ringfort_raft_pre_votes", "Elections sounded out", self.pre_votes),
             ("ringfort_raft_elections", "Elections begun by replicas here", self.elections),
             ("ringfort_raft_terms_led", "Elections won by replicas here", self.terms_led),
+            ("ringfort_raft_proposals", "Entries proposed by leaders here", self.proposals),
             ("ringfort_raft_transfers", "Leaderships handed over", self.transfers),
             (
                 "ringfort_raft_quorums_lost",

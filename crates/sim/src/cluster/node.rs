@@ -258,7 +258,7 @@ impl ClusterNode {
         }
         let inboxes = workers.iter().map(|_| vec![WorkerInput::Tick]).collect();
         let node = Self {
-            member: Member::new(options.number, control, boot),
+            member: Member::new(options.number, control, boot, ""),
             options,
             log,
             log_inbox: Vec::new(),

@@ -225,17 +225,13 @@ async fn set(setting: &str, arguments: &ChangeArguments) -> Result<Exit, Failure
     if !setting.contains('=') {
         return Err(Failure::usage("cluster set takes SETTING=VALUE"));
     }
-    needs_cluster(
-        arguments,
-        "a cluster of one node has no settings of its own: they are its configuration's",
-    )
-    .await
+    needs_cluster(arguments, "this version keeps the settings that a cluster was formed with").await
 }
 
 async fn recover(arguments: &ChangeArguments) -> Result<Exit, Failure> {
     needs_cluster(
         arguments,
-        "recovery brings shards back that lost most of several replicas, and this cluster has one node",
+        "this version cannot bring back shards that lost most of their replicas",
     )
     .await
 }

@@ -205,6 +205,32 @@ fn the_deadline_is_the_clients() {
     });
 }
 
+/// A trace is nobody's business but the tracer's: one that is none is no error.
+#[test]
+fn the_trace_is_the_clients() {
+    run(async {
+        let house = House::new();
+        let one = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let nobody = "00-00000000000000000000000000000000-00f067aa0ba902b7-01";
+        let upper = one.to_uppercase();
+        let twice = format!("{one}\r\ntraceparent: {one}");
+        for (header, trace) in [
+            ("Accept: */*".to_owned(), ""),
+            (format!("traceparent: {one}"), one),
+            (format!("TraceParent: {one}"), one),
+            (format!("traceparent: {upper}"), ""),
+            (format!("traceparent: {nobody}"), ""),
+            (format!("traceparent: {one}-more"), ""),
+            (format!("traceparent: {}", &one[..54]), ""),
+            (format!("traceparent: {twice}"), ""),
+        ] {
+            house.ask("GET", "/v1/kv/a", &format!("{header}\r\n"), b"").await;
+            let context = house.fake.last_context.borrow().clone().unwrap();
+            assert_eq!(context.trace.0, trace.as_bytes(), "{header}");
+        }
+    });
+}
+
 #[test]
 fn what_the_backend_refuses_is_told_as_it_is() {
     run(async {

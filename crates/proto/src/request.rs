@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use ringfort_types::limits::BATCH_OPERATIONS_MAX;
 use ringfort_types::request::{
-    Batch, Consistency, Get, Identity, List, Operation, Principal, Write,
+    Batch, Consistency, Get, Identity, List, Operation, Principal, Trace, Write,
 };
 use ringfort_types::{Epoch, ReplicaId, ShardId};
 
@@ -32,8 +31,8 @@ pub struct Forward {
     pub timeout: Duration,
     /// Who asks.
     pub principal: Principal,
-    /// Trace context; empty: none.
-    pub trace: Bytes,
+    /// The trace that it belongs to, if any.
+    pub trace: Trace,
     /// What is asked.
     pub ask: Ask,
 }
@@ -72,7 +71,7 @@ impl From<Forward> for peer::Request {
             epoch: forward.epoch.0,
             timeout_ms: u32::try_from(forward.timeout.as_millis()).unwrap_or(u32::MAX),
             principal: forward.principal.as_str().to_owned(),
-            trace: forward.trace,
+            trace: forward.trace.0,
             what: Some(forward.ask.into()),
         }
     }
@@ -90,7 +89,7 @@ impl TryFrom<peer::Request> for Forward {
             epoch: Epoch(wire.epoch),
             timeout: Duration::from_millis(wire.timeout_ms.into()),
             principal: Principal(principal),
-            trace: wire.trace,
+            trace: Trace::parse(&wire.trace),
             ask: wire.what.ok_or(DecodeError::missing("request.what"))?.try_into()?,
         })
     }

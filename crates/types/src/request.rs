@@ -19,6 +19,33 @@ pub struct Context {
     pub deadline: Monotonic,
     /// The authenticated principal; empty where nobody authenticates.
     pub principal: Principal,
+    /// The trace that it belongs to, if any.
+    pub trace: Trace,
+}
+
+/// A trace context as W3C's `traceparent` has it; empty: none. Whoever passes a request on passes it on, as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trace(pub Bytes);
+
+/// The length of a `traceparent` of version 00, in bytes.
+const TRACE_BYTES: usize = 55;
+
+impl Trace {
+    /// A context with these bytes. One that is none, as the specification has it, counts as none: it comes from outside.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Self {
+        let is_hex =
+            |part: &[u8]| part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let names = |part: &[u8]| is_hex(part) && part.iter().any(|byte| *byte != b'0');
+        let is_one = bytes.len() == TRACE_BYTES
+            && bytes.starts_with(b"00-")
+            && names(&bytes[3..35])
+            && bytes[35] == b'-'
+            && names(&bytes[36..52])
+            && bytes[52] == b'-'
+            && is_hex(&bytes[53..]);
+        Self(if is_one { Bytes::copy_from_slice(bytes) } else { Bytes::new() })
+    }
 }
 
 /// The name of an authenticated client. Cheap to clone; the anonymous one allocates nothing.

@@ -74,6 +74,7 @@ impl Call<'_> {
             arrived: self.arrived,
             deadline: self.deadline(head),
             principal: Principal::default(),
+            trace: head.trace(),
         }
     }
 }

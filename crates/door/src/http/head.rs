@@ -9,7 +9,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue};
 use ringfort_types::limits::{IDEMPOTENCY_KEY_BYTES_MAX, TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX};
-use ringfort_types::request::{Condition, Identity};
+use ringfort_types::request::{Condition, Identity, Trace};
 use ringfort_types::{Code, Refusal};
 
 use super::query;
@@ -24,6 +24,7 @@ pub(crate) struct Head<'a> {
     if_none_match: Option<Tags>,
     idempotency_key: Option<&'a HeaderValue>,
     content_type: Option<&'a HeaderValue>,
+    traceparent: Option<&'a HeaderValue>,
     /// A line of `Content-Encoding` that names another coding than `identity`.
     content_coding: Option<&'a HeaderValue>,
 }
@@ -38,9 +39,11 @@ impl<'a> Head<'a> {
             if_none_match: None,
             idempotency_key: None,
             content_type: None,
+            traceparent: None,
             content_coding: None,
         };
         let mut timeout_seen = false;
+        let mut traces = 0;
         for (name, value) in headers {
             if *name == IF_MATCH {
                 head.if_match = Some(Tags::add_line(head.if_match.take(), "If-Match", value)?);
@@ -76,9 +79,18 @@ impl<'a> Head<'a> {
                 head.timeout = parse_timeout(value)?;
             } else if name == "idempotency-key" {
                 once(head.idempotency_key.replace(value).is_none(), "Idempotency-Key")?;
+            } else if name == "traceparent" {
+                // One that is none, or one of several, is nobody's fault who asks: there is no trace then.
+                head.traceparent = if traces == 0 { Some(value) } else { None };
+                traces += 1;
             }
         }
         Ok(head)
+    }
+
+    /// The trace that the request belongs to.
+    pub(crate) fn trace(&self) -> Trace {
+        self.traceparent.map(|value| Trace::parse(value.as_bytes())).unwrap_or_default()
     }
 
     /// What must stand for a write to happen.

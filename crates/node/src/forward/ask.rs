@@ -4,7 +4,7 @@ use std::mem::size_of;
 
 use ringfort_proto::Ask;
 use ringfort_route::{Safety, Want};
-use ringfort_types::request::{Consistency, Operation, Principal};
+use ringfort_types::request::{Consistency, Operation, Principal, Trace};
 use ringfort_types::{Monotonic, ShardId};
 
 /// A request that another node is to serve.
@@ -16,6 +16,8 @@ pub struct Forwarded {
     pub deadline: Monotonic,
     /// Who asks.
     pub principal: Principal,
+    /// The trace that it belongs to, if any.
+    pub trace: Trace,
     /// What is asked.
     pub ask: Ask,
 }

@@ -7,7 +7,7 @@ use ringfort_placement::ShardPlacement;
 use ringfort_raft::ChangeError;
 use ringfort_replica::command::CommandIdentity;
 use ringfort_replica::{ListQuery, MachineError, Reading};
-use ringfort_types::request::{Context, Operation, Principal};
+use ringfort_types::request::{Context, Operation, Principal, Trace};
 use ringfort_types::{Epoch, GroupId, Key, Monotonic, NamespaceId, ReplicaId, ShardId, Version};
 
 use super::{LifecycleError, Slot, Waiter, Worker, name_of, open_group};
@@ -77,7 +77,8 @@ impl<W> Worker<W> {
     /// Proposes one atomic command to the catalog; its answer comes with [`Worker::poll_catalog`].
     pub(crate) fn propose_catalog(&mut self, now: Monotonic, id: u64, operations: &[Operation]) {
         let deadline = now + PROPOSAL_TIMEOUT;
-        let context = Context { arrived: now, deadline, principal: Principal::default() };
+        let (principal, trace) = (Principal::default(), Trace::default());
+        let context = Context { arrived: now, deadline, principal, trace };
         let none = CommandIdentity::None;
         let waiter = || Waiter::Catalog(id);
         let kind = Kind::Write;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ringfort_proto::{Ask, RequestId, Told};
 use ringfort_replica::{ListQuery, Listed, MachineError, Probed, Ticket};
-use ringfort_types::request::{Consistency, Context, Found, Item, List, Page, Principal};
+use ringfort_types::request::{Consistency, Context, Found, Item, List, Page, Principal, Trace};
 use ringfort_types::{
     Code, GroupId, Key, Monotonic, NamespaceId, NodeNumber, Refusal, ShardId, shard_of_token,
     token_of_prefix,
@@ -25,6 +25,7 @@ const UNITS_PER_TURN: usize = 1024;
 pub(super) struct Asked {
     pub(super) ticket: Ticket,
     principal: Principal,
+    trace: Trace,
     listing: Listing,
 }
 
@@ -164,8 +165,8 @@ impl<W> Worker<W> {
             Err(trouble) => return Err(self.refusal_of(trouble)),
         }
         let ticket = self.pending.insert(context.deadline, Kind::Read, waiter());
-        let principal = context.principal.clone();
-        self.listings.push_back(Asked { ticket, principal, listing });
+        let (principal, trace) = (context.principal.clone(), context.trace.clone());
+        self.listings.push_back(Asked { ticket, principal, trace, listing });
         self.listing_due = true;
         Ok(())
     }
@@ -188,7 +189,7 @@ impl<W> Worker<W> {
         let mut units = UNITS_PER_TURN;
         for _ in 0..self.listings.len() {
             let Some(asked) = self.listings.pop_front() else { return };
-            let Asked { ticket, principal, mut listing } = asked;
+            let Asked { ticket, principal, trace, mut listing } = asked;
             if !self.pending.contains(ticket) {
                 continue;
             }
@@ -200,7 +201,7 @@ impl<W> Worker<W> {
                     self.respond(ticket, Ok(Replied::Page(Page { staleness_ms, ..page })));
                 }
                 Ok(None) => {
-                    self.listings.push_front(Asked { ticket, principal, listing });
+                    self.listings.push_front(Asked { ticket, principal, trace, listing });
                     self.listing_due = true;
                     return;
                 }
@@ -208,17 +209,17 @@ impl<W> Worker<W> {
                 Err(Trouble::NotYet) => {
                     self.probe_for(now, &listing);
                     let listing = listing.anew();
-                    self.listings.push_back(Asked { ticket, principal, listing });
+                    self.listings.push_back(Asked { ticket, principal, trace, listing });
                 }
                 // A read compares no clock: the key goes first, through the log, and the page begins behind that.
                 Err(Trouble::Due) => {
                     listing.set_expires();
                     let listing = listing.anew();
-                    self.listings.push_back(Asked { ticket, principal, listing });
+                    self.listings.push_back(Asked { ticket, principal, trace, listing });
                     self.listing_due = true;
                 }
                 Err(Trouble::Elsewhere(shard)) => {
-                    self.list_elsewhere(now, Asked { ticket, principal, listing }, shard);
+                    self.list_elsewhere(now, Asked { ticket, principal, trace, listing }, shard);
                 }
                 Err(trouble) => {
                     let refusal = self.refusal_of(trouble);
@@ -230,14 +231,14 @@ impl<W> Worker<W> {
 
     /// Another node leads a shard by now: the listing begins anew, there and here, within its time.
     fn list_elsewhere(&mut self, now: Monotonic, asked: Asked, shard: ShardId) {
-        let Asked { ticket, principal, listing } = asked;
+        let Asked { ticket, principal, trace, listing } = asked;
         let Some((deadline, waiter)) = self.pending.take_back(ticket) else { return };
         if let Waiter::Peer { node, id, .. } = waiter {
             // Who asked knows how to go on.
             return self.tell_not_leader(node, RequestId(id), shard);
         }
         let shards: Vec<_> = listing.shards().collect();
-        let context = Context { arrived: now, deadline, principal };
+        let context = Context { arrived: now, deadline, principal, trace };
         self.list_returned(now, &context, &listing.into_list(), shards, waiter);
     }
 

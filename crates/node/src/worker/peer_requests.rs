@@ -24,8 +24,8 @@ impl<W> Worker<W> {
         ask: Ask,
         waiter: Waiter<W>,
     ) {
-        let (deadline, principal) = (context.deadline, context.principal.clone());
-        let forwarded = Forwarded { shard, deadline, principal, ask };
+        let Context { deadline, principal, trace, .. } = context.clone();
+        let forwarded = Forwarded { shard, deadline, principal, trace, ask };
         let mut waiter = Some(waiter);
         let begun = self.forwarder.begin(now, forwarded, || waiter.take());
         self.forwards_due = true;
@@ -47,7 +47,7 @@ impl<W> Worker<W> {
                     epoch: request.epoch,
                     timeout: asked.deadline.since(now),
                     principal: asked.principal.clone(),
-                    trace: bytes::Bytes::new(),
+                    trace: asked.trace.clone(),
                     ask: asked.ask.clone(),
                 };
                 self.outbox.request(request.node, bytes, forward.into());
@@ -75,8 +75,8 @@ impl<W> Worker<W> {
             return self.forwarder.handle_not_local(now, returned, hint);
         }
         let Returned { forwarded, waiter: Some(waiter), attempts } = returned else { return };
-        let Forwarded { deadline, principal, ask, .. } = forwarded;
-        let context = Context { arrived: now, deadline, principal };
+        let Forwarded { deadline, principal, trace, ask, .. } = forwarded;
+        let context = Context { arrived: now, deadline, principal, trace };
         let mut waiter = Some(Waiter::Returned { waiter: Box::new(waiter), attempts });
         // Each of these takes the waiter once, unless it refuses.
         let mut take = || waiter.take().unwrap_or_else(|| Waiter::Share(Vec::new()));
@@ -143,14 +143,14 @@ impl<W> Worker<W> {
     }
 
     fn serve_peer(&mut self, now: Monotonic, from: NodeNumber, forward: Forward) {
-        let Forward { id, shard, timeout, principal, ask, .. } = forward;
+        let Forward { id, shard, timeout, principal, trace, ask, .. } = forward;
         if !self.belongs(shard, &ask) {
             self.stats.frames_malformed += 1;
             let detail = format!("a key of the request does not belong to shard {shard}");
             let refusal = Refusal::not_applied(Code::Internal, detail);
             return self.tell(from, id, Told::Refused(refusal));
         }
-        let context = Context { arrived: now, deadline: now + timeout, principal };
+        let context = Context { arrived: now, deadline: now + timeout, principal, trace };
         let waiter = || Waiter::Peer { node: from, id: id.0, shards: Vec::new() };
         let open = open_shard(&self.slots, shard);
         let is_open = open.is_ok();

@@ -7,7 +7,7 @@ use ringfort_node::control::Founded;
 use ringfort_proto::peer::Frame;
 use ringfort_proto::{Ask, Forward, Reply, RequestId, Told};
 use ringfort_sim::{SimDisk, SimNode};
-use ringfort_types::request::{Condition, Done, Identity, Operation, Principal, Write};
+use ringfort_types::request::{Condition, Done, Identity, Operation, Principal, Trace, Write};
 use ringfort_types::{Code, Epoch, Key, Monotonic, NodeNumber, Outcome, ShardId};
 
 use crate::support::{SHARDS, key, options, shard_of};
@@ -25,7 +25,7 @@ fn put(node: &mut SimNode, key: Key, shard: ShardId) -> Told {
         epoch: Epoch(1),
         timeout: Duration::from_secs(5),
         principal: Principal::default(),
-        trace: Bytes::new(),
+        trace: Trace::default(),
         ask: Ask::Write(Write { operation, identity: Identity::None }),
     };
     let frame = Frame { requests: vec![forward.into()], ..Frame::default() };

@@ -11,7 +11,7 @@ use ringfort_node::host::Settings;
 use ringfort_node::{GetAnswer, Replied, Response, found_alone};
 use ringfort_sim::{Random, SimDisk, SimNode, SimNodeOptions};
 use ringfort_types::request::{
-    Condition, Consistency, Context, Get, Identity, List, Operation, Page, Principal, Write,
+    Condition, Consistency, Context, Get, Identity, List, Operation, Page, Principal, Trace, Write,
 };
 use ringfort_types::{Key, Monotonic, NamespaceId, NodeNumber, Refusal, ShardId, shard_of_token};
 
@@ -65,6 +65,7 @@ pub(crate) fn context(now: Monotonic) -> Context {
         arrived: now,
         deadline: now + Duration::from_secs(3600),
         principal: Principal::default(),
+        trace: Trace::default(),
     }
 }
 

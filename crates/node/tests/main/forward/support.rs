@@ -8,7 +8,7 @@ use ringfort_placement::{Replica, Role, ShardPlacement, Wish};
 use ringfort_proto::Ask;
 use ringfort_route::BudgetConfig;
 use ringfort_types::request::{
-    Condition, Consistency, Get, Identity, List, Operation, Principal, Write,
+    Condition, Consistency, Get, Identity, List, Operation, Principal, Trace, Write,
 };
 use ringfort_types::{Epoch, Key, Monotonic, NodeId, NodeNumber, ReplicaId, ShardId};
 
@@ -102,5 +102,6 @@ pub(super) fn request(ask: Ask, deadline: Monotonic) -> Forwarded {
         Ask::List { shards, .. } => shards[0],
         _ => ShardId(0),
     };
-    Forwarded { shard, deadline, principal: Principal::default(), ask }
+    let (principal, trace) = (Principal::default(), Trace::default());
+    Forwarded { shard, deadline, principal, trace, ask }
 }

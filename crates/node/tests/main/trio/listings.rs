@@ -12,7 +12,7 @@ use super::{SHARDS, Trio, replica};
 use crate::support::{context, list, shard_of};
 
 /// Every node knows who has what.
-fn tell_placements(trio: &mut Trio) {
+pub(super) fn tell_placements(trio: &mut Trio) {
     let on = |node: u16| Replica {
         id: replica(1, node),
         node: NodeId::parse(&format!("n{node}")).unwrap(),

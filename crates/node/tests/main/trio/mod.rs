@@ -9,6 +9,7 @@ mod listings;
 mod maps;
 mod quarantine;
 mod random;
+mod traces;
 mod unleased;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

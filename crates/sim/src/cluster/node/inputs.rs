@@ -6,7 +6,7 @@ use ringfort_env::DiskCompletion;
 use ringfort_log::LogStore;
 use ringfort_node::Space;
 use ringfort_proto::peer::Frame;
-use ringfort_types::request::{Batch, Context, List, Operation, Principal};
+use ringfort_types::request::{Batch, Context, List, Operation, Principal, Trace};
 use ringfort_types::{GroupId, Monotonic, NamespaceId, NodeNumber, shard_of_token};
 
 use super::{
@@ -43,8 +43,12 @@ impl ClusterNode {
     /// Takes a request.
     pub(in crate::cluster) fn handle_request(&mut self, now: Monotonic, asked: Asked) {
         let Asked { client, request, timeout, ask } = asked;
-        let context =
-            Context { arrived: now, deadline: now + timeout, principal: Principal::default() };
+        let context = Context {
+            arrived: now,
+            deadline: now + timeout,
+            principal: Principal::default(),
+            trace: Trace::default(),
+        };
         self.last_open += 1;
         let open = self.last_open;
         let waiter = Waiter { open, position: 0 };

@@ -163,7 +163,7 @@ impl Member {
     }
 
     fn take_records<W>(&mut self, now: Monotonic, worker: &mut Worker<W>) {
-        let Some(state) = worker.catalog_state() else { return };
+        let Some(state) = worker.catalog_state() else { return self.lead(now, false) };
         if state.revision > self.seen {
             let records = worker.catalog_records(now, self.seen);
             let records = records.map(|records| {

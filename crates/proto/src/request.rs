@@ -89,7 +89,7 @@ impl TryFrom<peer::Request> for Forward {
             epoch: Epoch(wire.epoch),
             timeout: Duration::from_millis(wire.timeout_ms.into()),
             principal: Principal(principal),
-            trace: Trace::parse(&wire.trace),
+            trace: Trace(wire.trace),
             ask: wire.what.ok_or(DecodeError::missing("request.what"))?.try_into()?,
         })
     }

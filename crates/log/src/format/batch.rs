@@ -98,6 +98,15 @@ pub(crate) enum HeaderRead {
     Invalid,
 }
 
+/// Whether bytes begin with what is left of a header that was written for this segment, or with this number: one of the two
+/// survives wherever less than both is damaged. What stood there in the file's earlier life has neither.
+pub(crate) fn was_header(bytes: &[u8], segment: SegmentId, sequence: Option<u64>) -> bool {
+    const SEGMENT: usize = SEALED_FROM + 4;
+    const SEQUENCE: usize = SEGMENT + 16;
+    let stands = |at: usize, number: u64| bytes.get(at..at + 8) == Some(&number.to_le_bytes()[..]);
+    stands(SEGMENT, segment.0) || sequence.is_some_and(|sequence| stands(SEQUENCE, sequence))
+}
+
 /// Whether bytes begin like a batch of whatever log.
 pub(crate) fn has_magic(bytes: &[u8]) -> bool {
     bytes.starts_with(&MAGIC)

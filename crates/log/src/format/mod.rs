@@ -23,7 +23,7 @@ mod state;
 
 pub(crate) use batch::{
     BATCH_HEADER_BYTES, BatchHeader, BatchRead, HeaderRead, flags, has_magic, read_batch,
-    read_header,
+    read_header, was_header,
 };
 pub(crate) use checksum::Sealer;
 pub(crate) use record::{

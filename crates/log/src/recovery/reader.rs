@@ -9,9 +9,12 @@ use super::reads::Reads;
 use crate::LogError;
 use crate::format::{
     ALIGNMENT, BATCH_HEADER_BYTES, BatchHeader, BatchRead, FORMAT_VERSION, HeaderRead, Record,
-    Sealer, SegmentId, has_magic, read_batch, read_header,
+    Sealer, SegmentId, has_magic, intact_records, read_batch, read_header, was_header,
 };
-use crate::pieces::PIECE_BYTES;
+use crate::pieces::{PAGE_BYTES, PIECE_BYTES};
+
+/// What is left of batches is looked for in so many bytes.
+const SALVAGED_BYTES_MAX: usize = 8 << 20;
 
 /// A segment file that is being read.
 pub(super) struct SegmentReader<'a, 'd> {
@@ -109,21 +112,26 @@ impl<'a, 'd> SegmentReader<'a, 'd> {
         Ok(false)
     }
 
-    /// Whether nothing but zeros stands from `offset` up to the first place behind it that cannot be read: no batch was begun.
-    pub(super) fn is_blank_up_to_unreadable(&mut self, offset: u64) -> Result<bool, LogError> {
+    /// Whether batches may be hidden in a place that cannot be read behind `offset`, where nothing valid stands: one was begun
+    /// there, by what is left of it, or too little stands between the two to tell. Bytes of the file's earlier life count for
+    /// nothing, nor do zeros: it may never have been written so far.
+    pub(super) fn may_hide_batches(
+        &mut self,
+        offset: u64,
+        sequence: Option<u64>,
+    ) -> Result<bool, LogError> {
         let Some(page) = self.reads.unreadable_in(self.segment, offset..self.length) else {
-            return Ok(true);
+            return Ok(false);
         };
-        let mut at = offset;
-        while at < page {
-            let bytes = self.window(at, PIECE_BYTES)?;
-            let upto = usize::try_from(page - at).unwrap_or(usize::MAX).min(bytes.len());
-            if bytes.is_empty() || bytes.iter().take(upto).any(|byte| *byte != 0) {
-                return Ok(bytes.is_empty());
-            }
-            at += upto as u64;
+        let between = page.saturating_sub(offset);
+        if between < PAGE_BYTES as u64 {
+            return Ok(true);
         }
-        Ok(true)
+        let length = usize::try_from(between).unwrap_or(usize::MAX).min(SALVAGED_BYTES_MAX);
+        let bytes = self.window(offset, length)?;
+        let bytes = bytes.slice(..length.min(bytes.len()));
+        Ok(was_header(&bytes, self.segment, sequence)
+            || !intact_records(&bytes, self.sealer, offset).is_empty())
     }
 
     /// The end of what cannot be read from the first such place in the range on.
@@ -133,12 +141,13 @@ impl<'a, 'd> SegmentReader<'a, 'd> {
         Some(self.reads.unreadable_end(self.segment, page).min(self.length))
     }
 
-    /// Whether a segment that does not count, as far as can be read, may count all the same. What was begun has an opening
-    /// at its beginning.
+    /// Whether a segment that does not count, as far as can be read, may count all the same: its opening, at its beginning,
+    /// cannot be read, or it was begun and something else of it cannot.
     pub(super) fn may_count(&mut self) -> Result<bool, LogError> {
-        let begun = matches!(self.header_from(0, ALIGNMENT)?, Some(header) if header.offset == 0);
-        let hidden = if begun { 0..self.length } else { 0..ALIGNMENT };
-        Ok(self.unreadable_from(hidden).is_some())
+        if self.header_from(0, u64::MAX)?.is_some() {
+            return Ok(self.unreadable_from(0..self.length).is_some());
+        }
+        self.may_hide_batches(0, None)
     }
 
     fn newer(&self, found: u16) -> LogError {

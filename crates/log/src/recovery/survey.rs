@@ -6,8 +6,9 @@
 //!                                 '------- last valid batch: perhaps acknowledged, perhaps only in the page cache
 //! ```
 //! A bad batch with a valid header anywhere behind it is damage: a batch is written only once the one before it is synced.
-//! So is what cannot be read of the last batch, or right behind it, where more of them may have stood; and what cannot be read
-//! anywhere behind it, if something stands there: whether that was never ended, or is damaged, might be seen where nothing can.
+//! So is what cannot be read of the last batch, or close behind it, where more of them may have stood; and what cannot be read
+//! anywhere behind it, if another one was begun there: whether that was never ended, or is damaged, might be seen where nothing
+//! can.
 
 use super::reader::SegmentReader;
 use crate::LogError;
@@ -57,11 +58,8 @@ pub(super) fn survey(reader: &mut SegmentReader<'_, '_>) -> Result<Option<Survey
         opening_only: last.is_opening(),
     };
     let behind = last.end();
-    let hidden = match reader.is_blank_up_to_unreadable(behind)? {
-        true => behind..behind.saturating_add(1),
-        false => behind..u64::MAX,
-    };
-    if let Some(end) = reader.unreadable_from(hidden) {
+    let hides = reader.may_hide_batches(behind, Some(last.sequence + 1))?;
+    if let Some(end) = reader.unreadable_from(behind..u64::MAX).filter(|_| hides) {
         let damaged = Survey { proven_end: end, after: None, end, opening_only: false, ..survey };
         return Ok(Some(damaged));
     }

@@ -176,29 +176,38 @@ fn an_unreadable_end_of_the_log_is_never_taken_for_its_end() {
     assert_eq!(again.groups[&GroupId(1)].damage, recovered.groups[&GroupId(1)].damage);
 }
 
+/// A log of one group whose newest segment is one of which no byte was written before: with that file, and where each of six
+/// batches in it begins, an entry in each.
+fn in_a_fresh_segment() -> (Host, FileName, Vec<u64>) {
+    let mut host = Host::fresh(1, small_options());
+    let mut client = Client::default();
+    host.submit(client.create(1));
+    let first = newest_used(&mut host);
+    let (mut index, mut inside) = (0, Vec::new());
+    while inside.len() < 6 {
+        index += 1;
+        host.submit(client.append(1, vec![entry(index, 1, 2_000)]));
+        host.settle();
+        let newest = newest_used(&mut host);
+        if newest != first {
+            inside.push(run_of(&host, &newest, index as u8) / 512 * 512);
+        }
+    }
+    let file = newest_used(&mut host);
+    (host, file, inside)
+}
+
+fn is_damaged(host: Host) -> bool {
+    let (_, recovered) = restart(host);
+    recovered.groups.get(&GroupId(1)).is_none_or(|group| group.damage.is_some())
+}
+
 /// The story: of the newest batches on a disk one had a flipped bit in its header, and those behind it stood in a page that
 /// could not be read. Nothing valid was seen behind the broken one: it was taken for a batch that was never ended, and an
 /// acknowledged entry was gone without a word.
 #[test]
 fn a_broken_batch_before_an_unreadable_page_is_never_taken_for_the_end() {
-    let mut host = Host::fresh(1, small_options());
-    let mut client = Client::default();
-    host.submit(client.create(1));
-    let newest = |host: &mut Host| newest_used(host);
-    let first = newest(&mut host);
-    // The newest segment is one of which no byte was written before, with six entries.
-    let mut index = 0;
-    let mut inside = Vec::new();
-    while inside.len() < 6 {
-        index += 1;
-        host.submit(client.append(1, vec![entry(index, 1, 2_000)]));
-        host.settle();
-        let now = newest(&mut host);
-        if now != first {
-            inside.push(run_of(&host, &now, index as u8) / 512 * 512);
-        }
-    }
-    let file = newest(&mut host);
+    let (mut host, file, inside) = in_a_fresh_segment();
     let page = inside[5] / 4096 * 4096;
     let broken: Vec<u64> =
         inside.into_iter().filter(|header| header + 512 <= page).skip(1).collect();
@@ -207,6 +216,39 @@ fn a_broken_batch_before_an_unreadable_page_is_never_taken_for_the_end() {
         assert!(host.disk.flip_bit(&file, header + 20, 1));
     }
     assert!(host.disk.fail_reads_of(&file, page..page + 8192));
-    let (_, recovered) = restart(host);
-    assert!(recovered.groups[&GroupId(1)].damage.is_some(), "{:?}", recovered.findings);
+    assert!(is_damaged(host));
+}
+
+/// And one that is nothing but zeros, close to what cannot be read.
+#[test]
+fn zeros_close_to_an_unreadable_page_are_never_taken_for_the_end() {
+    let (mut host, file, inside) = in_a_fresh_segment();
+    let page = inside[5] / 4096 * 4096;
+    let last = inside.into_iter().filter(|header| header + 512 <= page).next_back().unwrap();
+    let zeros = vec![0; usize::try_from(page - last).unwrap()];
+    assert!(host.disk.overwrite(&file, last, &zeros));
+    assert!(host.disk.fail_reads_of(&file, page..page + 8192));
+    assert!(is_damaged(host));
+}
+
+/// The same with a segment's opening: the segment would not count, and the one before it end the log.
+#[test]
+fn a_segment_whose_opening_is_broken_is_not_passed_over() {
+    let (mut host, file, inside) = in_a_fresh_segment();
+    assert!(host.disk.flip_bit(&file, 20, 1));
+    let page = (inside[0] / 4096 * 4096).max(4096);
+    assert!(host.disk.fail_reads_of(&file, page..page + 16_384));
+    for header in inside.into_iter().filter(|header| header + 512 <= page) {
+        assert!(host.disk.flip_bit(&file, header + 20, 1));
+    }
+    assert!(is_damaged(host));
+}
+
+/// A bad sector where nothing was written yet costs nothing.
+#[test]
+fn an_unreadable_page_of_the_rest_is_no_damage() {
+    let (mut host, file, inside) = in_a_fresh_segment();
+    let page = inside[5] / 4096 * 4096 + 64 * 1024;
+    assert!(host.disk.fail_reads_of(&file, page..page + 4096));
+    assert!(!is_damaged(host));
 }

@@ -28,7 +28,8 @@ use ringfort_raft::{Change, Configuration, Learner};
 use ringfort_types::{GroupId, Monotonic, NodeId, NodeNumber, ReplicaId, Version};
 
 use super::catalog::{
-    CatalogCopy, GroupRecord, Intent, RecordKey, RecordValue, ReplicaRecord, founding_records,
+    CatalogCopy, FORMATION_EPOCH, GroupRecord, Intent, RecordKey, RecordValue, ReplicaRecord,
+    founding_records,
 };
 use super::core::{ControlEffect, counter};
 use super::map::ClusterMap;
@@ -147,7 +148,8 @@ impl Duties {
         }
         let members = map.placement_members();
         let moves = |group| copy.group(group).is_some_and(|(_, record)| is_moving(record));
-        let mut moving = map.groups().filter(|(group, _)| moves(*group)).count();
+        let shards = map.groups().filter(|(group, _)| *group != GroupId::CATALOG);
+        let mut moving = shards.filter(|(group, _)| moves(*group)).count();
         let groups: BTreeSet<_> = self.leaders.keys().chain(self.held.keys()).copied().collect();
         for group in groups {
             let Some((version, record)) = copy.group(group) else { continue };
@@ -227,7 +229,8 @@ impl Duties {
                 Some(Intent { id, replaces }) => {
                     self.instruct(view, Change::AddLearner(Learner { id, replaces }), out);
                 }
-                None if *moving < MOVES_MAX => {
+                // The catalog mends the others, and waits for nobody.
+                None if *moving < MOVES_MAX || view.group == GroupId::CATALOG => {
                     *moving += usize::from(self.intend(view, node, replaces, out));
                 }
                 None => {}
@@ -328,6 +331,9 @@ fn is_moving(record: &GroupRecord) -> bool {
 }
 
 fn group_update(group: GroupId, version: Version, record: GroupRecord) -> Update {
+    // Of the records that a copy begins with, only the settings have their version in the catalog itself: another one that
+    // still has it is not there, in a catalog of an earlier build.
+    let version = if version.0 == FORMATION_EPOCH.0 { Version::ABSENT } else { version };
     Update { key: RecordKey::Group(group), version, value: RecordValue::Group(record) }
 }
 

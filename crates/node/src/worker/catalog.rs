@@ -143,7 +143,8 @@ impl<W> Worker<W> {
         self.map = Some(Arc::clone(map));
         self.map_due = false;
         self.handle_placements(map.epoch(), map.shards());
-        self.handle_placement(GroupId::CATALOG, map.catalog(), is_first);
+        let done = self.handle_placement(GroupId::CATALOG, map.catalog(), is_first);
+        self.tell_placed(GroupId::CATALOG, done, true);
     }
 
     /// What the map asks for and was not possible may be by now.
@@ -153,7 +154,8 @@ impl<W> Worker<W> {
         }
         if let Some(map) = self.map.clone() {
             for (group, placement) in map.groups() {
-                self.handle_placement(group, placement, false);
+                let done = self.handle_placement(group, placement, false);
+                self.tell_placed(group, done, false);
             }
         }
     }
@@ -167,14 +169,39 @@ impl<W> Worker<W> {
         self.forwards_due = true;
         let is_first = !std::mem::replace(&mut self.has_map, true);
         for (shard, placement) in (0..).map(ShardId).zip(shards) {
-            self.handle_placement(GroupId::of_shard(shard), placement, is_first);
+            let group = GroupId::of_shard(shard);
+            let done = self.handle_placement(group, placement, is_first);
+            self.tell_placed(group, done, true);
         }
     }
 
-    /// Takes the newest placement of a group; `is_first`: none was known before, in this start.
-    fn handle_placement(&mut self, group: GroupId, placement: &ShardPlacement, is_first: bool) {
+    /// Says which replica was made; what stands in the way of one, if that is `news`.
+    fn tell_placed(
+        &mut self,
+        group: GroupId,
+        done: Result<Option<ReplicaId>, LifecycleError>,
+        news: bool,
+    ) {
+        let name = name_of(group);
+        match done {
+            Ok(Some(made)) => {
+                self.messages.push_back(format!("{name}: replica {made} is made anew"));
+            }
+            Err(LifecycleError::UnderWay(_)) => self.map_due = true,
+            Err(error) if news => self.messages.push_back(format!("{name}: {error}")),
+            Ok(None) | Err(_) => {}
+        }
+    }
+
+    /// Takes the newest placement of a group; `is_first`: none was known before, in this start. Gives a replica that is made.
+    fn handle_placement(
+        &mut self,
+        group: GroupId,
+        placement: &ShardPlacement,
+        is_first: bool,
+    ) -> Result<Option<ReplicaId>, LifecycleError> {
         if !self.owns(group) {
-            return;
+            return Ok(None);
         }
         let node = self.config.node;
         let mut here = placement.replicas().iter().filter(|replica| replica.id.node() == node);
@@ -192,23 +219,16 @@ impl<W> Worker<W> {
         {
             drop(self.close_for(group, "a voter of this id was here, and nothing of it is left"));
         }
-        let Some(learner) = here.find(|replica| !replica.is_voter()) else { return };
+        let Some(learner) = here.find(|replica| !replica.is_voter()) else { return Ok(None) };
         let learner = learner.id;
         let held = self.slots.get(group.0 as usize).and_then(Option::as_ref);
         let held = held.map_or(ReplicaId(0), Slot::replica);
         if held >= learner {
-            return;
+            return Ok(None);
         }
         // Ids rise: a group that has come to this one without one that is here has seen it go.
         let is_member = placement.replicas().iter().any(|replica| replica.id == held);
-        match self.make_replica(group, learner, !is_member) {
-            Ok(()) => {
-                let name = name_of(group);
-                self.messages.push_back(format!("{name}: replica {learner} is made anew"));
-            }
-            Err(LifecycleError::UnderWay(_)) => self.map_due = true,
-            Err(error) => self.messages.push_back(format!("{}: {error}", name_of(group))),
-        }
+        self.make_replica(group, learner, !is_member).map(|()| Some(learner))
     }
 }
 

@@ -204,7 +204,8 @@ impl<W> Worker<W> {
             let slots = &self.slots;
             let urgent = |chunk: &ChunkWanted| {
                 let open = open_group(slots, chunk.group);
-                chunk.goes_on && open.is_ok_and(|open| open.replica.is_outgrown())
+                let outgrown = open.is_ok_and(|open| open.replica.is_outgrown());
+                chunk.group == GroupId::CATALOG || chunk.goes_on && outgrown
             };
             let next = self.pace.next(self.now, urgent);
             let Some(ChunkWanted { group, to, .. }) = next else { break };

@@ -15,7 +15,7 @@ use ringfort_raft::{
 };
 use ringfort_types::request::{
     Answered, Batch, Condition, Consistency, Done, Found, Get, Got, Identity, Item, List,
-    Operation, Page, Principal, Write,
+    Operation, Page, Principal, Trace, Write,
 };
 use ringfort_types::{
     Code, Entry, Epoch, GroupId, Index, Key, Outcome, Refusal, ReplicaId, SessionId, ShardId, Term,
@@ -172,7 +172,7 @@ fn frame() -> Frame {
         epoch: Epoch(9),
         timeout: Duration::from_millis(5000),
         principal: Principal(Some("alice".into())),
-        trace: Bytes::from_static(b"trace"),
+        trace: Trace(Bytes::from_static(b"trace")),
         ask,
     };
     let reply = |(counter, told)| Reply { id: RequestId::new(1, counter), told };

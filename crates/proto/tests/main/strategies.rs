@@ -15,7 +15,7 @@ use ringfort_raft::{
 };
 use ringfort_types::request::{
     Answered, Batch, Condition, Consistency, Done, Found, Get, Got, Identity, Item, List,
-    Operation, Page, Principal, Write,
+    Operation, Page, Principal, Trace, Write,
 };
 use ringfort_types::{
     Code, Entry, Epoch, GroupId, Index, Key, Outcome, Refusal, ReplicaId, SessionId, ShardId, Term,
@@ -207,7 +207,7 @@ pub(crate) fn forward() -> BoxedStrategy<Forward> {
             epoch: Epoch(epoch),
             timeout: Duration::from_millis(timeout.into()),
             principal: Principal(principal.map(Arc::from)),
-            trace,
+            trace: Trace(trace),
             ask,
         })
         .boxed()

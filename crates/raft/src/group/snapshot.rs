@@ -126,7 +126,7 @@ impl Group {
         for peer in &mut leader.peers {
             let to = peer.id;
             peer.retry_probe(self.now, settings.election_timeout);
-            let heard = peer.answers(self.now, settings.election_timeout);
+            let heard = peer.answers(self.now, SENT_MAX * settings.election_timeout);
             let Sending::Snapshot { id, offset, owed, sent, since } = &mut peer.sending else {
                 continue;
             };

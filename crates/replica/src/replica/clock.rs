@@ -26,7 +26,7 @@ pub(super) struct ShardClock {
     /// It stood here, then. Ahead of what is newest where that has been replaced.
     stamp: ShardTime,
     since: Monotonic,
-    /// The last term that this replica led.
+    /// The last term that this replica led, while it reckons on from its own stamps.
     led: Term,
 }
 
@@ -77,6 +77,7 @@ impl Replica {
         }
         (self.clock.upto, self.clock.newest) = (last, newest);
         if came {
+            self.clock.led = Term(0);
             (self.clock.stamp, self.clock.since) = (newest, self.now);
         }
     }

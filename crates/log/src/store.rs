@@ -160,11 +160,12 @@ pub enum DamageKind {
     /// Records are missing and nothing proves what they held: the replica may have voted or acknowledged what it no longer
     /// knows.
     HardStateLost,
-    /// Hard state is proven; entries in this range of indexes, both inclusive, are missing.
+    /// Hard state is proven; entries in this range of indexes, both inclusive, are lost: those that are missing, and all behind
+    /// the first of them.
     EntriesLost {
-        /// First index missing.
+        /// First index that is lost.
         first: Index,
-        /// Last index missing.
+        /// Last index that is known to have been there.
         last: Index,
     },
 }

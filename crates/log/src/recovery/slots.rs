@@ -180,17 +180,12 @@ impl Slots {
     }
 
     /// First and last entry that are lost, and where the damage was found that cost the first: `damaged`, if it is not
-    /// known better.
+    /// known better. With the first all behind it are lost, whole ones as well: a log has no gaps.
     pub(super) fn lost(&self, damaged: Option<Spot>) -> Option<(Index, Index, Spot)> {
-        let is_lost = |slot: &Slot| slot.payload.is_none();
-        let first = self.index_at(self.slots.iter().position(is_lost)?);
-        let last = self.index_at(self.slots.iter().rposition(is_lost)?);
+        let at = self.slots.iter().position(|slot| slot.payload.is_none())?;
+        let first = Index(self.base.0 + 1 + at as u64);
         let known = self.spots.get(&first).copied();
-        Some((first, last, known.or(damaged).or(self.expected_at)?))
-    }
-
-    fn index_at(&self, at: usize) -> Index {
-        Index(self.base.0 + 1 + at as u64)
+        Some((first, self.last(), known.or(damaged).or(self.expected_at)?))
     }
 
     /// Removes everything from the first lost entry on.

@@ -85,6 +85,12 @@ fn check(specimen: &Specimen, recovered: &RecoveredLog) -> BTreeSet<GroupId> {
                     assert_eq!(found.replica, there.replica, "group {id}");
                     assert!(first <= last);
                     let kept = found.entries.len();
+                    let end = |entries: usize| there.base.applied.index.0 + entries as u64;
+                    assert_eq!(first.0, end(kept) + 1, "group {id}");
+                    assert!(
+                        last.0 >= end(there.entries.len()),
+                        "group {id}: all that is not given"
+                    );
                     same_entries(*id, &found.entries, &there.entries[..kept]);
                 }
             }

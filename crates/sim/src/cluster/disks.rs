@@ -14,6 +14,26 @@ const SECTOR: u64 = 512;
 /// Places that are tried.
 const TRIES: usize = 16;
 
+/// What becomes of a place on a disk.
+#[derive(Clone, Copy, Debug)]
+enum Harm {
+    Flipped,
+    Lost,
+    Misdirected,
+    Unreadable,
+}
+
+impl Harm {
+    fn count(self) -> Count {
+        match self {
+            Self::Flipped => Count::BitsFlipped,
+            Self::Lost => Count::SectorsLost,
+            Self::Misdirected => Count::SectorsMisdirected,
+            Self::Unreadable => Count::Unreadable,
+        }
+    }
+}
+
 impl Run {
     pub(super) fn fill_disk(&mut self, node: usize) {
         self.totals.add(Count::FullDisks, 1);
@@ -86,26 +106,51 @@ impl Run {
         }
     }
 
-    /// A bit flips, a sector is zeros, or what is there cannot be read for a while.
+    /// A bit flips, a sector is lost or holds what belongs elsewhere, or what is there cannot be read for a while.
     fn strike(&mut self, node: usize, place: &Place) {
-        let passing = self.random.one_in(4);
+        let harm = match self.random.below(8) {
+            0 | 1 => Harm::Unreadable,
+            2 => Harm::Misdirected,
+            _ if place.to - place.from > 1 => Harm::Lost,
+            _ => Harm::Flipped,
+        };
+        let elsewhere = self.written_elsewhere(node, place);
         let disk = &mut self.machines[node].disk;
         let Place { file, from, to } = place;
-        let struck = if passing {
-            let until = self.now + self.random.between(200 * MILLI, 3 * SECOND);
-            self.queue.push(until, Event::Undo(Undo::ReadAgain(node)));
-            disk.fail_reads_of(file, *from..*to)
-        } else if to - from > 1 {
-            let zeros = vec![0; usize::try_from(to - from).unwrap_or(0)];
-            disk.overwrite(file, *from, &zeros)
-        } else {
-            disk.flip_bit(file, *from, u8::try_from(from % 8).unwrap_or(0))
+        let struck = match harm {
+            Harm::Flipped => disk.flip_bit(file, *from, u8::try_from(from % 8).unwrap_or(0)),
+            Harm::Lost => {
+                disk.overwrite(file, *from, &vec![0; usize::try_from(to - from).unwrap_or(0)])
+            }
+            Harm::Misdirected => disk.overwrite(file, from / SECTOR * SECTOR, &elsewhere),
+            Harm::Unreadable => {
+                let until = self.now + self.random.between(200 * MILLI, 3 * SECOND);
+                self.queue.push(until, Event::Undo(Undo::ReadAgain(node)));
+                disk.fail_reads_of(file, *from..*to)
+            }
         };
         if struck {
             self.machines[node].damaged = true;
             self.totals.add(Count::Damages, 1);
-            self.note(|| format!("node {node}: {file} is damaged from {from} to {to}"));
+            self.totals.add(harm.count(), 1);
+            self.note(|| format!("node {node}: {file} is damaged from {from} to {to}: {harm:?}"));
         }
+    }
+
+    /// A sector of another place of the node's disk, as a write that went to the wrong one leaves it; as much of it as there is
+    /// room for.
+    fn written_elsewhere(&mut self, node: usize, place: &Place) -> Vec<u8> {
+        let machine = &self.machines[node];
+        let files = machine.disk.files();
+        let (file, length) = &files[self.random.index(files.len())];
+        let at = self.random.below(length / SECTOR + 1) * SECTOR;
+        let bytes =
+            machine.disk.content(file).and_then(|content| content.get(usize::try_from(at).ok()?..));
+        let room = machine.disk.content(&place.file).map_or(0, |content| {
+            content.len().saturating_sub(usize::try_from(place.from / SECTOR * SECTOR).unwrap_or(0))
+        });
+        let sector = usize::try_from(SECTOR).unwrap_or(0);
+        bytes.unwrap_or_default().iter().take(sector.min(room)).copied().collect()
     }
 
     fn may_be_damaged(&self, node: usize) -> bool {

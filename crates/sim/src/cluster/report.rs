@@ -165,8 +165,16 @@ counts! {
     Stalls = "disk_stalls",
     /// Disks that were full for a while.
     FullDisks = "full_disks",
-    /// Bits flipped and sectors lost of what had been synced.
+    /// Places of what had been synced that were struck; of these:
     Damages = "damaged_places",
+    /// Bits flipped.
+    BitsFlipped = "bits_flipped",
+    /// Sectors that hold zeros.
+    SectorsLost = "sectors_lost",
+    /// Sectors that hold what belongs elsewhere.
+    SectorsMisdirected = "sectors_misdirected",
+    /// Places that could not be read for a while.
+    Unreadable = "places_unreadable",
     /// Time from the end of faults until all was well, in milliseconds.
     HealMillis = "heal_millis",
     /// The longest of those.

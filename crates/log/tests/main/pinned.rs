@@ -190,7 +190,7 @@ fn in_a_fresh_segment() -> (Host, FileName, Vec<u64>) {
         host.settle();
         let newest = newest_used(&mut host);
         if newest != first {
-            inside.push(run_of(&host, &newest, index as u8) / 512 * 512);
+            inside.push(run_of(&host, &newest, u8::try_from(index).unwrap()) / 512 * 512);
         }
     }
     let file = newest_used(&mut host);
@@ -224,7 +224,7 @@ fn a_broken_batch_before_an_unreadable_page_is_never_taken_for_the_end() {
 fn zeros_close_to_an_unreadable_page_are_never_taken_for_the_end() {
     let (mut host, file, inside) = in_a_fresh_segment();
     let page = inside[5] / 4096 * 4096;
-    let last = inside.into_iter().filter(|header| header + 512 <= page).next_back().unwrap();
+    let last = inside.into_iter().rfind(|header| header + 512 <= page).unwrap();
     let zeros = vec![0; usize::try_from(page - last).unwrap()];
     assert!(host.disk.overwrite(&file, last, &zeros));
     assert!(host.disk.fail_reads_of(&file, page..page + 8192));

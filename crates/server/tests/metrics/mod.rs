@@ -59,6 +59,7 @@ fn metrics_are_prometheus_text_and_count_what_happened() -> Result<()> {
         ),
         ("ringfort_request_duration_seconds_bucket", &[put[0], ("le", "+Inf")], 10.0),
         ("ringfort_commands_applied_total", &[], 10.0),
+        ("ringfort_raft_proposals_total", &[], 10.0),
         ("ringfort_keys", &[], 10.0),
     ] {
         let grown = grown(name, labels)?;
@@ -67,9 +68,9 @@ fn metrics_are_prometheus_text_and_count_what_happened() -> Result<()> {
     ensure!(grown("ringfort_log_syncs_total", &[])? >= 1.0);
     ensure!(grown("ringfort_log_sync_duration_seconds_count", &[])? >= 1.0);
     ensure!(grown("ringfort_log_sync_duration_seconds_sum", &[])? > 0.0);
-    // A group of one elects itself, and nobody else, once.
+    // A group of one elects itself, and nobody else, once: 64 shards and the catalog.
     for (name, expected) in [
-        ("ringfort_raft_terms_led_total", 64.0),
+        ("ringfort_raft_terms_led_total", 65.0),
         ("ringfort_raft_leaderless", 0.0),
         ("ringfort_raft_apply_lag_entries_max", 0.0),
         ("ringfort_raft_commit_lag_entries_max", 0.0),

@@ -98,8 +98,8 @@ pub struct Settings {
     /// Applied entries kept in memory for followers that lag, in payload bytes, by a group of several. Default 1 MiB. Whoever
     /// lags more gets a snapshot. Zero: none are kept.
     pub trailing_bytes: usize,
-    /// The same while a follower gets a snapshot: what has to reach from the snapshot to the end of the log when it is
-    /// installed. Default 64 MiB.
+    /// The same while a follower gets a snapshot, and until it was sent what was written behind that: what has to reach from the
+    /// snapshot to the end of the log. Default 64 MiB.
     pub catch_up_bytes: usize,
     /// Size of a chunk of a snapshot. Default 256 KiB.
     pub snapshot_chunk_bytes: usize,

@@ -16,6 +16,7 @@ const MARKER_DELAY: Duration = Duration::from_millis(100);
 const SLEEP_AFTER: Duration = Duration::from_secs(3);
 /// With no more commands than this under way on a worker, none waits for company.
 const COMPANY_MIN: usize = 8;
+
 /// What fits into the log: an entry stays well below a segment.
 pub(crate) struct Sizes {
     pub(crate) limits: Limits,

@@ -23,7 +23,8 @@ pub(crate) async fn cluster(host: &Host) -> Result<ClusterView, Refusal> {
     let summaries = summaries(host).await?;
     let held = summaries.into_iter().map(|summary| (summary.shard, summary)).collect();
     let leaders = leaders(host).await?;
-    let (others, led) = host.on_host(0, known).await?;
+    let members = map.clone();
+    let (others, led) = host.on_host(0, move |host| known(host, &members)).await?;
     let is_up = |number| number == info.number || others.get(&number).is_none_or(Other::is_up);
     let mut shards = Vec::with_capacity(map.shards().len());
     for (shard, placement) in (0..).map(ShardId).zip(map.shards()) {
@@ -73,9 +74,9 @@ impl Other {
     }
 }
 
-/// What is known of other nodes, and whether the catalog has a leader, by this node's replica of it, if there is one.
-fn known(host: &Host) -> (BTreeMap<NodeNumber, Other>, Option<bool>) {
-    let (map, now) = (host.shared.map(), clock::now());
+/// What is known of the other nodes of a map, and whether the catalog has a leader by this node's replica of it, if it has one.
+fn known(host: &Host, map: &ClusterMap) -> (BTreeMap<NodeNumber, Other>, Option<bool>) {
+    let now = clock::now();
     let of = |number| {
         let said = host.peers.said(number);
         let heard = said.as_ref().map(|said| now.since(said.at).as_millis());
@@ -94,8 +95,8 @@ fn known(host: &Host) -> (BTreeMap<NodeNumber, Other>, Option<bool>) {
 }
 
 fn node_view(host: &Host, member: &MapMember, others: &BTreeMap<NodeNumber, Other>) -> NodeView {
-    let own = &host.shared.info;
     let other = others.get(&member.number);
+    debug_assert_eq!(other.is_none(), member.number == host.shared.info.number);
     let silent = other.and_then(|other| other.heard_ms).is_some_and(|millis| millis > SILENT_MS);
     let state = match (member.state, other) {
         (MemberState::Draining, _) => "draining",
@@ -105,7 +106,6 @@ fn node_view(host: &Host, member: &MapMember, others: &BTreeMap<NodeNumber, Othe
     };
     let own_epoch = || Some(host.shared.map().epoch());
     let own_version = || env!("CARGO_PKG_VERSION").to_owned();
-    debug_assert_eq!(other.is_none(), member.number == own.number);
     NodeView {
         id: member.info.name.id.clone(),
         state,

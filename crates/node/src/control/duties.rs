@@ -36,7 +36,7 @@ use super::map::ClusterMap;
 use super::record::FormationRecord;
 use super::report::{GroupReport, Held, Instruction, Leading};
 
-/// Groups that get a new replica at the same time.
+/// Shards that get a new replica at the same time, as far as records say.
 pub const MOVES_MAX: usize = 4;
 /// Proposals under way at the same time.
 const PROPOSALS_MAX: usize = 64;
@@ -230,7 +230,10 @@ impl Duties {
                     self.instruct(view, Change::AddLearner(Learner { id, replaces }), out);
                 }
                 // The catalog mends the others, and waits for nobody.
-                None if *moving < MOVES_MAX || view.group == GroupId::CATALOG => {
+                None if view.group == GroupId::CATALOG => {
+                    self.intend(view, node, replaces, out);
+                }
+                None if *moving < MOVES_MAX => {
                     *moving += usize::from(self.intend(view, node, replaces, out));
                 }
                 None => {}

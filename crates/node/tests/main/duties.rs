@@ -7,7 +7,7 @@ use ringfort_node::control::{
     Addresses, Control, ControlEffect, GroupRecord, GroupReport, Held, Instruction, Intent,
     Leading, ProposalId, Proposed, Record, RecordKey, RecordValue, Update, Word,
 };
-use ringfort_raft::{Change, Configuration, Learner};
+use ringfort_raft::{Change, Configuration, Guards, Learner};
 use ringfort_types::{BootId, GroupId, Monotonic, NodeNumber, ReplicaId, Term, Version};
 
 use super::control::formation;
@@ -107,6 +107,11 @@ impl Stage {
     }
 }
 
+/// The configuration that a change leads to.
+fn after(configuration: &Configuration, change: Change) -> Configuration {
+    configuration.begin(&[change], Guards::default()).unwrap().leave()
+}
+
 #[test]
 fn a_damaged_replica_is_replaced_in_place_step_by_step() {
     let mut stage = Stage::new();
@@ -130,7 +135,7 @@ fn a_damaged_replica_is_replaced_in_place_step_by_step() {
     let instruction = Instruction { group: GROUP, configuration: founding.clone(), change };
     assert_eq!(stage.instructions(), [(NodeNumber(0), instruction)]);
 
-    let with_learner = founding.begin(&[change], ringfort_raft::Guards::default()).unwrap().leave();
+    let with_learner = after(&founding, change);
     stage.report(0, 1, &with_learner);
     let (id, updates, record) = stage.proposed();
     assert_eq!((record.intent, record.highest), (None, intent.id));
@@ -193,7 +198,7 @@ fn a_replica_that_is_well_again_is_not_replaced() {
     let intent = stage.record().intent.expect("an id for the new one");
     let learner = Learner { id: intent.id, replaces: intent.replaces };
     let change = Change::AddLearner(learner);
-    let with_learner = founding.begin(&[change], ringfort_raft::Guards::default()).unwrap().leave();
+    let with_learner = after(&founding, change);
     stage.report(0, 1, &with_learner);
     let (id, updates, _) = stage.proposed();
     stage.apply(id, updates);

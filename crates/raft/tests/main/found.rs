@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringfort_raft::{Body, Change, Guards, Learner, Sending, Settings};
+use ringfort_raft::{Body, Change, Group, Guards, Learner, Sending, Settings};
 use ringfort_sim::group::{Cluster, ClusterOptions, Crash, GroupDisk, Node};
 use ringfort_types::{Index, ReplicaId};
 
@@ -294,80 +294,83 @@ fn a_rejection_at_the_start_of_the_log_ends_in_a_snapshot() {
     assert_eq!(cluster.nodes[&first].group.as_ref().unwrap().counters().snapshots_installed, 1);
 }
 
-/// A group whose logs keep little that is applied, and much while somebody gets a snapshot.
-fn catching_up() -> Cluster {
-    Cluster::new(ClusterOptions {
+/// A group of three whose logs keep little that is applied, and much while somebody gets a snapshot; its leader; and a member
+/// that has been down for so many entries.
+fn with_one_down(settings: Settings, entries: u32) -> (Cluster, ReplicaId, ReplicaId) {
+    let mut cluster = Cluster::new(ClusterOptions {
         voters: (1..=3).map(ReplicaId).collect(),
-        settings: Settings { trailing_bytes: 0, snapshot_chunk_bytes: 40, ..Settings::default() },
+        settings: Settings { trailing_bytes: 0, snapshot_chunk_bytes: 40, ..settings },
         guards: Guards::default(),
         seed: 7,
-    })
+    });
+    let leader = elect(&mut cluster);
+    let down = cluster.ids().into_iter().find(|id| *id != leader).unwrap();
+    cluster.crash(down, Crash::Process);
+    pass_without(&mut cluster, 20, &[down]);
+    for _ in 0..entries {
+        propose(&mut cluster, leader, "a");
+        pass_without(&mut cluster, 1, &[down]);
+    }
+    (cluster, leader, down)
+}
+
+/// A tenth of a heartbeat passes, and what was sent before arrives.
+fn exchange(cluster: &mut Cluster) {
+    for flight in std::mem::take(&mut cluster.network) {
+        cluster.receive(flight.message);
+    }
+    cluster.advance(HEARTBEAT / 10);
+    for id in cluster.ids() {
+        cluster.tick(id);
+        cluster.settle(id).unwrap();
+    }
+}
+
+fn group(cluster: &Cluster, id: ReplicaId) -> &Group {
+    cluster.nodes[&id].group.as_ref().unwrap()
 }
 
 fn sending(cluster: &Cluster, leader: ReplicaId, to: ReplicaId) -> Sending {
-    let status = cluster.nodes[&leader].group.as_ref().unwrap().status();
-    status.peers.into_iter().find(|peer| peer.id == to).unwrap().sending
+    let peers = group(cluster, leader).status().peers;
+    peers.into_iter().find(|peer| peer.id == to).unwrap().sending
 }
 
 /// The story: a leader began a snapshot for a member that was down, and kept the log behind it, up to its bound, for as long as
 /// that was. When the member came back it got the old snapshot and all of that log.
 #[test]
 fn nothing_is_kept_for_a_member_that_does_not_answer() {
-    let mut cluster = catching_up();
-    let leader = elect(&mut cluster);
-    let down = cluster.ids().into_iter().find(|id| *id != leader).unwrap();
-    cluster.crash(down, Crash::Process);
-    pass_without(&mut cluster, 20, &[down]);
-    for _ in 0..100 {
-        propose(&mut cluster, leader, "a");
-        pass_without(&mut cluster, 1, &[down]);
-    }
-    let group = |cluster: &Cluster| cluster.nodes[&leader].group.as_ref().unwrap().clone();
+    let (mut cluster, leader, down) = with_one_down(Settings::default(), 100);
     // As a host says whose connection broke.
     let told = |node: &mut Node, _| node.group.as_mut().unwrap().handle_unreachable(down);
     cluster.with(leader, told).unwrap();
     pass_without(&mut cluster, 20, &[down]);
-    assert_eq!(group(&cluster).counters().snapshots_begun, 0);
+    assert_eq!(group(&cluster, leader).counters().snapshots_begun, 0);
     assert!(matches!(sending(&cluster, leader, down), Sending::Probe { .. }));
-    assert!(group(&cluster).entries_from(Index(1)).len() < 5);
+    assert!(group(&cluster, leader).entries_from(Index(1)).len() < 5);
     cluster.restart(down);
     pass_without(&mut cluster, 30, &[]);
     assert_eq!(applied(&cluster, down), applied(&cluster, leader));
-    assert_eq!(group(&cluster).counters().snapshots_begun, 1);
+    assert_eq!(group(&cluster, leader).counters().snapshots_begun, 1);
 }
 
 /// A snapshot that was begun is kept through a short silence, and goes on; through a long one it is given up.
 #[test]
 fn a_snapshot_outlives_a_short_silence_and_no_long_one() {
-    let mut cluster = catching_up();
-    let leader = elect(&mut cluster);
-    let slow = cluster.ids().into_iter().find(|id| *id != leader).unwrap();
-    cluster.crash(slow, Crash::Process);
-    pass_without(&mut cluster, 20, &[slow]);
-    for _ in 0..20 {
-        propose(&mut cluster, leader, "a");
-        pass_without(&mut cluster, 1, &[slow]);
-    }
+    let (mut cluster, leader, slow) = with_one_down(Settings::default(), 20);
+    let is_sent = |cluster: &Cluster| {
+        matches!(sending(cluster, leader, slow), Sending::Snapshot { id: Some(_), .. })
+    };
     cluster.restart(slow);
     // Up to its first chunk.
-    for _ in 0..100 {
-        if matches!(sending(&cluster, leader, slow), Sending::Snapshot { id: Some(_), .. }) {
+    for _ in 0..200 {
+        if is_sent(&cluster) {
             break;
         }
-        cluster.advance(Duration::from_millis(10));
-        for id in cluster.ids() {
-            cluster.tick(id);
-            cluster.settle(id).unwrap();
-        }
-        for flight in std::mem::take(&mut cluster.network) {
-            cluster.receive(flight.message);
-        }
-        cluster.settle(leader).unwrap();
+        exchange(&mut cluster);
     }
-    let begun = sending(&cluster, leader, slow);
-    assert!(matches!(begun, Sending::Snapshot { id: Some(_), .. }), "{begun:?}");
+    assert!(is_sent(&cluster), "{:?}", sending(&cluster, leader, slow));
     pass_without(&mut cluster, 40, &[slow]);
-    assert!(matches!(sending(&cluster, leader, slow), Sending::Snapshot { id: Some(_), .. }));
+    assert!(is_sent(&cluster), "{:?}", sending(&cluster, leader, slow));
     pass_without(&mut cluster, 30, &[slow]);
     assert!(matches!(sending(&cluster, leader, slow), Sending::Probe { .. }));
     pass_without(&mut cluster, 30, &[]);
@@ -378,52 +381,24 @@ fn a_snapshot_outlives_a_short_silence_and_no_long_one() {
 /// load needed another, and another.
 #[test]
 fn what_is_kept_behind_a_snapshot_is_kept_until_it_is_sent() {
-    let mut cluster = Cluster::new(ClusterOptions {
-        voters: (1..=3).map(ReplicaId).collect(),
-        settings: Settings {
-            trailing_bytes: 0,
-            snapshot_chunk_bytes: 40,
-            inflight_messages_max: 1,
-            append_entries_max: 4,
-            ..Settings::default()
-        },
-        guards: Guards::default(),
-        seed: 7,
-    });
-    let leader = elect(&mut cluster);
-    let slow = cluster.ids().into_iter().find(|id| *id != leader).unwrap();
-    cluster.crash(slow, Crash::Process);
-    pass_without(&mut cluster, 20, &[slow]);
-    for _ in 0..20 {
-        propose(&mut cluster, leader, "a");
-        pass_without(&mut cluster, 1, &[slow]);
-    }
+    // One message at a time, of four entries, where five are proposed meanwhile.
+    let slowly =
+        Settings { inflight_messages_max: 1, append_entries_max: 4, ..Settings::default() };
+    let (mut cluster, leader, slow) = with_one_down(slowly, 20);
     cluster.restart(slow);
-    let begun = |cluster: &Cluster| {
-        cluster.nodes[&leader].group.as_ref().unwrap().counters().snapshots_begun
-    };
-    // One round trip at a time, and five entries in each.
+    let begun = |cluster: &Cluster| group(cluster, leader).counters().snapshots_begun;
     for _ in 0..400 {
-        if begun(&cluster) > 0 && applied(&cluster, slow) > Index(0) {
+        if applied(&cluster, slow) > Index(0) {
             break;
         }
-        cluster.advance(Duration::from_millis(10));
-        for id in cluster.ids() {
-            cluster.tick(id);
-            if id == leader && begun(&cluster) > 0 {
-                for _ in 0..5 {
-                    propose(&mut cluster, leader, "b");
-                }
-            }
-            cluster.settle(id).unwrap();
+        for _ in 0..5 * begun(&cluster) {
+            propose(&mut cluster, leader, "b");
         }
-        for flight in std::mem::take(&mut cluster.network) {
-            cluster.receive(flight.message);
-        }
+        exchange(&mut cluster);
     }
     pass_without(&mut cluster, 30, &[]);
     assert_eq!(applied(&cluster, slow), applied(&cluster, leader));
     assert_eq!(begun(&cluster), 1);
-    let kept = cluster.nodes[&leader].group.as_ref().unwrap().entries_from(Index(1)).len();
+    let kept = group(&cluster, leader).entries_from(Index(1)).len();
     assert!(kept < 5, "{kept} entries are kept for nobody");
 }

@@ -51,11 +51,11 @@ impl Replica {
 
     /// Sets the clock by stamps that have come into the log since the last look.
     pub(super) fn follow_stamps(&mut self) {
-        let last = self.raft.last();
         if self.leads() {
             self.clock.led = self.raft.leader().term;
             return;
         }
+        let last = self.raft.last();
         let ShardClock { upto, newest, led, .. } = self.clock;
         if last == upto {
             return;

@@ -33,6 +33,7 @@ mod outbox;
 mod pace;
 mod pairs;
 mod pending;
+mod rooms;
 mod space;
 mod worker;
 

@@ -20,6 +20,7 @@ impl Frame {
             reports,
             instructions,
             leads,
+            room,
         } = self;
         consensus.is_empty()
             && requests.is_empty()
@@ -31,11 +32,13 @@ impl Frame {
             && reports.is_empty()
             && instructions.is_empty()
             && leads.is_empty()
+            && room.is_none()
     }
 
     /// Gives each worker what is for it, in the order in which it stands; workers that it is nothing for get none. Raft
-    /// messages and requests go to the owner of their shard, answers to whoever asked, a heartbeat to every
-    /// worker, everything else and the catalog to worker 0. A listing of shards of several workers becomes one for each of them, under the same id.
+    /// messages and requests go to the owner of their shard, answers to whoever asked, a heartbeat and word of
+    /// room to every worker, everything else and the catalog to worker 0. A listing of shards of several workers becomes one
+    /// for each of them, under the same id.
     ///
     /// With one worker, nothing is copied.
     ///
@@ -60,6 +63,7 @@ impl Frame {
             reports,
             instructions,
             leads,
+            room,
         } = self;
         let mut parts = vec![Self::default(); workers.into()];
         for message in consensus {
@@ -86,6 +90,7 @@ impl Frame {
         // Each worker has groups of it.
         for part in &mut parts {
             part.heartbeat.clone_from(&heartbeat);
+            part.room = room;
         }
         (parts[0].gossip, parts[0].delta) = (gossip, delta);
         (parts[0].reports, parts[0].instructions) = (reports, instructions);

@@ -24,7 +24,7 @@ pub(crate) async fn cluster(host: &Host) -> Result<ClusterView, Refusal> {
     let held = summaries.into_iter().map(|summary| (summary.shard, summary)).collect();
     let leaders = leaders(host).await?;
     let members = map.clone();
-    let (others, led) = host.on_host(0, move |host| known(host, &members)).await?;
+    let (others, led, full) = host.on_host(0, move |host| known(host, &members)).await?;
     let is_up = |number| number == info.number || others.get(&number).is_none_or(Other::is_up);
     let mut shards = Vec::with_capacity(map.shards().len());
     for (shard, placement) in (0..).map(ShardId).zip(map.shards()) {
@@ -42,6 +42,13 @@ pub(crate) async fn cluster(host: &Host) -> Result<ClusterView, Refusal> {
     let damaged = catalog.iter().filter(|voter| voter.quarantined);
     warnings.extend(damaged.map(|voter| {
         format!("the catalog's replica on {} is quarantined until it is replaced", voter.node)
+    }));
+    let full = full.into_iter().filter_map(|number| map.member(number));
+    warnings.extend(full.map(|member| {
+        format!(
+            "the disk of {} has no room for more data: puts may be refused",
+            member.info.name.id
+        )
     }));
     let alive = catalog.iter().filter(|voter| !voter.quarantined && is_up(voter.id.node())).count();
     let quorum = alive * 2 > catalog.len() && led != Some(false);
@@ -74,8 +81,12 @@ impl Other {
     }
 }
 
-/// What is known of the other nodes of a map, and whether the catalog has a leader by this node's replica of it, if it has one.
-fn known(host: &Host, map: &ClusterMap) -> (BTreeMap<NodeNumber, Other>, Option<bool>) {
+/// What is known of the other nodes of a map; whether the catalog has a leader by this node's replica of it, if it has one; and
+/// whose disks are full.
+fn known(
+    host: &Host,
+    map: &ClusterMap,
+) -> (BTreeMap<NodeNumber, Other>, Option<bool>, Vec<NodeNumber>) {
     let now = clock::now();
     let of = |number| {
         let said = host.peers.said(number);
@@ -91,7 +102,8 @@ fn known(host: &Host, map: &ClusterMap) -> (BTreeMap<NodeNumber, Other>, Option<
     let own = host.shared.info.number;
     let others = map.members().map(|member| member.number).filter(|number| *number != own);
     let catalog = host.with_core(|worker| worker.group_status(GroupId::CATALOG));
-    (others.map(of).collect(), catalog.map(|status| status.leader.is_some()))
+    let full = host.with_core(|worker| worker.full_nodes());
+    (others.map(of).collect(), catalog.map(|status| status.leader.is_some()), full)
 }
 
 fn node_view(host: &Host, member: &MapMember, others: &BTreeMap<NodeNumber, Other>) -> NodeView {

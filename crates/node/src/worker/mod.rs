@@ -34,6 +34,7 @@ use crate::outbox::Outbox;
 use crate::pace::Pace;
 use crate::pairs::Pairs;
 use crate::pending::{Pending, Replied, Response};
+use crate::rooms::Rooms;
 
 mod answers;
 mod batch;
@@ -48,6 +49,7 @@ mod pairs;
 mod peer_requests;
 mod peers;
 mod requests;
+mod room;
 mod stale;
 mod status;
 mod turn;
@@ -257,8 +259,12 @@ pub struct Worker<W> {
     room: u64,
     /// How far the log can be written.
     headroom: Headroom,
-    /// A put was refused for want of room since then.
+    /// A put was refused for want of room on this node since then.
     refused_for_room: bool,
+    /// What other nodes said of theirs.
+    rooms: Rooms,
+    /// When they are told next of this one's.
+    room_due: Monotonic,
     /// A flush that was put off may be begun.
     flush_due: bool,
     /// Commands that are queued, or proposed and not applied, whether or not anybody still waits for them.
@@ -316,6 +322,8 @@ impl<W> Worker<W> {
             room: u64::MAX,
             headroom: Headroom::default(),
             refused_for_room: false,
+            rooms: Rooms::default(),
+            room_due: Monotonic::default(),
             flush_due: false,
             load: Load::default(),
             company: Company::default(),

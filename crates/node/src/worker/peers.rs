@@ -22,6 +22,9 @@ impl<W> Worker<W> {
         for led in &frame.leads {
             self.handle_led(now, from, led);
         }
+        if let Some(room) = &frame.room {
+            self.handle_peer_room(from, room);
+        }
         for request in frame.requests {
             self.handle_request(now, from, request);
         }

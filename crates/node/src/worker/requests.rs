@@ -11,6 +11,7 @@ use ringfort_types::{
     Code, GroupId, Key, Monotonic, NamespaceId, Refusal, ShardId, shard_of_token,
 };
 
+use super::room::Short;
 use super::{GetAnswer, Waiter, Worker, open_group_mut, open_shard};
 use crate::guard::NodeGuard;
 use crate::pending::Kind;
@@ -204,24 +205,23 @@ impl<W> Worker<W> {
             return Err(exhausted(kind));
         }
         let growth = growth_of(operations);
-        let room = if self.headroom == Headroom::Ample { self.room } else { 0 };
         let retry_bytes = match identity {
             CommandIdentity::None => 0,
             _ => operations.iter().map(|operation| self.remembered_bytes(operation)).sum(),
         };
+        let short = self.short_of_room(group, growth);
         let open = open_group_mut(&mut self.slots, group)
             .map_err(|refusal| refused(kind, refusal.code, refusal.detail))?;
         let engine = self.engine.as_ref();
         let retry_full = retry_bytes > 0
             && open.replica.retry_bytes() + retry_bytes > self.config.retry_bytes_max;
-        if growth > room || retry_full {
+        if short.is_some() || retry_full {
             // A repetition gets its first answer all the same: nothing grows by it.
             let first = operations.first().map(Operation::key);
             if !first.is_some_and(|key| open.replica.remembers(engine, identity, key)) {
-                if growth > room {
-                    self.refused_for_room = true;
-                    let detail = "the disk is full up to its reserve, or gives the log no more room; deletes and reads go on";
-                    return Err(refused(kind, Code::StorageFull, detail));
+                if let Some(short) = short {
+                    self.refused_for_room |= short == Short::Own;
+                    return Err(refused(kind, Code::StorageFull, short.detail()));
                 }
                 let detail = "the memory for idempotency keys is full (limits.idempotency_bytes)";
                 return Err(refused(kind, Code::Overloaded, detail));
@@ -231,6 +231,7 @@ impl<W> Worker<W> {
             return Err(refused(kind, Code::Unavailable, "the shard has no leader"));
         }
         self.room = self.room.saturating_sub(growth);
+        self.rooms.admit(growth);
         let ticket = self.pending.insert(context.deadline, kind, waiter());
         let before = open.replica.load();
         let enqueued = open.replica.enqueue(engine, now, ticket, identity, atomic, operations);

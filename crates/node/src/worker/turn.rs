@@ -1,7 +1,7 @@
 //! The turn: words of durability and time in; entries, answers and submissions out.
 
 use ringfort_env::{DiskCompletion, DiskRequest};
-use ringfort_log::{GroupWrite, Headroom, Submission, SubmissionId};
+use ringfort_log::{GroupWrite, Submission, SubmissionId};
 use ringfort_raft::PersistId;
 use ringfort_replica::command::CommandIdentity;
 use ringfort_replica::{ChunkWanted, Load, Output, Reading, Ticket};
@@ -34,6 +34,7 @@ impl<W> Worker<W> {
         self.expire_stale(now);
         self.tick_pairs(now);
         self.tick_leads(now);
+        self.tick_room(now);
         self.tick_map();
         self.forwarder.handle_tick(now);
         self.forwards_due = true;
@@ -66,18 +67,6 @@ impl<W> Worker<W> {
                 Err(error) => drop(self.close(group, &error)),
             }
         }
-    }
-
-    /// Takes the bytes by which this worker's shards may grow until it is told again. Gives whether a put was refused for
-    /// want of room since the last time.
-    pub fn handle_room(&mut self, bytes: u64) -> bool {
-        self.room = bytes;
-        std::mem::take(&mut self.refused_for_room)
-    }
-
-    /// Takes the log's word on how far it can be written.
-    pub fn handle_headroom(&mut self, headroom: Headroom) {
-        self.headroom = headroom;
     }
 
     /// Takes the log's wish that stores be flushed. Those of other workers are passed over.

@@ -81,6 +81,8 @@ pub struct Frame {
     pub heartbeat: ::core::option::Option<PairHeartbeat>,
     #[prost(message, repeated, tag = "7")]
     pub heartbeat_acks: ::prost::alloc::vec::Vec<PairHeartbeatAck>,
+    #[prost(message, optional, tag = "11")]
+    pub room: ::core::option::Option<Room>,
 }
 /// One Raft message.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -687,6 +689,17 @@ pub struct PairHeartbeat {
     /// The sender's worker whose groups they are; rounds and sets are that worker's.
     #[prost(uint32, tag = "6")]
     pub worker: u32,
+}
+/// By how much the groups of one worker of the sender may grow, as its disk stands.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Room {
+    #[prost(uint32, tag = "1")]
+    pub worker: u32,
+    /// How many workers it has: each has the shards of its number, modulo this.
+    #[prost(uint32, tag = "2")]
+    pub workers: u32,
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Led {

@@ -3,7 +3,7 @@
 use ringfort_proto::RequestId;
 use ringfort_proto::peer::{
     Answer, CatalogDelta, Consensus, Frame, Get, Gossip, List, PairHeartbeat, PairHeartbeatAck,
-    Request, request::What,
+    Request, Room, request::What,
 };
 
 fn divided(frame: Frame, workers: u16) -> Vec<(u16, Frame)> {
@@ -84,6 +84,12 @@ fn a_heartbeat_is_every_workers_and_its_acknowledgement_whoever_sent_it() {
     let ack = PairHeartbeatAck { worker: 1, ..PairHeartbeatAck::default() };
     let frame = Frame { heartbeat_acks: vec![ack], ..Frame::default() };
     assert_eq!(divided(frame.clone(), 2), [(1, frame)]);
+}
+
+#[test]
+fn word_of_room_is_every_workers() {
+    let frame = Frame { room: Some(Room { bytes: 7, ..Room::default() }), ..Frame::default() };
+    assert_eq!(divided(frame.clone(), 2), [(0, frame.clone()), (1, frame)]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use prost::Message as _;
 use ringfort_proto::cluster::Record;
 use ringfort_proto::peer::{
     CatalogDelta, Channel, Consensus, Frame, Gossip, Hello, Led, PairHeartbeat, PairHeartbeatAck,
+    Room,
 };
 use ringfort_proto::{Ask, Forward, PROTOCOL, Reply, RequestId, Told, decode_frame};
 use ringfort_raft::{
@@ -206,6 +207,7 @@ fn frame() -> Frame {
         reports: Vec::new(),
         instructions: Vec::new(),
         leads: Vec::new(),
+        room: None,
     }
 }
 
@@ -245,6 +247,19 @@ fn a_frame_has_the_bytes_it_had() {
 fn a_hello_has_the_bytes_it_had() {
     assert_eq!(hex(&hello().encode_to_vec()), HELLO);
     assert_eq!(Hello::decode(unhex(HELLO)).unwrap(), hello());
+}
+
+/// What came to a frame after its first version.
+#[test]
+fn what_was_added_has_the_bytes_it_had() {
+    let room = Frame { room: Some(Room { worker: 1, workers: 2, bytes: 300 }), ..Frame::default() };
+    assert_eq!(room.encode_to_vec(), [0x5a, 7, 0x08, 1, 0x10, 2, 0x18, 0xac, 2]);
+    let leads = vec![Led { group: 1, from: 4096, term: 3 }];
+    let leads = Frame { leads, ..Frame::default() };
+    assert_eq!(leads.encode_to_vec(), [0x52, 7, 0x08, 1, 0x10, 0x80, 0x20, 0x18, 3]);
+    for frame in [room, leads] {
+        assert_eq!(decode_frame(frame.encode_to_vec().into()).unwrap(), frame);
+    }
 }
 
 /// A newer version's field is skipped, not refused.

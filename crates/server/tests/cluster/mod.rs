@@ -2,6 +2,7 @@
 
 mod campaign;
 mod damage;
+mod full;
 mod misuse;
 mod moves;
 mod quorum;

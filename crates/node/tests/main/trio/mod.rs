@@ -9,6 +9,7 @@ mod listings;
 mod maps;
 mod quarantine;
 mod random;
+mod room;
 mod traces;
 mod unleased;
 

@@ -225,6 +225,8 @@ pub struct Worker<W> {
     /// This worker's groups, in order.
     mine: Vec<GroupId>,
     dirty: Vec<GroupId>,
+    /// By group: it slept through the newest tick, and nothing has happened to it since.
+    rests: Vec<bool>,
     pending: Pending<Waiter<W>>,
     gatherings: Gatherings<W>,
     forwarder: Forwarder<Option<Waiter<W>>>,
@@ -298,6 +300,7 @@ impl<W> Worker<W> {
             slots: (0..=config.shards).map(|_| None).collect(),
             mine: Vec::new(),
             dirty: Vec::new(),
+            rests: vec![false; config.shards as usize + 1],
             pending: Pending::new(),
             gatherings: Gatherings::default(),
             forwards_due: false,
@@ -363,13 +366,16 @@ impl<W> Worker<W> {
     }
 
     fn set_slot(&mut self, group: GroupId, slot: Slot) {
+        self.rests[group.0 as usize] = false;
         self.slots[group.0 as usize] = Some(slot);
         if let Err(position) = self.mine.binary_search(&group) {
             self.mine.insert(position, group);
         }
     }
 
+    /// Has a turn look at a group that something has happened to.
     fn mark_dirty(&mut self, group: GroupId) {
+        self.rests[group.0 as usize] = false;
         if let Ok(open) = open_group_mut(&mut self.slots, group)
             && !open.dirty
         {
@@ -405,6 +411,7 @@ impl<W> Worker<W> {
                 in_log: true,
                 generation,
             });
+            self.rests[group.0 as usize] = false;
             self.checkpoints.forget(group);
             // A successor may be wanted already.
             self.map_due = true;

@@ -13,6 +13,10 @@ use super::{UnderWay, Waiter, Worker, WorkerError, open_group, open_group_mut, r
 use crate::pending::{Response, response};
 
 impl<W> Worker<W> {
+    fn sleeps_through(&self, group: GroupId) -> bool {
+        open_group(&self.slots, group).is_ok_and(|open| open.replica.sleeps_through())
+    }
+
     /// Takes word that a submission of this worker, and all before it, are durable.
     pub fn handle_durable(&mut self, id: SubmissionId) {
         while let Some(done) = self.under_way.pop_front_if(|under_way| under_way.id <= id) {
@@ -46,11 +50,16 @@ impl<W> Worker<W> {
         self.flush_due = self.checkpoints.is_due(now) || self.install_due(now);
         for position in 0..self.mine.len() {
             let group = self.mine[position];
+            // Most groups of an idle node: each look at one costs a node with many of them.
+            if self.rests[group.0 as usize] {
+                debug_assert!(self.sleeps_through(group), "{group} has woken, and nobody said so");
+                continue;
+            }
             let Ok(open) = open_group_mut(&mut self.slots, group) else {
                 continue;
             };
-            // Most groups of an idle node: each look at one costs a node with many of them.
             if open.replica.sleeps_through() && !open.healing {
+                self.rests[group.0 as usize] = true;
                 continue;
             }
             let before = open.replica.load();

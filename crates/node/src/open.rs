@@ -15,7 +15,7 @@ use ringfort_log::{
 };
 use ringfort_raft::{Configuration, Guards, Lost, Settings};
 use ringfort_replica::{MachineError, stored_configuration};
-use ringfort_types::{Entry, GroupId, Monotonic, NodeNumber, ReplicaId, ShardId};
+use ringfort_types::{Entry, GroupId, Levels, Monotonic, NodeNumber, ReplicaId, ShardId};
 
 use crate::control::{FormationRecord, Founded, FoundedGroup};
 use crate::worker::{ClosedGroup, Making, Restoring, Worker, WorkerConfig, has_others, name_of};
@@ -56,6 +56,8 @@ pub struct OpenOptions {
     pub worker: WorkerConfig,
     /// What all replicas of the cluster share.
     pub raft: Settings,
+    /// The active feature level as the node's copy of the catalog has it, and which ones are known.
+    pub levels: Levels,
     /// Raft's checks; all, but in tests.
     pub guards: Guards,
     /// Random bits, fresh at each start; clients do not know them.
@@ -169,6 +171,7 @@ pub fn open<W>(
     let config = WorkerConfig { source, shards, workers, ..options.worker };
     let making = Making {
         settings: options.raft,
+        levels: options.levels,
         guards: options.guards,
         seed: options.seed,
         payload_bytes_target: options.worker.payload_bytes_target,

@@ -5,7 +5,7 @@ use ringfort_log::{Base, GroupWrite};
 use ringfort_raft::{
     Configuration, Guards, Lost, Message, PersistId, ProposeError, Role, Settings, SnapshotMeta,
 };
-use ringfort_types::{Entry, GroupId, HardState, ReplicaId, Term};
+use ringfort_types::{Entry, GroupId, HardState, Levels, ReplicaId, Term};
 
 use crate::machine::{Answer, Applying};
 
@@ -32,6 +32,8 @@ pub struct ReplicaConfig {
     pub founding: Configuration,
     /// What all replicas of the cluster share.
     pub settings: Settings,
+    /// Which feature level it stamps at first, and which ones it applies.
+    pub levels: Levels,
     /// Random bits, fresh at each start; clients do not know them.
     pub seed: u64,
     /// Raft's checks; all, but in tests.

@@ -17,18 +17,17 @@
 //! (n): n bytes, little endian; (v): a number in LEB128, at most 10 bytes; (v,…): that many bytes follow. The data key is
 //! the key under which the engine stores the value (see `docs/formats/command.md`), so that applying copies nothing.
 //!
-//! `level` is the feature level that the leader stamped; a replica that does not know it stops rather than diverges.
+//! `level` is the cluster's active feature level as the leader knew it; a replica that does not know it stops rather than
+//! diverges.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use ringfort_types::request::{Condition, Identity, Operation};
-use ringfort_types::{NamespaceId, SessionId, ShardTime, Version};
+use ringfort_types::{FeatureLevel, NamespaceId, SessionId, ShardTime, Version};
 
 use crate::layout::{DATA_PREFIX_BYTES, put_data_key};
 
 /// Version of the payload format.
 pub const FORMAT: u8 = 1;
-/// The newest feature level that this executable knows, and stamps.
-pub const LEVEL: u8 = 1;
 /// Position of a command that is no part of a batch.
 pub const POSITION_SINGLE: u16 = u16::MAX;
 
@@ -213,12 +212,12 @@ impl PayloadBuilder {
         &mut self.buffer
     }
 
-    /// The payload, stamped; at least one command is in it. The next one begins.
+    /// The payload, stamped with time and level; at least one command is in it. The next one begins.
     #[must_use]
-    pub fn finish(&mut self, stamp: ShardTime) -> Bytes {
+    pub fn finish(&mut self, stamp: ShardTime, level: FeatureLevel) -> Bytes {
         self.commands = 0;
         self.buffer[0] = FORMAT;
-        self.buffer[1] = LEVEL;
+        self.buffer[1] = level.0;
         self.buffer[2..HEADER_BYTES].copy_from_slice(&stamp.0.to_le_bytes());
         self.buffer.split().freeze()
     }
@@ -295,13 +294,15 @@ fn put_varint(out: &mut BytesMut, mut value: u64) {
 pub enum DecodeError {
     /// The format or feature level is newer.
     #[error(
-        "the entry has format {format} and feature level {level}; this executable reads format {FORMAT} and levels up to {LEVEL}"
+        "the entry has format {format} and feature level {level}; this executable reads format {FORMAT} and levels up to {known}"
     )]
     Newer {
         /// Its format.
         format: u8,
         /// Its feature level.
-        level: u8,
+        level: FeatureLevel,
+        /// The newest level that is known here.
+        known: FeatureLevel,
     },
     /// The bytes are no payload.
     #[error("the entry is malformed at byte {0}")]
@@ -318,18 +319,18 @@ pub struct PayloadReader {
 }
 
 impl PayloadReader {
-    /// Begins to read a payload.
+    /// Begins to read a payload, of levels up to the one that is known.
     ///
     /// # Errors
     /// The header is malformed or newer.
-    pub fn new(mut payload: Bytes) -> Result<Self, DecodeError> {
+    pub fn new(mut payload: Bytes, known: FeatureLevel) -> Result<Self, DecodeError> {
         let total = payload.len();
         if total < HEADER_BYTES {
             return Err(DecodeError::Malformed(total));
         }
-        let (format, level) = (payload.get_u8(), payload.get_u8());
-        if format != FORMAT || level > LEVEL {
-            return Err(DecodeError::Newer { format, level });
+        let (format, level) = (payload.get_u8(), FeatureLevel(payload.get_u8()));
+        if format != FORMAT || level > known {
+            return Err(DecodeError::Newer { format, level, known });
         }
         let stamp = ShardTime(payload.get_u64_le());
         Ok(Self { stamp, rest: payload, total })

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use ringfort_env::Disk;
 use ringfort_node::control::formation::FormationConfig;
 use ringfort_node::control::{
-    ClusterSettings, FEATURE_LEVEL, FormationRecord, Identity, IdentityContent, NodeInfo, NodeName,
-    ReadsBy,
+    CATALOG_FILE, CacheError, CatalogCopy, ClusterSettings, DeltaError, FormationRecord, Identity,
+    IdentityContent, NodeInfo, NodeName, ReadsBy, SettingsError,
 };
 use ringfort_node::host::{Capacity, ReplicationFactor, Zone};
-use ringfort_types::{BootId, Incarnation, NodeId, NodeNumber};
+use ringfort_types::{BootId, FeatureLevel, Incarnation, NodeId, NodeNumber};
 use tokio::sync::{mpsc, watch};
 
 use crate::certificates::Certificates;
@@ -21,6 +21,9 @@ use crate::identity::{self, IdentityError};
 use crate::options::{Reads, ServerOptions};
 use crate::peers::{Directory, Own, PeerTls};
 use crate::server::{Phase, StartError, random, system};
+
+/// Longest copy of a catalog that is read, in bytes: 4,096 shards of some replicas are well below.
+const CATALOG_BYTES_MAX: usize = 64 << 20;
 
 /// Who this node is, in which cluster.
 #[derive(Clone)]
@@ -192,7 +195,7 @@ pub(crate) fn settings(options: &ServerOptions) -> Result<ClusterSettings, Start
             Reads::Lease => ReadsBy::Lease,
             Reads::ReadIndex => ReadsBy::ReadIndex,
         },
-        feature_level: FEATURE_LEVEL,
+        feature_level: FeatureLevel::NEWEST,
     };
     settings.check().map_err(|error| wrong("cluster", error.to_string()))?;
     Ok(settings)
@@ -206,8 +209,26 @@ fn random_128() -> Result<u128, StartError> {
     Ok(u128::from(random_64()?) << 64 | u128::from(random_64()?))
 }
 
+/// The copy of the catalog that an earlier start left, if it can be used.
+///
+/// # Errors
+/// Its cluster has come to a feature level that this executable does not know. So may have what else is in the data directory.
+pub(crate) fn cached_catalog(disk: &mut dyn Disk) -> Result<Option<CatalogCopy>, StartError> {
+    let Some(bytes) = read_file(disk, CATALOG_FILE, CATALOG_BYTES_MAX) else { return Ok(None) };
+    match CatalogCopy::decode(&bytes) {
+        Ok(copy) => Ok(Some(copy)),
+        Err(CacheError::Records(DeltaError::Settings(error @ SettingsError::FeatureLevel(_)))) => {
+            Err(StartError::Setting { setting: CATALOG_FILE, reason: error.to_string() })
+        }
+        Err(error) => {
+            tracing::warn!("{CATALOG_FILE} cannot be used, and comes again from others: {error}");
+            Ok(None)
+        }
+    }
+}
+
 /// Bytes of a small file; `None` where there is none.
-pub(crate) fn read_file(disk: &mut dyn Disk, name: &str, bytes_max: usize) -> Option<bytes::Bytes> {
+fn read_file(disk: &mut dyn Disk, name: &str, bytes_max: usize) -> Option<bytes::Bytes> {
     let file = ringfort_env::FileName::new(name);
     let there = disk.list().ok()?.iter().any(|(found, _)| *found == file);
     if !there {
@@ -219,5 +240,52 @@ pub(crate) fn read_file(disk: &mut dyn Disk, name: &str, bytes_max: usize) -> Op
             tracing::warn!("{name} cannot be read: {error}");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ringfort_types::ClusterId;
+
+    use super::*;
+
+    fn catalog(level: FeatureLevel) -> CatalogCopy {
+        let info = NodeInfo {
+            name: NodeName { id: NodeId::parse("n0").unwrap(), incarnation: Incarnation(1) },
+            peer: "n0:7401".into(),
+            client: "n0:7400".into(),
+            zone: Zone::default(),
+            capacity: Capacity::ONE,
+        };
+        let settings = ClusterSettings {
+            shards: 4,
+            replication_factor: ReplicationFactor::new(1).unwrap(),
+            heartbeat: Duration::from_millis(100),
+            election_timeout: Duration::from_secs(1),
+            reads: ReadsBy::Lease,
+            feature_level: FeatureLevel::NEWEST,
+        };
+        let mut record = FormationRecord::new(ClusterId(7), settings, vec![info]).unwrap();
+        record.settings.feature_level = level;
+        CatalogCopy::founding(&record)
+    }
+
+    #[test]
+    fn a_catalog_of_an_unknown_feature_level_is_no_start_and_a_damaged_one_is() {
+        let home = tempfile::tempdir().unwrap();
+        let mut disk = FileDisk::new(home.path()).unwrap();
+        let mut read = |bytes: &[u8]| {
+            std::fs::write(home.path().join(CATALOG_FILE), bytes).unwrap();
+            cached_catalog(&mut disk)
+        };
+        let known = catalog(FeatureLevel::NEWEST);
+        assert_eq!(read(&known.encode()).unwrap(), Some(known));
+        assert_eq!(read(b"of no use").unwrap(), None);
+        let newer = catalog(FeatureLevel(FeatureLevel::NEWEST.0 + 1));
+        let error = read(&newer.encode()).unwrap_err().to_string();
+        assert!(error.contains("catalog.bin: feature level 2 is none"), "{error}");
+        assert!(error.contains("start a newer ringfort"), "{error}");
     }
 }

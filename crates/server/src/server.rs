@@ -7,16 +7,14 @@ use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 
 use ringfort_env::Disk;
-use ringfort_node::control::{
-    CATALOG_FILE, CatalogCopy, ClusterMap, Control, Founded, IdentityContent,
-};
+use ringfort_node::control::{ClusterMap, Control, Founded, IdentityContent};
 use ringfort_node::host::{
     FileLog, GroupWrite, Guards, Headroom, LogError, LogOptions, MemoryEngine, MemoryOptions,
     StorageEngine, recover,
 };
 use ringfort_node::{OpenError, OpenOptions, Opened, Part, divide, founding, founding_of, open};
 use ringfort_types::request::Limits;
-use ringfort_types::{ClusterId, NodeId, NodeNumber};
+use ringfort_types::{ClusterId, Levels, NodeId, NodeNumber};
 use tokio::sync::{mpsc, watch};
 
 use crate::background::{self, Job};
@@ -37,9 +35,6 @@ use crate::peer_host;
 use crate::peers::{PeerOptions, TlsError};
 use crate::settings::{Sizes, log_options, raft_settings, worker_config};
 use crate::worker_thread::{OpenedPart, Shared, ToWorkers, Waiter, WorkerStart};
-
-/// Longest copy of a catalog that is read: 4,096 shards of some replicas are well below.
-const CATALOG_BYTES_MAX: usize = 64 << 20;
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -410,6 +405,10 @@ fn prepare(
         ..log_options(options, shards)
     };
     let (log, recovered) = recover(disk, log_options, clock::now())?;
+    let cached = claim::cached_catalog(disk)?;
+    let mut control = Control::new(*number, record.clone(), cached).map_err(|error| {
+        StartError::Setting { setting: "identity.json", reason: error.to_string() }
+    })?;
     let sizes = Sizes::of(options, &log_options);
     let open_options = OpenOptions {
         shards,
@@ -418,22 +417,12 @@ fn prepare(
         founding: Arc::new(founding_of(record, *number)),
         worker: worker_config(options, claimed, shards, &sizes),
         raft: raft_settings(&record.settings, record.founders.len()),
+        levels: Levels::active(control.map().settings().feature_level),
         guards: Guards::default(),
         seed: random().map_err(system("random bytes"))?,
     };
     let (parts, findings) = divide(recovered, &open_options);
     report(&findings);
-    let cached = claim::read_file(disk, CATALOG_FILE, CATALOG_BYTES_MAX);
-    let cached = cached.and_then(|bytes| match CatalogCopy::decode(&bytes) {
-        Ok(copy) => Some(copy),
-        Err(error) => {
-            tracing::warn!("{CATALOG_FILE} cannot be used, and comes again from others: {error}");
-            None
-        }
-    });
-    let mut control = Control::new(*number, record.clone(), cached).map_err(|error| {
-        StartError::Setting { setting: "identity.json", reason: error.to_string() }
-    })?;
     let addresses = claimed.formation.me.addresses();
     control.handle_own_addresses(clock::now(), claimed.boot, addresses);
     let info = NodeInfo {

@@ -14,7 +14,7 @@ use ringfort_node::{
     open,
 };
 use ringfort_raft::{Guards, Settings};
-use ringfort_types::{BootId, GroupId, Monotonic, NodeNumber, ShardId};
+use ringfort_types::{BootId, GroupId, Levels, Monotonic, NodeNumber, ShardId};
 
 use crate::SimDisk;
 
@@ -27,6 +27,8 @@ pub struct SimNodeOptions {
     pub founding: Arc<Founding>,
     /// What all replicas share.
     pub raft: Settings,
+    /// Feature levels: what its replicas stamp and apply.
+    pub levels: Levels,
     /// Shards.
     pub shards: u32,
     /// The log's.
@@ -96,6 +98,7 @@ impl SimNode {
             },
             founding: options.founding,
             raft: options.raft,
+            levels: options.levels,
             guards: Guards::default(),
             seed,
         };

@@ -9,6 +9,7 @@ mod consensus;
 mod duration;
 mod id;
 mod key;
+mod level;
 pub mod limits;
 mod refusal;
 pub mod request;
@@ -24,5 +25,6 @@ pub use key::{
     Key, KeyError, Token, TokenRange, Version, shard_of_token, token_of, token_of_prefix,
     token_range_of_shard,
 };
+pub use level::{FeatureLevel, Levels};
 pub use refusal::{Code, Outcome, Refusal};
 pub use time::{Monotonic, ShardTime};

@@ -5,7 +5,7 @@
 //! `docs/formats/README.md`.
 
 use ringfort_placement::{Capacity, ReplicationFactor, Zone};
-use ringfort_types::{ClusterId, Incarnation, NodeId};
+use ringfort_types::{ClusterId, FeatureLevel, Incarnation, NodeId};
 use serde::{Deserialize, Serialize};
 
 use super::formation::{FormationState, Grant};
@@ -150,7 +150,7 @@ struct FormationFile {
     heartbeat_ms: u64,
     election_timeout_ms: u64,
     reads: String,
-    feature_level: u32,
+    feature_level: u8,
     from_single_node: bool,
     founders: Vec<FounderFile>,
 }
@@ -333,7 +333,7 @@ fn put_formation(record: &FormationRecord) -> FormationFile {
         heartbeat_ms: millis(settings.heartbeat),
         election_timeout_ms: millis(settings.election_timeout),
         reads: settings.reads.as_str().into(),
-        feature_level: settings.feature_level,
+        feature_level: settings.feature_level.0,
         from_single_node: record.from_single_node,
         founders: record.founders.iter().map(founder).collect(),
     }
@@ -363,7 +363,7 @@ fn get_formation(file: FormationFile) -> Result<FormationRecord, IdentityError> 
         heartbeat: Duration::from_millis(file.heartbeat_ms),
         election_timeout: Duration::from_millis(file.election_timeout_ms),
         reads,
-        feature_level: file.feature_level,
+        feature_level: FeatureLevel(file.feature_level),
     };
     let founders = file.founders.into_iter().map(founder).collect::<Result<_, IdentityError>>()?;
     let record = FormationRecord {

@@ -50,7 +50,7 @@ fn settings() -> ClusterSettings {
         heartbeat: Duration::from_millis(100),
         election_timeout: Duration::from_secs(1),
         reads: ReadsBy::Lease,
-        feature_level: 1,
+        feature_level: FeatureLevel(1),
     }
 }
 

@@ -45,5 +45,5 @@ pub use record::{
     FOUNDERS_MAX, FormationRecord, FoundedGroup, NodeInfo, NodeName, RecordError, TEXT_BYTES_MAX,
 };
 pub use report::{GroupReport, Held, Instruction, Leading};
-pub use settings::{ClusterSettings, FEATURE_LEVEL, ReadsBy, SettingsError};
+pub use settings::{ClusterSettings, ReadsBy, SettingsError};
 pub use wire::{FormationMessage, WireError};

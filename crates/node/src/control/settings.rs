@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use ringfort_placement::{ReplicationFactor, ReplicationFactorError};
-use ringfort_types::format_duration;
 use ringfort_types::limits::SHARDS_MAX;
+use ringfort_types::{FeatureLevel, format_duration};
 
-/// The newest feature level that this executable knows. It rises with whatever a node of an older version could not apply.
-pub const FEATURE_LEVEL: u32 = 1;
 /// An election timeout is at least this many heartbeats.
 const HEARTBEATS_PER_ELECTION_MIN: u32 = 3;
 /// Longest heartbeat and election timeout, in milliseconds.
@@ -47,8 +45,8 @@ pub struct ClusterSettings {
     pub election_timeout: Duration,
     /// How linearizable reads are confirmed.
     pub reads: ReadsBy,
-    /// The feature level that is active.
-    pub feature_level: u32,
+    /// The feature level that is active: leaders stamp it on what they propose.
+    pub feature_level: FeatureLevel,
 }
 
 /// Settings that no cluster can have.
@@ -72,9 +70,10 @@ pub enum SettingsError {
     },
     /// A level that this executable does not know.
     #[error(
-        "feature level {0} is none that this executable knows, which are 1 to {FEATURE_LEVEL}: start a newer ringfort"
+        "feature level {0} is none that this executable knows, which are 1 to {newest}: start a newer ringfort",
+        newest = FeatureLevel::NEWEST
     )]
-    FeatureLevel(u32),
+    FeatureLevel(FeatureLevel),
 }
 
 impl ClusterSettings {
@@ -95,7 +94,7 @@ impl ClusterSettings {
         if heartbeat_ms == 0 || !whole || !timing.contains(&election_timeout_ms) {
             return Err(SettingsError::Timing { heartbeat_ms, election_timeout_ms });
         }
-        if self.feature_level == 0 || self.feature_level > FEATURE_LEVEL {
+        if !(FeatureLevel(1)..=FeatureLevel::NEWEST).contains(&self.feature_level) {
             return Err(SettingsError::FeatureLevel(self.feature_level));
         }
         Ok(())
@@ -145,7 +144,7 @@ mod tests {
             heartbeat: Duration::from_millis(100),
             election_timeout: Duration::from_secs(1),
             reads: ReadsBy::Lease,
-            feature_level: 1,
+            feature_level: FeatureLevel(1),
         }
     }
 
@@ -164,7 +163,16 @@ mod tests {
         assert!(timing(refused(|s| s.heartbeat = Duration::from_millis(334))));
         assert!(timing(refused(|s| s.heartbeat = Duration::MAX)));
         assert!(timing(refused(|s| s.heartbeat = Duration::from_micros(1500))));
-        assert_eq!(refused(|s| s.feature_level = 2), SettingsError::FeatureLevel(2));
+        assert_eq!(
+            refused(|s| s.feature_level = FeatureLevel(0)),
+            SettingsError::FeatureLevel(FeatureLevel(0))
+        );
+        let newer = FeatureLevel(FeatureLevel::NEWEST.0 + 1);
+        let mut settings = settings();
+        settings.feature_level = newer;
+        let error = settings.check().unwrap_err();
+        assert_eq!(error, SettingsError::FeatureLevel(newer));
+        assert!(error.to_string().contains("which are 1 to 1: start a newer ringfort"), "{error}");
     }
 
     #[test]

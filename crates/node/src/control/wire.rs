@@ -7,7 +7,9 @@ use prost::Message as _;
 use ringfort_placement::{Capacity, MemberState, ReplicationFactor, Role, Zone};
 use ringfort_proto::cluster as pb;
 use ringfort_proto::peer;
-use ringfort_types::{ClusterId, Epoch, Incarnation, NodeId, NodeNumber, ReplicaId, Version};
+use ringfort_types::{
+    ClusterId, Epoch, FeatureLevel, Incarnation, NodeId, NodeNumber, ReplicaId, Version,
+};
 
 use super::catalog::{
     CatalogDelta, GroupRecord, Intent, NodeRecord, RawRecord, Record, RecordKey, RecordValue,
@@ -261,7 +263,7 @@ fn put_settings(settings: &ClusterSettings) -> pb::Settings {
         heartbeat_us: micros(settings.heartbeat),
         election_timeout_us: micros(settings.election_timeout),
         reads: reads.into(),
-        feature_level: settings.feature_level,
+        feature_level: settings.feature_level.0.into(),
     }
 }
 
@@ -273,13 +275,14 @@ fn get_settings(settings: &pb::Settings) -> Result<ClusterSettings, WireError> {
         Ok(pb::Reads::ReadIndex) => ReadsBy::ReadIndex,
         _ => return Err(wrong("settings.reads")),
     };
+    let level = u8::try_from(settings.feature_level).ok().map(FeatureLevel);
     Ok(ClusterSettings {
         shards: settings.shards,
         replication_factor: factor.ok_or(wrong("settings.replication_factor"))?,
         heartbeat: Duration::from_micros(settings.heartbeat_us),
         election_timeout: Duration::from_micros(settings.election_timeout_us),
         reads,
-        feature_level: settings.feature_level,
+        feature_level: level.ok_or(wrong("settings.feature_level"))?,
     })
 }
 

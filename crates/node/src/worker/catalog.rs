@@ -8,9 +8,11 @@ use ringfort_raft::ChangeError;
 use ringfort_replica::command::CommandIdentity;
 use ringfort_replica::{ListQuery, MachineError, Reading};
 use ringfort_types::request::{Context, Operation, Principal, Trace};
-use ringfort_types::{Epoch, GroupId, Key, Monotonic, NamespaceId, ReplicaId, ShardId, Version};
+use ringfort_types::{
+    Epoch, FeatureLevel, GroupId, Key, Monotonic, NamespaceId, ReplicaId, ShardId, Version,
+};
 
-use super::{LifecycleError, Slot, Waiter, Worker, name_of, open_group};
+use super::{LifecycleError, Slot, Waiter, Worker, name_of, open_group, open_group_mut};
 use crate::control::{ClusterMap, GroupReport, Held, Instruction, Leading, RawRecord};
 use crate::pending::{Kind, Response};
 
@@ -142,9 +144,22 @@ impl<W> Worker<W> {
         let is_first = !self.has_map;
         self.map = Some(Arc::clone(map));
         self.map_due = false;
+        self.raise_level(map.settings().feature_level);
         self.handle_placements(map.epoch(), map.shards());
         let done = self.handle_placement(GroupId::CATALOG, map.catalog(), is_first);
         self.tell_placed(GroupId::CATALOG, done, true);
+    }
+
+    /// Has the replicas here, and those that come, stamp this feature level. It never falls: a map that is told may be older than
+    /// one that was.
+    fn raise_level(&mut self, active: FeatureLevel) {
+        let levels = &mut self.making.levels;
+        levels.active = levels.active.max(active);
+        for group in &self.mine {
+            if let Ok(open) = open_group_mut(&mut self.slots, *group) {
+                open.replica.raise_level(active);
+            }
+        }
     }
 
     /// What the map asks for and was not possible may be by now.

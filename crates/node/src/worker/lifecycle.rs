@@ -34,7 +34,7 @@ use ringfort_engine::Generation;
 use ringfort_log::{Base, GroupWrite};
 use ringfort_raft::{Change, ChangeError, Configuration, Guards, Lost, Settings};
 use ringfort_replica::{Load, MachineError, Replica, ReplicaConfig};
-use ringfort_types::{Entry, GroupId, HardState, Index, ReplicaId};
+use ringfort_types::{Entry, GroupId, HardState, Index, Levels, ReplicaId};
 
 use super::flush::Record;
 use super::{ClosedGroup, Slot, Worker, describe, open_group, open_group_mut};
@@ -67,6 +67,8 @@ pub enum LifecycleError {
 pub(crate) struct Making {
     /// What all replicas of the cluster share.
     pub(crate) settings: Settings,
+    /// The active feature level, and which ones are known.
+    pub(crate) levels: Levels,
     /// Raft's checks.
     pub(crate) guards: Guards,
     /// Random bits, fresh at each start.
@@ -99,6 +101,7 @@ impl Making {
             lost,
             founding,
             settings: self.settings,
+            levels: self.levels,
             // Groups of one node draw different timeouts.
             seed: self.seed ^ u64::from(group.0).wrapping_mul(0x9e37_79b9_7f4a_7c15),
             guards: self.guards,

@@ -14,8 +14,8 @@ use ringfort_node::control::{
 use ringfort_placement::{Capacity, ReplicationFactor, ShardPlacement, Zone};
 use ringfort_raft::{Change, Configuration, Guards};
 use ringfort_types::{
-    BootId, ClusterId, Epoch, GroupId, Incarnation, Monotonic, NodeId, NodeNumber, ReplicaId, Term,
-    Version,
+    BootId, ClusterId, Epoch, FeatureLevel, GroupId, Incarnation, Monotonic, NodeId, NodeNumber,
+    ReplicaId, Term, Version,
 };
 
 const SHARDS: u32 = 12;
@@ -54,7 +54,7 @@ pub(super) fn formation(nodes: u16) -> FormationRecord {
         heartbeat: Duration::from_millis(100),
         election_timeout: Duration::from_secs(1),
         reads: ReadsBy::Lease,
-        feature_level: 1,
+        feature_level: FeatureLevel(1),
     };
     FormationRecord::new(ClusterId(7), settings, (0..nodes).map(founder).collect()).unwrap()
 }

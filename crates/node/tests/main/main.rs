@@ -11,6 +11,7 @@ mod duties;
 mod flips;
 mod formation;
 mod forward;
+mod levels;
 mod listing;
 mod malformed;
 mod member;

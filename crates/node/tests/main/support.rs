@@ -13,7 +13,9 @@ use ringfort_sim::{Random, SimDisk, SimNode, SimNodeOptions};
 use ringfort_types::request::{
     Condition, Consistency, Context, Get, Identity, List, Operation, Page, Principal, Trace, Write,
 };
-use ringfort_types::{Key, Monotonic, NamespaceId, NodeNumber, Refusal, ShardId, shard_of_token};
+use ringfort_types::{
+    FeatureLevel, Key, Levels, Monotonic, NamespaceId, NodeNumber, Refusal, ShardId, shard_of_token,
+};
 
 pub(crate) const SHARDS: u32 = 4;
 
@@ -46,6 +48,7 @@ pub(crate) fn options(founded: Founded) -> SimNodeOptions {
         node: NodeNumber(0),
         founding: Arc::new(found_alone(SHARDS)),
         raft: Settings::default(),
+        levels: Levels::active(FeatureLevel::NEWEST),
         shards: SHARDS,
         log,
         founded,

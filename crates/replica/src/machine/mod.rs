@@ -11,7 +11,7 @@ use bytes::Bytes;
 use ringfort_engine::{EngineError, StorageEngine, StoreSize, WriteBatch, WriteOperation};
 use ringfort_raft::Configuration;
 use ringfort_types::request::Done;
-use ringfort_types::{Applied, Entry, GroupId, SessionId, ShardTime, Version};
+use ringfort_types::{Applied, Entry, FeatureLevel, GroupId, SessionId, ShardTime, Version};
 
 use crate::command::{Command, DecodeError, PayloadReader};
 use crate::layout;
@@ -129,6 +129,8 @@ pub enum MachineError {
 #[derive(Debug)]
 pub struct Machine {
     group: GroupId,
+    /// The newest feature level that it applies.
+    known: FeatureLevel,
     meta: Meta,
     /// Of the group, as of what is applied.
     configuration: Configuration,
@@ -165,7 +167,8 @@ pub fn stored_configuration(
 
 impl Machine {
     /// The machine over an open store. `founding` is the group's configuration where the store names none: before anything
-    /// was applied, or in a store of a version that knew only groups of one.
+    /// was applied, or in a store of a version that knew only groups of one. `known` is the newest feature level that it is to
+    /// apply.
     ///
     /// # Errors
     /// The store cannot be read or is none of ours.
@@ -173,6 +176,7 @@ impl Machine {
         engine: &dyn StorageEngine,
         group: GroupId,
         founding: Configuration,
+        known: FeatureLevel,
         hash_seed: u64,
     ) -> Result<Self, MachineError> {
         let stored = stored_configuration(engine, group)?;
@@ -186,6 +190,7 @@ impl Machine {
         let meta = meta.ok_or(MachineError::Malformed("meta record"))?;
         let mut machine = Self {
             group,
+            known,
             meta,
             configuration,
             configuration_stored,
@@ -278,7 +283,7 @@ impl Machine {
         out: &mut Applying,
     ) -> Result<(), MachineError> {
         let malformed = |source| MachineError::Entry { index: position.index, source };
-        let mut reader = PayloadReader::new(payload.clone()).map_err(malformed)?;
+        let mut reader = PayloadReader::new(payload.clone(), self.known).map_err(malformed)?;
         self.meta.time = self.meta.time.max(reader.stamp);
         self.read_bytes = 0;
         let at = At { position, stamp: self.meta.time };

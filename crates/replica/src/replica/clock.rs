@@ -11,7 +11,7 @@
 //! stamp of a log is the greatest in it: what applying reckons with.
 
 use ringfort_raft::Position;
-use ringfort_types::{Entry, Monotonic, ShardTime, Term};
+use ringfort_types::{Entry, FeatureLevel, Monotonic, ShardTime, Term};
 
 use super::Replica;
 use crate::command::PayloadReader;
@@ -70,7 +70,7 @@ impl Replica {
         let mut newest = known;
         let mut came = false;
         for entry in self.raft.entries_from(from) {
-            let Some(stamp) = stamp_of(&entry) else { continue };
+            let Some(stamp) = stamp_of(&entry, self.levels.known) else { continue };
             newest = newest.max(stamp);
             // This replica reckons on from where it stamped its own.
             came |= entry.term != led;
@@ -83,7 +83,7 @@ impl Replica {
     }
 }
 
-fn stamp_of(entry: &Entry) -> Option<ShardTime> {
-    // What is no payload of commands has none; what is malformed stops the replica when it is to be applied.
-    PayloadReader::new(entry.payload.clone()).ok().map(|reader| reader.stamp)
+fn stamp_of(entry: &Entry, known: FeatureLevel) -> Option<ShardTime> {
+    // What is no payload of commands has none; what is malformed or newer stops the replica when it is to be applied.
+    PayloadReader::new(entry.payload.clone(), known).ok().map(|reader| reader.stamp)
 }

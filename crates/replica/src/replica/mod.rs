@@ -20,7 +20,8 @@ use ringfort_raft::{
 };
 use ringfort_types::request::Operation;
 use ringfort_types::{
-    Applied, Entry, GroupId, Index, Key, Monotonic, NamespaceId, ReplicaId, Version,
+    Applied, Entry, FeatureLevel, GroupId, Index, Key, Levels, Monotonic, NamespaceId, ReplicaId,
+    Version,
 };
 
 use crate::batches;
@@ -59,6 +60,7 @@ pub struct Replica {
     id: ReplicaId,
     raft: Group,
     machine: Machine,
+    levels: Levels,
     clock: ShardClock,
     base: Base,
     log_size: LogSize,
@@ -97,7 +99,9 @@ impl Replica {
         now: Monotonic,
     ) -> Result<Self, MachineError> {
         let applied = engine.applied(config.group)?;
-        let machine = Machine::open(engine, config.group, config.founding.clone(), config.seed)?;
+        let founding = config.founding.clone();
+        let known = config.levels.known;
+        let machine = Machine::open(engine, config.group, founding, known, config.seed)?;
         let raft_config = raft_config(&config);
         let log_size = LogSize::new(config.base.applied.index, &config.entries);
         let entries =
@@ -115,6 +119,7 @@ impl Replica {
             raft: Group::new(raft_config, restored, now),
             clock: ShardClock::new(machine.time(), now),
             machine,
+            levels: config.levels,
             base: config.base,
             log_size,
             payload_bytes_target: config.payload_bytes_target,
@@ -353,6 +358,12 @@ impl Replica {
         // Behind the transfer nothing is proposed any more.
         self.propose(now);
         self.raft.transfer(now, to)
+    }
+
+    /// Takes the cluster's active feature level, for what it proposes from here on. A lower one than it knows of is of an old
+    /// copy of the catalog, and does not count.
+    pub fn raise_level(&mut self, active: FeatureLevel) {
+        self.levels.active = self.levels.active.max(active);
     }
 
     /// Changes how eager this replica is to lead.

@@ -69,7 +69,7 @@ impl Replica {
         let stamp = self.clock.now(now);
         let clients = self.tickets.iter().rev().take(commands).flatten().count();
         self.fresh_commands += u32::try_from(clients).unwrap_or(u32::MAX);
-        let payload = self.queue.finish(stamp);
+        let payload = self.queue.finish(stamp, self.levels.active);
         let bytes = payload.len();
         match self.raft.propose(now, payload) {
             Ok(position) => {

@@ -241,7 +241,7 @@ impl Replica {
             return Err(differs("the state at another entry"));
         }
         let founding = snapshot.configuration.clone();
-        self.machine = Machine::open(engine, self.group, founding, self.seed)?;
+        self.machine = Machine::open(engine, self.group, founding, self.levels.known, self.seed)?;
         if *self.machine.configuration() != snapshot.configuration {
             return Err(differs("another configuration"));
         }

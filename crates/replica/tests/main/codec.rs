@@ -8,7 +8,9 @@ use ringfort_replica::command::{
     Action, Command, CommandIdentity, DecodeError, PayloadBuilder, PayloadReader,
 };
 use ringfort_types::request::{Condition, Operation};
-use ringfort_types::{Key, NamespaceId, SessionId, ShardTime, Version};
+use ringfort_types::{FeatureLevel, Key, NamespaceId, SessionId, ShardTime, Version};
+
+const NEWEST: FeatureLevel = FeatureLevel::NEWEST;
 
 fn bytes(max: usize) -> impl Strategy<Value = Bytes> {
     proptest::collection::vec(any::<u8>(), 0..max).prop_map(Bytes::from)
@@ -65,7 +67,7 @@ proptest! {
         for (identity, operations) in &commands {
             builder.operations(NamespaceId(3), identity, operations.len() > 1, operations);
         }
-        let mut reader = PayloadReader::new(builder.finish(ShardTime(stamp))).unwrap();
+        let mut reader = PayloadReader::new(builder.finish(ShardTime(stamp), NEWEST), NEWEST).unwrap();
         prop_assert_eq!(reader.stamp, ShardTime(stamp));
         for (identity, operations) in &commands {
             let Some(Command::Operations(read)) = reader.command().unwrap() else { panic!() };
@@ -94,7 +96,7 @@ proptest! {
             garbage[0] = 1;
             garbage[1] = 1;
         }
-        if let Ok(mut reader) = PayloadReader::new(garbage.into()) {
+        if let Ok(mut reader) = PayloadReader::new(garbage.into(), NEWEST) {
             while let Ok(Some(_)) = reader.command() {}
         }
     }
@@ -103,21 +105,22 @@ proptest! {
     fn a_cut_payload_is_refused(identity in identity(), operation in operation(), cut in any::<prop::sample::Index>()) {
         let mut builder = PayloadBuilder::new();
         builder.operations(NamespaceId(0), &identity, false, &[operation]);
-        let whole = builder.finish(ShardTime(1));
+        let whole = builder.finish(ShardTime(1), NEWEST);
         let cut = cut.index(whole.len() - 11) + 11;
-        let mut reader = PayloadReader::new(whole.slice(..cut)).unwrap();
+        let mut reader = PayloadReader::new(whole.slice(..cut), NEWEST).unwrap();
         prop_assert!(matches!(reader.command(), Err(DecodeError::Malformed(_))));
     }
 }
 
 #[test]
 fn a_newer_format_or_level_stops_the_replica() {
-    for (format, level) in [(2, 1), (1, 2)] {
+    for (format, level, known) in [(2, 1, 1), (1, 2, 1), (1, 3, 2)] {
         let mut payload = vec![0; 10];
         (payload[0], payload[1]) = (format, level);
+        let (level, known) = (FeatureLevel(level), FeatureLevel(known));
         assert_eq!(
-            PayloadReader::new(payload.into()).unwrap_err(),
-            DecodeError::Newer { format, level }
+            PayloadReader::new(payload.into(), known).unwrap_err(),
+            DecodeError::Newer { format, level, known }
         );
     }
 }

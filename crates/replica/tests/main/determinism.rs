@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use ringfort_raft::Configuration;
 use ringfort_replica::command::{CommandIdentity, PayloadBuilder};
-use ringfort_replica::{Answer, Applying, Machine};
-use ringfort_types::ReplicaId;
+use ringfort_replica::{Answer, Applying};
 use ringfort_types::limits::RETRY_MEMORY_MS;
 use ringfort_types::request::{Condition, Operation};
-use ringfort_types::{Entry, Index, Key, NamespaceId, SessionId, ShardTime, Term, Version};
+use ringfort_types::{
+    Entry, FeatureLevel, Index, Key, NamespaceId, SessionId, ShardTime, Term, Version,
+};
 
-use crate::support::{GROUP, engine};
+use crate::support::{self, engine};
 
 /// A command in few choices, so that keys, identities and times meet often.
 #[derive(Clone, Debug)]
@@ -105,7 +105,11 @@ fn entries(script: &[(Vec<Choice>, u16)]) -> Vec<Entry> {
                 }
             }
         }
-        let payload = if payload.is_empty() { Bytes::new() } else { payload.finish(now) };
+        let payload = if payload.is_empty() {
+            Bytes::new()
+        } else {
+            payload.finish(now, FeatureLevel::NEWEST)
+        };
         entries.push(Entry { term: Term(1), index: Index(index), payload });
     }
     entries
@@ -114,13 +118,11 @@ fn entries(script: &[(Vec<Choice>, u16)]) -> Vec<Entry> {
 /// Applies the entries in batches of at most `batch`, opening the machine anew before each if `reopen`.
 fn apply(entries: &[Entry], batch: usize, reopen: bool) -> (u128, Vec<Answer>, u64) {
     let mut engine = engine();
-    let mut machine =
-        Machine::open(&engine, GROUP, Configuration::founding([ReplicaId(1)]), 1).unwrap();
+    let mut machine = support::machine(&engine, 1);
     let mut answers = Vec::new();
     for batch in entries.chunks(batch) {
         if reopen {
-            machine =
-                Machine::open(&engine, GROUP, Configuration::founding([ReplicaId(1)]), 2).unwrap();
+            machine = support::machine(&engine, 2);
         }
         let mut out = Applying::default();
         machine.apply(&mut engine, batch, &mut out).unwrap();

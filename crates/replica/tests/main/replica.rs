@@ -6,17 +6,18 @@ use bytes::Bytes;
 use ringfort_engine::StorageEngine;
 use ringfort_log::{Base, GroupWrite};
 use ringfort_raft::{Configuration, Guards, Lost, Settings};
-use ringfort_replica::command::CommandIdentity;
+use ringfort_replica::command::{CommandIdentity, DecodeError};
 use ringfort_replica::{
-    Answer, ListQuery, Listed, Output, Reading, Replica, ReplicaConfig, Ticket,
+    Answer, ListQuery, Listed, MachineError, Output, Reading, Replica, ReplicaConfig, Ticket,
 };
 use ringfort_types::request::{Condition, Item, Operation};
-use ringfort_types::{Entry, HardState, Monotonic, NamespaceId, ReplicaId};
+use ringfort_types::{Entry, FeatureLevel, HardState, Levels, Monotonic, NamespaceId, ReplicaId};
 
 use crate::counting::Counting;
 use crate::support::{GROUP, delete, done_put, engine, key, put};
 
 struct Host {
+    levels: Levels,
     engine: Counting,
     replica: Replica,
     now: Monotonic,
@@ -26,7 +27,18 @@ struct Host {
 }
 
 impl Host {
-    fn start(hard_state: HardState, entries: Vec<Entry>, now: Monotonic) -> Self {
+    fn start(levels: Levels, hard_state: HardState, entries: Vec<Entry>, now: Monotonic) -> Self {
+        let mut host = Self::unsettled(levels, hard_state, entries, now);
+        host.settle();
+        host
+    }
+
+    fn unsettled(
+        levels: Levels,
+        hard_state: HardState,
+        entries: Vec<Entry>,
+        now: Monotonic,
+    ) -> Self {
         let engine = Counting { inner: engine(), batches: Vec::new() };
         let config = ReplicaConfig {
             group: GROUP,
@@ -37,25 +49,29 @@ impl Host {
             lost: Lost::Nothing,
             founding: Configuration::founding([ReplicaId(1)]),
             settings: Settings::default(),
+            levels,
             seed: 1,
             guards: Guards::default(),
             payload_bytes_target: 1 << 20,
         };
         let replica = Replica::new(config, &engine, now).unwrap();
-        let mut host = Self { engine, replica, now, hard_state, entries, answers: Vec::new() };
-        host.settle();
-        host
+        let answers = Vec::new();
+        Self { levels, engine, replica, now, hard_state, entries, answers }
     }
 
     /// Turns until nothing is left to do; everything submitted becomes durable at once.
     fn settle(&mut self) {
+        self.try_settle().unwrap();
+    }
+
+    fn try_settle(&mut self) -> Result<(), MachineError> {
         loop {
             let mut out = Output::default();
-            self.replica.poll(&mut self.engine, self.now, &mut out).unwrap();
+            self.replica.poll(&mut self.engine, self.now, &mut out)?;
             assert!(out.lost.is_empty());
             self.answers.append(&mut out.answers);
             if out.writes.is_empty() {
-                return;
+                return Ok(());
             }
             for write in out.writes {
                 let GroupWrite::Append { hard_state, entries, .. } = write else {
@@ -90,7 +106,7 @@ impl Host {
     }
 
     fn restart(self, down: Duration) -> Self {
-        Self::start(self.hard_state, self.entries, self.now + down)
+        Self::start(self.levels, self.hard_state, self.entries, self.now + down)
     }
 
     fn list(&self) -> Vec<String> {
@@ -108,7 +124,11 @@ impl Host {
 }
 
 fn fresh() -> Host {
-    Host::start(HardState::default(), Vec::new(), Monotonic(1_000_000_000))
+    at_levels(Levels::active(FeatureLevel::NEWEST))
+}
+
+fn at_levels(levels: Levels) -> Host {
+    Host::start(levels, HardState::default(), Vec::new(), Monotonic(1_000_000_000))
 }
 
 fn everything() -> ListQuery {
@@ -312,7 +332,8 @@ fn what_listings_have_expired_goes_in_bounded_entries() {
 /// A start finds the whole log committed: it is applied bit by bit, or memory would hold it once more.
 #[test]
 fn a_log_is_replayed_in_bounded_batches() {
-    let mut host = Host::start(HardState::default(), Vec::new(), Monotonic(1));
+    let levels = Levels::active(FeatureLevel::NEWEST);
+    let mut host = Host::start(levels, HardState::default(), Vec::new(), Monotonic(1));
     let large = "x".repeat(300 << 10);
     for number in 0..1000 {
         let value = if number % 50 == 0 { &large } else { "small" };
@@ -332,4 +353,52 @@ fn a_log_is_replayed_in_bounded_batches() {
         );
     }
     assert!(batches.len() < 30, "{batches:?}");
+}
+
+const OLD: FeatureLevel = FeatureLevel(1);
+const NEW: FeatureLevel = FeatureLevel(2);
+
+fn stamped(host: &Host) -> FeatureLevel {
+    FeatureLevel(host.entries.last().unwrap().payload[1])
+}
+
+#[test]
+fn a_leader_stamps_the_active_level_which_only_rises() {
+    let mut host = at_levels(Levels { active: OLD, known: NEW });
+    host.write(1, put("a", "1"));
+    host.settle();
+    assert_eq!(stamped(&host), OLD, "what is active counts, not what is known");
+    host.write(2, put("a", "2"));
+    host.replica.raise_level(NEW);
+    host.settle();
+    assert_eq!(stamped(&host), NEW);
+    host.replica.raise_level(OLD);
+    host.write(3, put("a", "3"));
+    host.settle();
+    assert_eq!(stamped(&host), NEW, "a lower level is of an old copy of the catalog");
+    assert_eq!(host.answers.len(), 3);
+}
+
+#[test]
+fn a_replica_stops_before_an_entry_of_a_newer_level() {
+    let mut host = at_levels(Levels { active: OLD, known: NEW });
+    host.write(1, put("a", "1"));
+    host.settle();
+    host.replica.raise_level(NEW);
+    host.write(2, put("a", "2"));
+    host.settle();
+    // An executable that knows the old one alone, over the same log.
+    let levels = Levels { active: OLD, known: OLD };
+    let Host { hard_state, entries, now, .. } = host;
+    let newer = entries.last().unwrap().index;
+    let mut host = Host::unsettled(levels, hard_state, entries, now + Duration::from_secs(1));
+    let error = host.try_settle().unwrap_err();
+    let MachineError::Entry { index, source } = error else { panic!("{error}") };
+    assert_eq!(
+        (index, &source),
+        (newer, &DecodeError::Newer { format: 1, level: NEW, known: OLD })
+    );
+    let said = source.to_string();
+    assert!(said.contains("feature level 2") && said.contains("levels up to 1"), "{said}");
+    assert!(host.replica.applied() < newer);
 }

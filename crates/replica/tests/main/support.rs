@@ -7,7 +7,9 @@ use ringfort_replica::command::{CommandIdentity, POSITION_SINGLE, PayloadBuilder
 use ringfort_replica::{Answer, Applying, Effect, Machine, Reply};
 use ringfort_types::ReplicaId;
 use ringfort_types::request::{Condition, Done, Operation};
-use ringfort_types::{Applied, Entry, GroupId, Index, Key, NamespaceId, ShardTime, Term, Version};
+use ringfort_types::{
+    Applied, Entry, FeatureLevel, GroupId, Index, Key, NamespaceId, ShardTime, Term, Version,
+};
 
 pub(crate) const GROUP: GroupId = GroupId(1);
 
@@ -25,11 +27,16 @@ pub(crate) fn engine() -> MemoryEngine {
     engine
 }
 
+/// The machine of a group of one over its store.
+pub(crate) fn machine(engine: &MemoryEngine, hash_seed: u64) -> Machine {
+    let founding = Configuration::founding([ReplicaId(1)]);
+    Machine::open(engine, GROUP, founding, FeatureLevel::NEWEST, hash_seed).unwrap()
+}
+
 impl Bench {
     pub(crate) fn new() -> Self {
         let engine = engine();
-        let machine =
-            Machine::open(&engine, GROUP, Configuration::founding([ReplicaId(1)]), 1).unwrap();
+        let machine = machine(&engine, 1);
         Self { engine, machine, now: ShardTime(1000), effects: Vec::new(), index: 0 }
     }
 
@@ -38,8 +45,11 @@ impl Bench {
         let mut payload = PayloadBuilder::new();
         fill(&mut payload);
         self.index += 1;
-        let entry =
-            Entry { term: Term(1), index: Index(self.index), payload: payload.finish(self.now) };
+        let entry = Entry {
+            term: Term(1),
+            index: Index(self.index),
+            payload: payload.finish(self.now, FeatureLevel::NEWEST),
+        };
         let mut out = Applying { effects: Some(Vec::new()), ..Applying::default() };
         self.machine.apply(&mut self.engine, &[entry], &mut out).unwrap();
         let position = Applied { index: Index(self.index), term: Term(1) };

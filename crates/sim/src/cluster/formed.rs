@@ -1,12 +1,10 @@
 //! The cluster as its formation leaves it: the decided record, and what follows from it. How it comes about has a simulator
 //! of its own, in the tests of the node's crate.
 
-use ringfort_node::control::{
-    ClusterSettings, FEATURE_LEVEL, FormationRecord, NodeInfo, NodeName, ReadsBy,
-};
+use ringfort_node::control::{ClusterSettings, FormationRecord, NodeInfo, NodeName, ReadsBy};
 use ringfort_node::host::{Capacity, ReplicationFactor, Zone};
 use ringfort_raft::{Reads, Settings};
-use ringfort_types::{ClusterId, Incarnation, NodeId};
+use ringfort_types::{ClusterId, FeatureLevel, Incarnation, NodeId};
 
 /// The record, and where the groups that it founds stand.
 #[derive(Clone, Debug)]
@@ -34,7 +32,7 @@ impl Formed {
                 Reads::Lease => ReadsBy::Lease,
                 Reads::Index => ReadsBy::ReadIndex,
             },
-            feature_level: FEATURE_LEVEL,
+            feature_level: FeatureLevel::NEWEST,
         };
         let founders = (0..nodes).map(founder).collect();
         let record = FormationRecord::new(ClusterId(0x51), settings, founders)

@@ -31,7 +31,7 @@ use ringfort_raft::{Configuration, Guards, Settings, Status};
 use ringfort_types::request::{
     Answered, Batch, Context, Get, Identity, List, Operation, Page, Write,
 };
-use ringfort_types::{Applied, BootId, GroupId, Index, Monotonic, NodeNumber, Refusal};
+use ringfort_types::{Applied, BootId, GroupId, Index, Levels, Monotonic, NodeNumber, Refusal};
 
 use super::formed::Formed;
 use super::mutants::{self, Mutant};
@@ -233,14 +233,17 @@ impl ClusterNode {
         let (mut log, mut recovered) =
             recover(disk, options.log, now).map_err(|error| stopped(&error))?;
         mutants::forget(options.mutant, &mut recovered);
-        let open_options = open_options(&options);
-        let (parts, mut findings) = divide(recovered, &open_options);
         let cached = catalog_file::read(disk);
         let had_catalog_file = cached.is_ok();
-        let cached = cached.map_err(|finding| findings.push(finding)).ok();
+        let mut unread = Vec::new();
+        let cached = cached.map_err(|finding| unread.push(finding)).ok();
         let record = options.formed.record.clone();
         let control = Control::new(options.number, record, cached);
         let control = control.map_err(|error| stopped(&error))?;
+        let levels = Levels::active(control.map().settings().feature_level);
+        let open_options = open_options(&options, levels);
+        let (parts, mut findings) = divide(recovered, &open_options);
+        findings.append(&mut unread);
         let boot = open_options.worker.boot;
         let (mut workers, mut founded) = (Vec::new(), Vec::new());
         for part in parts {
@@ -387,7 +390,7 @@ fn stopped(error: &dyn std::error::Error) -> Stopped {
     Stopped(text)
 }
 
-fn open_options(options: &NodeOptions) -> OpenOptions {
+fn open_options(options: &NodeOptions, levels: Levels) -> OpenOptions {
     OpenOptions {
         shards: options.shards,
         workers: options.workers,
@@ -410,6 +413,7 @@ fn open_options(options: &NodeOptions) -> OpenOptions {
             guards: options.node_guards,
         },
         raft: options.raft,
+        levels,
         guards: options.guards,
         seed: options.seed,
     }

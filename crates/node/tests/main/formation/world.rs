@@ -10,7 +10,7 @@ use ringfort_node::control::formation::{
 };
 use ringfort_node::control::{ClusterSettings, FormationRecord, NodeInfo, NodeName, ReadsBy};
 use ringfort_placement::{Capacity, ReplicationFactor, Zone};
-use ringfort_types::{ClusterId, Incarnation, Monotonic, NodeId};
+use ringfort_types::{ClusterId, FeatureLevel, Incarnation, Monotonic, NodeId};
 
 /// The test's own randomness.
 pub(super) struct Random(u64);
@@ -179,7 +179,7 @@ pub(super) fn settings() -> ClusterSettings {
         heartbeat: Duration::from_millis(100),
         election_timeout: Duration::from_secs(1),
         reads: ReadsBy::Lease,
-        feature_level: 1,
+        feature_level: FeatureLevel(1),
     }
 }
 

@@ -1,15 +1,19 @@
 //! What a worker makes of the catalog's records of its shards.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use ringfort_env::{Disk as _, DiskOperation};
 use ringfort_node::control::Held;
 use ringfort_placement::{Replica, Role, ShardPlacement, Wish};
+use ringfort_proto::peer::consensus::Body;
 use ringfort_raft::{Change, Learner};
-use ringfort_types::{Epoch, GroupId, NodeId, ReplicaId, ShardId};
+use ringfort_types::{Epoch, FeatureLevel, GroupId, NodeId, ReplicaId, ShardId};
 
-use super::quarantine::{HURT, counts_again, promote, replace};
+use super::quarantine::{HURT, Hurt, counts_again, hurt, promote, replace};
 use super::{SHARDS, Trio, replica};
+use crate::levels::{NEW, OLD, map};
 
 const SHARD: ShardId = SHARDS[0];
 const GROUP: GroupId = GroupId(SHARD.0 + 1);
@@ -97,4 +101,38 @@ fn lose_log(trio: &mut Trio) {
         disk.execute(&DiskOperation::Delete(file)).unwrap();
     }
     trio.start(HURT);
+}
+
+#[test]
+fn a_replica_that_is_made_later_stamps_the_level_of_the_newest_map_as_well() {
+    let mut trio = hurt(62, Hurt::Quarantined);
+    trio.start(HURT);
+    // It alone has heard of it.
+    trio.node(HURT).worker().handle_map(&map(1, NEW));
+    replace(&mut trio, 2, 1);
+    let stamped: Rc<Cell<FeatureLevel>> = Rc::default();
+    let noted = Rc::clone(&stamped);
+    trio.tamper = Some(Box::new(move |_, _, frame| {
+        for message in frame.consensus.iter().filter(|message| message.group == GROUP.0) {
+            if let Some(Body::Append(append)) = &message.body
+                && let Some(entry) = append.entries.last()
+                && !entry.payload.is_empty()
+            {
+                noted.set(FeatureLevel(entry.payload[1]));
+            }
+        }
+        true
+    }));
+    for _ in 0..20 {
+        let leader = trio.elect(SHARD);
+        trio.write(SHARD, 100);
+        assert_eq!(stamped.get(), if leader == HURT { NEW } else { OLD });
+        if leader == HURT {
+            return;
+        }
+        trio.kill(leader);
+        trio.elect(SHARD);
+        trio.start(leader);
+    }
+    panic!("the new replica never leads");
 }

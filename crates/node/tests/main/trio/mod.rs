@@ -25,8 +25,9 @@ use ringfort_proto::peer::{Frame, consensus::Body};
 use ringfort_raft::{Configuration, Reads};
 use ringfort_sim::{PowerLoss, SimDisk, SimNode, SimNodeOptions};
 use ringfort_types::request::{Condition, Identity, Operation, Write};
-use ringfort_types::{GroupId, Index, Key, Monotonic, NodeNumber, ReplicaId, ShardId};
+use ringfort_types::{GroupId, Index, Key, Levels, Monotonic, NodeNumber, ReplicaId, ShardId};
 
+use crate::levels::{NEW, OLD};
 use crate::support::{context, options, shard_of};
 
 /// Shards of a trio: a key lives in one of four, of which these have groups of three.
@@ -78,6 +79,7 @@ fn node_options(node: u16, founded: Founded) -> SimNodeOptions {
         node: NodeNumber(node),
         founding: Arc::new(founding_of(node, 3)),
         raft,
+        levels: Levels { active: OLD, known: NEW },
         ..options(founded)
     }
 }

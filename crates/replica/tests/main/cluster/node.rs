@@ -7,7 +7,7 @@ use ringfort_engine::{MemoryEngine, StorageEngine};
 use ringfort_log::{Base, GroupWrite, LogStore, MemoryLog, SourceId, Submission, SubmissionId};
 use ringfort_raft::{Configuration, Guards, Lost, Message, PersistId, Settings, SnapshotMeta};
 use ringfort_replica::{Install, Output, Replica, ReplicaConfig};
-use ringfort_types::{Monotonic, ReplicaId};
+use ringfort_types::{FeatureLevel, Levels, Monotonic, ReplicaId};
 
 use crate::support::{GROUP, engine};
 
@@ -92,6 +92,7 @@ impl Node {
             founding: self.setup.founding.clone(),
             settings: self.setup.settings,
             seed: self.id.0 << 8 | self.starts,
+            levels: Levels::active(FeatureLevel::NEWEST),
             guards: Guards::default(),
             payload_bytes_target: 1 << 10,
         };

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use ringfort_env::{Disk, DiskCompletion, DiskError, DiskOperation, DiskRequest, Lane};
 use ringfort_node::host::{
@@ -16,7 +17,7 @@ use crate::background::Job;
 use crate::clock;
 use crate::disk::FileDisk;
 use crate::fatal;
-use crate::metrics::Latencies;
+use crate::metrics::{Latencies, Sizes};
 
 /// What the log thread is told.
 pub(crate) enum LogInput {
@@ -26,8 +27,8 @@ pub(crate) enum LogInput {
     Disk(DiskCompletion),
     /// What a worker holds, in bytes, and whether the disk has no room for more.
     Holdings { source: SourceId, bytes: u64, short: bool },
-    /// Asks for the counters, and how long syncs took.
-    Stats(oneshot::Sender<(LogStats, Latencies)>),
+    /// Asks for the counters, and for what each batch was like.
+    Stats(oneshot::Sender<(LogStats, LogFigures)>),
     /// Everything is durable that will ever come: the thread ends.
     Stop,
 }
@@ -63,8 +64,29 @@ pub(crate) struct LogThread<L> {
     pub(crate) segment_bytes: u64,
     /// As the log told it last.
     pub(crate) headroom: Headroom,
-    /// How long syncs took.
+    /// What batches were like.
+    pub(crate) figures: LogFigures,
+}
+
+/// What the batches of the log were like.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LogFigures {
+    /// How long the sync of each took.
     pub(crate) syncs: Latencies,
+    /// Bytes of each, padding included; they are multiples of 512.
+    pub(crate) batch_bytes: Sizes<9>,
+    /// Records of each; none in one that only marks the one before as durable.
+    pub(crate) batch_records: Sizes<0>,
+}
+
+impl LogFigures {
+    /// A sync has ended, which took so long; the log counted this before and after.
+    fn observe(&mut self, took: Duration, before: &LogStats, after: &LogStats) {
+        self.syncs.observe(took);
+        // One sync, one batch. Where it failed, the process is about to end.
+        self.batch_bytes.observe(after.bytes - before.bytes);
+        self.batch_records.observe(after.records - before.records);
+    }
 }
 
 impl<L: LogListener> LogThread<L> {
@@ -89,7 +111,7 @@ impl<L: LogListener> LogThread<L> {
                         holdings.insert(source, (bytes, short));
                         self.log.set_log_bytes_target(self.target(&holdings));
                     }
-                    LogInput::Stats(reply) => drop(reply.send((self.log.stats(), self.syncs))),
+                    LogInput::Stats(reply) => drop(reply.send((self.log.stats(), self.figures))),
                     LogInput::Stop => stopping = true,
                 }
                 next = self.inbox.try_recv().ok();
@@ -139,10 +161,11 @@ impl<L: LogListener> LogThread<L> {
                     let began = clock::now();
                     let result = self.disk.execute(&request.operation);
                     let ended = clock::now();
-                    if let DiskOperation::SyncData(_) = request.operation {
-                        self.syncs.observe(ended.since(began));
-                    }
+                    let before = self.log.stats();
                     self.log.handle_disk(ended, DiskCompletion { id: request.id, result });
+                    if let DiskOperation::SyncData(_) = request.operation {
+                        self.figures.observe(ended.since(began), &before, &self.log.stats());
+                    }
                 }
                 Lane::Background => self.send_to_background(request),
             }

@@ -16,19 +16,19 @@ use ringfort_types::GroupId;
 use tokio::sync::oneshot;
 
 use self::raft::RaftTotals;
-use crate::log_thread::LogInput;
+use crate::log_thread::{LogFigures, LogInput};
 use crate::view;
 use crate::worker_thread::Host;
 
 mod forwards;
-mod latencies;
+mod histogram;
 mod peers;
 mod process;
 mod raft;
 mod requests;
 mod text;
 
-pub(crate) use self::latencies::Latencies;
+pub(crate) use self::histogram::{Latencies, Sizes};
 pub(crate) use self::peers::PeerStats;
 pub(crate) use self::requests::RequestMetrics;
 
@@ -44,7 +44,7 @@ struct Scrape {
     shards: Vec<ShardSummary>,
     catalog: Option<Status>,
     log: LogStats,
-    syncs: Latencies,
+    log_figures: LogFigures,
     peers: peers::Peers,
     process: process::Process,
 }
@@ -95,7 +95,7 @@ pub(crate) async fn encode(host: &Host, format: MetricsFormat) -> String {
     scrape.catalog = host.on_host(0, catalog).await.unwrap_or_default();
     let (sender, receiver) = oneshot::channel();
     if host.shared.log.send(LogInput::Stats(sender)).is_ok() {
-        (scrape.log, scrape.syncs) = receiver.await.unwrap_or_default();
+        (scrape.log, scrape.log_figures) = receiver.await.unwrap_or_default();
     }
     write(scrape, format)
 }
@@ -131,7 +131,8 @@ impl Collector for Scrape {
         forwards::encode(&self.forwards, &mut encoder)?;
         self.encode_shards(&mut encoder)?;
         RaftTotals::of(&self.shards, self.catalog.as_ref()).encode(&mut encoder)?;
-        self.encode_log(&mut encoder)?;
+        self.encode_batches(&mut encoder)?;
+        self.encode_segments(&mut encoder)?;
         self.peers.encode(&mut encoder)?;
         self.process.encode(encoder)
     }
@@ -236,20 +237,36 @@ impl Scrape {
         Ok(())
     }
 
-    fn encode_log(&self, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
+    fn encode_batches(&self, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
         let log = &self.log;
         counter(encoder, "ringfort_log_syncs", "Syncs of log segments", log.syncs)?;
+        let figures = &self.log_figures;
         let (name, help) = ("ringfort_log_sync_duration", "Time that a sync of the log took");
         let unit = Some(&Unit::Seconds);
-        self.syncs.encode(encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?)?;
+        figures.syncs.encode(encoder.encode_descriptor(
+            name,
+            help,
+            unit,
+            MetricType::Histogram,
+        )?)?;
         counter(encoder, "ringfort_log_batches", "Batches made durable", log.batches)?;
+        let (name, help) = ("ringfort_log_batch_bytes", "Bytes of a batch, padding included");
+        let family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        figures.batch_bytes.encode(family)?;
+        let (name, help) = ("ringfort_log_batch_records", "Records of a batch");
+        let family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        figures.batch_records.encode(family)?;
         counter(encoder, "ringfort_log_records", "Records made durable", log.records)?;
         counter(
             encoder,
             "ringfort_log_written_bytes",
             "Bytes of batches, padding included",
             log.bytes,
-        )?;
+        )
+    }
+
+    fn encode_segments(&self, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
+        let log = &self.log;
         counter(
             encoder,
             "ringfort_log_segments_recycled",

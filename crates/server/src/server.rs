@@ -29,7 +29,7 @@ use crate::identity::{self, IdentityError};
 use crate::inbox::Inbox;
 use crate::limits;
 use crate::listen::Handed;
-use crate::log_thread::{LogInput, LogThread};
+use crate::log_thread::{LogFigures, LogInput, LogThread};
 use crate::options::{EngineKind, ServerOptions};
 use crate::peer_host;
 use crate::peers::{PeerOptions, TlsError};
@@ -219,7 +219,7 @@ impl Server {
             log_bytes_min: options.log_bytes,
             segment_bytes: options.segment_bytes,
             headroom: Headroom::default(),
-            syncs: crate::metrics::Latencies::default(),
+            figures: LogFigures::default(),
         };
         let log_thread = log_thread.start().map_err(system("a thread"))?;
         if let Some(founding) = founding(founded) {

@@ -43,10 +43,11 @@ fn metrics_are_prometheus_text_and_count_what_happened() -> Result<()> {
     ensure!(client.get("/v1/kv/metrics/none?consistency=odd")?.status == 400);
     let after = scrape(&mut client)?;
     ensure!(before.keys().eq(after.keys()), "families come and go");
-    let grown = |name, labels: &[(&str, &str)]| -> Result<f64> {
+    let grown = |name: &str, labels: &[(&str, &str)]| -> Result<f64> {
         let zero_where_absent = value(&before, name, labels).unwrap_or(0.0);
         Ok(value(&after, name, labels)? - zero_where_absent)
     };
+    let same = |one: f64, other: f64| (one - other).abs() < 0.5;
     let put = [("operation", "put")];
     for (name, labels, expected) in [
         ("ringfort_requests_total", &[("operation", "put"), ("status", "200")][..], 10.0),
@@ -68,6 +69,16 @@ fn metrics_are_prometheus_text_and_count_what_happened() -> Result<()> {
     ensure!(grown("ringfort_log_syncs_total", &[])? >= 1.0);
     ensure!(grown("ringfort_log_sync_duration_seconds_count", &[])? >= 1.0);
     ensure!(grown("ringfort_log_sync_duration_seconds_sum", &[])? > 0.0);
+    // A batch or more hold ten entries, each of some bytes more than its value; a batch is padded to 512 bytes.
+    for (histogram, total, least) in [
+        ("ringfort_log_batch_bytes", "ringfort_log_written_bytes_total", 512.0),
+        ("ringfort_log_batch_records", "ringfort_log_records_total", 10.0),
+    ] {
+        let count = grown(&format!("{histogram}_count"), &[])?;
+        let sum = grown(&format!("{histogram}_sum"), &[])?;
+        ensure!(same(count, grown("ringfort_log_batches_total", &[])?), "{histogram}: {count}");
+        ensure!(same(sum, grown(total, &[])?) && sum >= least, "{histogram}: {sum}");
+    }
     // A group of one elects itself, and nobody else, once: 64 shards and the catalog.
     for (name, expected) in [
         ("ringfort_raft_terms_led_total", 65.0),
@@ -86,6 +97,7 @@ fn metrics_are_prometheus_text_and_count_what_happened() -> Result<()> {
         ("ringfort_requests_total", "counter"),
         ("process_cpu_seconds_total", "counter"),
         ("ringfort_request_duration_seconds", "histogram"),
+        ("ringfort_log_batch_bytes", "histogram"),
         ("ringfort_shards", "gauge"),
     ] {
         let found = after.get(name).map(|family| family.kind.as_str());

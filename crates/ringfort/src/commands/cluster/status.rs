@@ -182,17 +182,33 @@ fn replica_text(cluster: &Cluster, replica: &ReplicaStatus) -> String {
     format!("{} ({})", replica.node, facts.join(", "))
 }
 
-/// What the server warns of, and what only shows from outside: nodes with an older map.
+/// What the server warns of, and what only shows from outside: nodes with an older map, or executables of several versions.
 fn warnings(cluster: &Cluster) -> Vec<String> {
     let newest = cluster.nodes.iter().filter_map(|node| node.epoch).max().unwrap_or(0);
     let newest = newest.max(cluster.epoch);
-    let old = |node: &&NodeStatus| {
-        !matches!(node.state.as_str(), "down" | "left")
-            && node.epoch.is_some_and(|epoch| epoch < newest)
-    };
+    let old = |node: &&NodeStatus| is_there(node) && node.epoch.is_some_and(|epoch| epoch < newest);
     let old = cluster.nodes.iter().filter(old).map(|node| {
         let epoch = node.epoch.unwrap_or_default();
         format!("node {} has the map of epoch {epoch}, the newest known is {newest}", node.id)
     });
-    cluster.warnings.iter().cloned().chain(old).collect()
+    cluster.warnings.iter().cloned().chain(old).chain(versions(cluster)).collect()
+}
+
+/// Says which versions there are, if there is more than one; the table says which node has which.
+fn versions(cluster: &Cluster) -> Option<String> {
+    let mut versions = BTreeMap::<&str, usize>::new();
+    // A node that has said nothing yet may have any.
+    for node in cluster.nodes.iter().filter(|node| is_there(node) && !node.version.is_empty()) {
+        *versions.entry(&node.version).or_default() += 1;
+    }
+    let count = |(version, count): (&&str, &usize)| {
+        format!("{version} on {count} {}", if *count == 1 { "node" } else { "nodes" })
+    };
+    let counts: Vec<_> = versions.iter().map(count).collect();
+    (counts.len() > 1).then(|| format!("nodes run different versions: {}", counts.join(", ")))
+}
+
+/// Whether a node may be running, as far as is known.
+fn is_there(node: &NodeStatus) -> bool {
+    !matches!(node.state.as_str(), "down" | "left")
 }

@@ -166,6 +166,19 @@ fn status_with_a_quarantined_replica() {
     assert_golden("status-quarantined.txt", &status::text(&cluster, &ready()));
 }
 
+/// What one that is down ran last, or one that has said nothing yet, is no news.
+#[test]
+fn status_during_an_upgrade() {
+    let mut upgrading = cluster(5);
+    upgrading.nodes[1].version = "0.2.0".into();
+    upgrading.nodes[3].version = String::new();
+    let mut upgrading = lose(upgrading, &["n4"]);
+    upgrading.nodes[4].version = "0.0.9".into();
+    assert_golden("status-upgrade.txt", &status::text(&upgrading, &ready()));
+    upgrading.nodes[1].version = "0.1.0".into();
+    assert_eq!(status::document(&upgrading, &ready())["warnings"].as_array().unwrap().len(), 0);
+}
+
 /// The worst comes first, and a list has an end.
 #[test]
 fn status_with_much_that_is_wrong() {

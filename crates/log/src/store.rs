@@ -150,6 +150,8 @@ pub struct LogStats {
     pub live_bytes: u64,
     /// Attempts to prepare, recycle or delete a segment that failed and are made again later; a full disk shows here.
     pub segments_failed: u64,
+    /// Batches that had to wait for a segment.
+    pub segment_waits: u64,
     /// Bytes that can be written before another segment has to be prepared.
     pub room_bytes: u64,
 }

@@ -26,6 +26,7 @@ mod company;
 pub mod control;
 mod forward;
 mod guard;
+mod limits;
 mod listing;
 mod member;
 mod open;
@@ -39,6 +40,7 @@ mod worker;
 
 pub use forward::{ForwardConfig, ForwardRequest, ForwardStats, Forwarded, Forwarder, Returned};
 pub use guard::{NodeGuard, NodeGuards};
+pub use limits::WorkerLimits;
 pub use listing::merge_pages;
 pub use member::{Member, MemberEffect};
 pub use open::{

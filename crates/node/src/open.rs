@@ -175,6 +175,7 @@ pub fn open<W>(
         guards: options.guards,
         seed: options.seed,
         payload_bytes_target: options.worker.payload_bytes_target,
+        expire_keys_max: options.worker.limits.expire_keys_max,
     };
     let mut opened = Opened {
         worker: Worker::new(now, config, making, engine),

@@ -6,19 +6,25 @@ use ringfort_proto::peer::{self, Channel, Frame};
 use ringfort_raft::{Body, Message};
 use ringfort_types::{GroupId, NodeNumber};
 
-/// A frame that has grown to about this size, in bytes, takes nothing more, and another one is begun.
-const FRAME_BYTES_TARGET: usize = 2 << 20;
 /// What a message or request takes besides its payloads, in bytes, about.
 const ITEM_BYTES: usize = 64;
 
 /// Frames that are being filled, and those that are full.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outbox {
+    /// See [`WorkerLimits::frame_bytes_target`](crate::WorkerLimits::frame_bytes_target).
+    frame_bytes_target: usize,
+    /// Frames that were full.
+    pub(crate) split: u64,
     full: VecDeque<(NodeNumber, Channel, Frame)>,
     open: BTreeMap<(NodeNumber, Channel), (usize, Frame)>,
 }
 
 impl Outbox {
+    pub(crate) fn new(frame_bytes_target: usize) -> Self {
+        Self { frame_bytes_target, split: 0, full: VecDeque::new(), open: BTreeMap::new() }
+    }
+
     /// Takes a message of a group.
     pub(crate) fn message(&mut self, group: GroupId, message: Message) {
         let channel = match message.body {
@@ -53,7 +59,8 @@ impl Outbox {
     ) {
         let (size, frame) = self.open.entry((to, channel)).or_default();
         let bytes = bytes + ITEM_BYTES;
-        if *size > 0 && *size + bytes > FRAME_BYTES_TARGET {
+        if *size > 0 && *size + bytes > self.frame_bytes_target {
+            self.split += 1;
             *size = 0;
             self.full.push_back((to, channel, std::mem::take(frame)));
         }
@@ -102,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_turn_is_one_frame_for_each_node_and_large_ones_are_split_in_order() {
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::new(2 << 20);
         for group in 0..10 {
             for to in [1, 2] {
                 outbox.message(GroupId(group), append(to, 100));
@@ -112,6 +119,7 @@ mod tests {
             outbox.message(GroupId(group), append(1, 1 << 20));
         }
         let mut groups: BTreeMap<u16, Vec<Vec<u32>>> = BTreeMap::new();
+        assert_eq!(outbox.split, 2);
         while let Some((to, channel, frame)) = outbox.poll() {
             assert_eq!(channel, Channel::Consensus);
             let frame = frame.consensus.iter().map(|message| message.group).collect();

@@ -43,13 +43,18 @@ impl Pace {
         }
     }
 
+    /// Whether the chunk before has had its time.
+    pub(crate) fn is_free(&self, now: Monotonic) -> bool {
+        self.free_at <= now
+    }
+
     /// The chunk that goes now, if one may; then [`Pace::sent`]. Those that are `urgent` do not wait.
     pub(crate) fn next(
         &mut self,
         now: Monotonic,
         urgent: impl Fn(&ChunkWanted) -> bool,
     ) -> Option<ChunkWanted> {
-        if self.free_at <= now {
+        if self.is_free(now) {
             return self.waiting.pop_front();
         }
         let place = self.waiting.iter().position(urgent)?;

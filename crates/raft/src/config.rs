@@ -95,6 +95,9 @@ pub struct Settings {
     pub uncommitted_bytes_max: usize,
     /// Payload bytes handed out for applying at a time; one entry always fits. Default 16 MiB.
     pub apply_bytes_max: usize,
+    /// Writes to this replica's log that are not durable, at most. What comes while so many are under way is gathered in the
+    /// next one. Default 1,024; at least 1.
+    pub writes_in_flight_max: usize,
     /// Applied entries kept in memory for followers that lag, in payload bytes, by a group of several. Default 1 MiB. Whoever
     /// lags more gets a snapshot. Zero: none are kept.
     pub trailing_bytes: usize,
@@ -122,6 +125,7 @@ impl Default for Settings {
             inflight_bytes_max: 16 << 20,
             uncommitted_bytes_max: 64 << 20,
             apply_bytes_max: 16 << 20,
+            writes_in_flight_max: 1024,
             trailing_bytes: 1 << 20,
             catch_up_bytes: 64 << 20,
             snapshot_chunk_bytes: 256 << 10,

@@ -23,9 +23,6 @@ use crate::effects::PersistId;
 use crate::guard::{Guard, Guards};
 use crate::room;
 
-/// Writes that are in flight at once. What comes while a disk stands still is gathered in the next one.
-const IN_FLIGHT_MAX: usize = 1024;
-
 /// A write in flight.
 #[derive(Clone, Copy, Debug)]
 struct InFlight {
@@ -97,9 +94,9 @@ impl Persisting {
         self.unsaved_from = base.next();
     }
 
-    /// Whether a write may be begun now, given the last index of the log.
-    pub(crate) fn may_begin(&self, last: Index) -> bool {
-        self.is_due(last) && self.in_flight.len() < IN_FLIGHT_MAX
+    /// Whether a write may be begun now, given the last index of the log and how many may be in flight.
+    pub(crate) fn may_begin(&self, last: Index, in_flight_max: usize) -> bool {
+        self.is_due(last) && self.in_flight.len() < in_flight_max
     }
 
     /// Whether something has to be written, given the last index of the log.

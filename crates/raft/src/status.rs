@@ -27,6 +27,14 @@ pub struct Counters {
     pub proposals: u64,
     /// Times that uncommitted entries were replaced.
     pub truncations: u64,
+    /// Payloads that were not proposed, as too much was not committed yet.
+    pub proposals_refused: u64,
+    /// Looks at what is to be sent that found too much of it under way to a peer.
+    pub appends_held: u64,
+    /// Looks at what is to be written that found too many writes under way.
+    pub writes_gathered: u64,
+    /// Parts of what was committed that were handed out for applying, beside the last ones.
+    pub applies_cut: u64,
     /// Joint configurations begun as a leader.
     pub changes_begun: u64,
     /// Joint configurations left as a leader.

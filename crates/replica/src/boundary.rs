@@ -40,6 +40,8 @@ pub struct ReplicaConfig {
     pub guards: Guards,
     /// A payload that has grown to this size, in bytes, is proposed, and another one begun.
     pub payload_bytes_target: usize,
+    /// Keys that one Expire names at most. What else is due then goes with the next one.
+    pub expire_keys_max: usize,
 }
 
 /// What a turn of a replica gives.
@@ -108,6 +110,8 @@ pub struct ReplicaStatus {
     pub base: Base,
     /// Bytes of remembered answers.
     pub retry_bytes: u64,
+    /// Expire commands that named as many keys as one may.
+    pub expires_full: u64,
 }
 
 /// What replicas hold of requests.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ringfort_node::control::{ClusterSettings, ReadsBy};
 use ringfort_node::host::{LogOptions, Reads, Settings, SourceId};
-use ringfort_node::{NodeGuards, WorkerConfig};
+use ringfort_node::{NodeGuards, WorkerConfig, WorkerLimits};
 use ringfort_types::request::Limits;
 
 use crate::claim::Claimed;
@@ -96,6 +96,7 @@ pub(crate) fn worker_config(
         payload_bytes_target: sizes.payload_target,
         company_min: COMPANY_MIN,
         snapshot_bytes_per_second: options.snapshot_bytes_per_second.div_ceil(u64::from(workers)),
+        limits: WorkerLimits::default(),
         guards: NodeGuards::default(),
     }
 }

@@ -10,8 +10,8 @@ use ringfort_env::{DiskCompletion, DiskRequest, OperationId};
 use ringfort_log::{FileLog, LogEvent, LogOptions, LogStore, SourceId, recover};
 use ringfort_node::control::Founded;
 use ringfort_node::{
-    Founding, NodeGuards, OpenOptions, Opened, Response, Worker, WorkerConfig, divide, founding,
-    open,
+    Founding, NodeGuards, OpenOptions, Opened, Response, Worker, WorkerConfig, WorkerLimits,
+    divide, founding, open,
 };
 use ringfort_raft::{Guards, Settings};
 use ringfort_types::{BootId, GroupId, Levels, Monotonic, NodeNumber, ShardId};
@@ -94,6 +94,7 @@ impl SimNode {
                 payload_bytes_target: 16 << 10,
                 company_min: 1,
                 snapshot_bytes_per_second: 0,
+                limits: WorkerLimits::default(),
                 guards: NodeGuards::default(),
             },
             founding: options.founding,

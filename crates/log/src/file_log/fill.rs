@@ -116,6 +116,7 @@ impl FileLog {
         let segment_bytes = self.options.segment_bytes;
         let soft = self.options.batch_bytes_soft().max(MARKER_BYTES);
         let Some(id) = self.preparer.take() else {
+            self.stats.segment_waits += u64::from(!self.waits_for_segment);
             self.waits_for_segment = true;
             return false;
         };

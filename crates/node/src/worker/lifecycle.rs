@@ -75,6 +75,8 @@ pub(crate) struct Making {
     pub(crate) seed: u64,
     /// A payload that has grown to this size, in bytes, is proposed.
     pub(crate) payload_bytes_target: usize,
+    /// See [`WorkerLimits::expire_keys_max`](crate::WorkerLimits::expire_keys_max).
+    pub(crate) expire_keys_max: usize,
 }
 
 /// What a replica starts with.
@@ -106,6 +108,7 @@ impl Making {
             seed: self.seed ^ u64::from(group.0).wrapping_mul(0x9e37_79b9_7f4a_7c15),
             guards: self.guards,
             payload_bytes_target: self.payload_bytes_target,
+            expire_keys_max: self.expire_keys_max,
         }
     }
 }

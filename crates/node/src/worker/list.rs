@@ -17,9 +17,6 @@ use super::{Waiter, Worker, open_group_mut, open_shard};
 use crate::listing::{Ask as Fetch, Listing};
 use crate::pending::{Kind, Replied};
 
-/// Work on listings in one turn, in units of a record looked at: well below a millisecond.
-const UNITS_PER_TURN: usize = 1024;
-
 /// A listing that this worker works on.
 #[derive(Debug)]
 pub(super) struct Asked {
@@ -186,7 +183,7 @@ impl<W> Worker<W> {
     /// Works on listings, in the order they came; those that have to wait for a shard let others pass.
     pub(super) fn work_on_listings(&mut self, now: Monotonic) {
         self.listing_due = false;
-        let mut units = UNITS_PER_TURN;
+        let mut units = self.config.limits.listing_units_per_turn;
         for _ in 0..self.listings.len() {
             let Some(asked) = self.listings.pop_front() else { return };
             let Asked { ticket, principal, trace, mut listing } = asked;
@@ -201,6 +198,7 @@ impl<W> Worker<W> {
                     self.respond(ticket, Ok(Replied::Page(Page { staleness_ms, ..page })));
                 }
                 Ok(None) => {
+                    self.stats.listings_put_off += 1;
                     self.listings.push_front(Asked { ticket, principal, trace, listing });
                     self.listing_due = true;
                     return;

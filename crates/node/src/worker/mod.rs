@@ -30,6 +30,7 @@ use crate::company::Company;
 use crate::control::ClusterMap;
 use crate::forward::{ForwardConfig, Forwarder};
 use crate::guard::NodeGuards;
+use crate::limits::WorkerLimits;
 use crate::outbox::Outbox;
 use crate::pace::Pace;
 use crate::pairs::Pairs;
@@ -85,6 +86,8 @@ pub struct WorkerConfig {
     pub company_min: usize,
     /// Bytes of snapshots that this worker sends a second at most, on average; zero: no bound.
     pub snapshot_bytes_per_second: u64,
+    /// How much is done at once.
+    pub limits: WorkerLimits,
     /// The node's checks; all, but in tests.
     pub guards: NodeGuards,
 }
@@ -153,6 +156,14 @@ pub struct WorkerStats {
     pub frames_malformed: u64,
     /// Messages that came from another node than their replica's.
     pub frames_foreign: u64,
+    /// Frames that were full before a turn was over.
+    pub frames_split: u64,
+    /// Ticks that left groups to be woken to the next one.
+    pub wakes_put_off: u64,
+    /// Turns that left a listing to the next one.
+    pub listings_put_off: u64,
+    /// Chunks of snapshots that did not wait for their time: without them the log might not have reached to the end.
+    pub chunks_urgent: u64,
 }
 
 /// A group that may not be served.
@@ -317,7 +328,7 @@ impl<W> Worker<W> {
             listings: VecDeque::new(),
             listing_due: false,
             responses: VecDeque::new(),
-            outbox: Outbox::default(),
+            outbox: Outbox::new(config.limits.frame_bytes_target),
             submissions: VecDeque::new(),
             under_way: VecDeque::new(),
             last_submission: SubmissionId(0),

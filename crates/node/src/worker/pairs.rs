@@ -10,9 +10,6 @@ use ringfort_types::{BootId, GroupId, Monotonic, NodeNumber, ReplicaId, Term};
 use super::{Slot, Worker, open_group, open_group_mut};
 use crate::pairs::Led;
 
-/// Groups woken in one tick at most: that many elections may follow.
-const WAKES_PER_TICK: usize = 64;
-
 impl<W> Worker<W> {
     /// Does what is due between nodes.
     pub(super) fn tick_pairs(&mut self, now: Monotonic) {
@@ -26,10 +23,11 @@ impl<W> Worker<W> {
         for told in self.pairs.told.values_mut() {
             self.pairs.to_wake.extend(told.silent(now, timeout));
         }
-        for _ in 0..WAKES_PER_TICK {
+        for _ in 0..self.config.limits.wakes_per_tick {
             let Some(group) = self.pairs.to_wake.pop_front() else { return };
             self.wake_group(now, group);
         }
+        self.stats.wakes_put_off += u64::from(!self.pairs.to_wake.is_empty());
     }
 
     fn wake_group(&mut self, now: Monotonic, group: GroupId) {

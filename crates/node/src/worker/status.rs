@@ -15,7 +15,7 @@ impl<W> Worker<W> {
     /// Counters.
     #[must_use]
     pub fn stats(&self) -> WorkerStats {
-        self.stats
+        WorkerStats { frames_split: self.outbox.split, ..self.stats }
     }
 
     /// Every shard of this worker.

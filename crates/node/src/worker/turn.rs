@@ -205,8 +205,10 @@ impl<W> Worker<W> {
                 let outgrown = open.is_ok_and(|open| open.replica.is_outgrown());
                 chunk.group == GroupId::CATALOG || chunk.goes_on && outgrown
             };
+            let waits = !self.pace.is_free(self.now);
             let next = self.pace.next(self.now, urgent);
             let Some(ChunkWanted { group, to, .. }) = next else { break };
+            self.stats.chunks_urgent += u64::from(waits && group != GroupId::CATALOG);
             let Ok(open) = open_group_mut(&mut self.slots, group) else { continue };
             let bytes = open.replica.send_chunk(self.engine.as_mut(), self.now, to);
             self.pace.sent(self.now, bytes);

@@ -241,7 +241,10 @@ impl Group {
             first.is_some_and(|byte| *byte != CONFIGURATION_MARK),
             "raft: a payload is not empty and does not look like a configuration"
         );
-        self.may_propose(payload.len())?;
+        let taken = self.may_propose(payload.len());
+        let full = matches!(taken, Err(ProposeError::TooMuchUncommitted));
+        self.counters.proposals_refused += u64::from(full);
+        taken?;
         self.wake_up();
         self.counters.proposals += 1;
         Ok(self.append(payload, None))

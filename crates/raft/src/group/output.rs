@@ -22,7 +22,7 @@ impl Group {
         };
         waits
             || follower_owes
-            || self.persisting.may_begin(self.log.last().index)
+            || self.may_write()
             || self.commit > self.apply_handed
             || !self.outbox.is_empty()
             || !self.held.is_empty()
@@ -60,9 +60,15 @@ impl Group {
         }
     }
 
+    fn may_write(&self) -> bool {
+        let in_flight_max = self.config.settings.writes_in_flight_max;
+        self.persisting.may_begin(self.log.last().index, in_flight_max)
+    }
+
     fn poll_persist(&mut self) -> Option<Persist> {
         let last = self.log.last().index;
-        if !self.persisting.may_begin(last) {
+        if !self.may_write() {
+            self.counters.writes_gathered += u64::from(self.persisting.is_due(last));
             return None;
         }
         let (id, with_hard_state, first) = self.persisting.begin(self.now, last);
@@ -99,6 +105,7 @@ impl Group {
         let from = self.apply_handed.next();
         let entries = self.log.range(from, self.commit, bytes_max, usize::MAX);
         if let Some(last) = entries.last() {
+            self.counters.applies_cut += u64::from(last.index < self.commit);
             self.apply_handed = last.index;
         }
         entries

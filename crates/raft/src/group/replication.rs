@@ -64,6 +64,8 @@ impl Group {
                     body: Body::Append { previous, entries, commit: self.commit },
                 });
             }
+            let held = peer.sending == Sending::Replicate && peer.next <= last;
+            self.counters.appends_held += u64::from(held && !peer.may_append(settings));
         }
     }
 

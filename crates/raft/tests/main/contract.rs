@@ -79,18 +79,22 @@ fn a_learner_takes_the_place_of_a_voter_through_a_snapshot() {
 /// the disk moves again.
 #[test]
 fn a_disk_that_stands_still_holds_a_bounded_number_of_writes() {
-    let mut cluster = cluster(3);
-    let id = ReplicaId(1);
-    let mut asked = 0;
-    for term in 1..=3000 {
-        let body = Body::Heartbeat { commit: Index(0), round: Round(1), lease: Duration::ZERO };
-        let (from, term) = (ReplicaId(2), Term(term));
-        cluster.receive(Message { from, to: id, term, body });
-        asked += usize::from(cluster.poll(id).unwrap().persist.is_some());
+    for writes_in_flight_max in [1, 2, Settings::default().writes_in_flight_max] {
+        let mut cluster = cluster_with(3, Settings { writes_in_flight_max, ..Settings::default() });
+        let id = ReplicaId(1);
+        let mut asked = 0;
+        for term in 1..=3000 {
+            let body = Body::Heartbeat { commit: Index(0), round: Round(1), lease: Duration::ZERO };
+            let (from, term) = (ReplicaId(2), Term(term));
+            cluster.receive(Message { from, to: id, term, body });
+            asked += usize::from(cluster.poll(id).unwrap().persist.is_some());
+        }
+        assert_eq!(asked, writes_in_flight_max);
+        let gathered = cluster.nodes[&id].group.as_ref().unwrap().counters().writes_gathered;
+        assert_eq!(gathered, 3000 - asked as u64);
+        cluster.settle(id).unwrap();
+        assert_eq!(cluster.nodes[&id].disk.hard_state.term, Term(3000));
     }
-    assert_eq!(asked, 1024);
-    cluster.settle(id).unwrap();
-    assert_eq!(cluster.nodes[&id].disk.hard_state.term, Term(3000));
 }
 
 /// A group that sleeps is given no ticks. Whoever wakes it says what time it is: it neither takes the silence of the others

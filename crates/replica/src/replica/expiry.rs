@@ -16,8 +16,6 @@ use super::Replica;
 use crate::machine::MachineError;
 use crate::read::{self, Reading};
 
-/// Keys that one Expire command names at most.
-const EXPIRE_KEYS_MAX: usize = 256;
 /// How often a leader stamps its log while keys have a time to live: what a restart may lose of the shard's time.
 const STAMP_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -110,7 +108,10 @@ impl Replica {
             return Ok(Vec::new());
         }
         let bytes_max = self.payload_bytes_target / 2;
-        self.machine.due_keys(engine, shard_now, EXPIRE_KEYS_MAX, bytes_max)
+        let keys_max = self.expire_keys_max;
+        let due = self.machine.due_keys(engine, shard_now, keys_max, bytes_max)?;
+        self.expires_full += u64::from(due.len() == keys_max);
+        Ok(due)
     }
 
     pub(super) fn expire_touched(

@@ -65,6 +65,8 @@ pub struct Replica {
     base: Base,
     log_size: LogSize,
     payload_bytes_target: usize,
+    expire_keys_max: usize,
+    expires_full: u64,
     queue: PayloadBuilder,
     /// Of all commands proposed and then of those queued; `None`: the replica's own.
     tickets: VecDeque<Option<Ticket>>,
@@ -123,6 +125,8 @@ impl Replica {
             base: config.base,
             log_size,
             payload_bytes_target: config.payload_bytes_target,
+            expire_keys_max: config.expire_keys_max,
+            expires_full: 0,
             queue: PayloadBuilder::new(),
             tickets: VecDeque::new(),
             queue_opens_session: false,
@@ -247,6 +251,7 @@ impl Replica {
             log_bytes: self.log_size.total(),
             base: self.base,
             retry_bytes: self.machine.retry_bytes(),
+            expires_full: self.expires_full,
         }
     }
 

@@ -53,6 +53,7 @@ impl Host {
             seed: 1,
             guards: Guards::default(),
             payload_bytes_target: 1 << 20,
+            expire_keys_max: 256,
         };
         let replica = Replica::new(config, &engine, now).unwrap();
         let answers = Vec::new();

@@ -24,7 +24,7 @@ use ringfort_log::{
 use ringfort_node::control::{ClusterMap, Control, Founded, GroupReport, Held, Instruction};
 use ringfort_node::{
     ForwardStats, Founding, Member, NodeGuards, OpenOptions, Opened, ShardSummary, Worker,
-    WorkerConfig, WorkerStats, divide, founding, open,
+    WorkerConfig, WorkerLimits, WorkerStats, divide, founding, open,
 };
 use ringfort_proto::peer::{Channel, Frame};
 use ringfort_raft::{Configuration, Guards, Settings, Status};
@@ -410,6 +410,7 @@ fn open_options(options: &NodeOptions, levels: Levels) -> OpenOptions {
             // Clients are few here: commands are to wait for company often.
             company_min: 1,
             snapshot_bytes_per_second: options.snapshot_bytes_per_second,
+            limits: WorkerLimits::default(),
             guards: options.node_guards,
         },
         raft: options.raft,

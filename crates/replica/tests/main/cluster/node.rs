@@ -95,6 +95,7 @@ impl Node {
             levels: Levels::active(FeatureLevel::NEWEST),
             guards: Guards::default(),
             payload_bytes_target: 1 << 10,
+            expire_keys_max: 256,
         };
         self.replica = Some(Replica::new(config, &self.engine, now).unwrap());
     }

@@ -145,6 +145,8 @@ fn maybe(random: &mut Random, chance: u64, values: &[u64]) -> u64 {
 
 fn choose_settings(random: &mut Random, pairs: bool) -> Settings {
     let millis = Duration::from_millis;
+    // A stream of its own, so that what seeds chose before stays as it was.
+    let mut later = random.clone().fork();
     let heartbeat = random.between(20, 150);
     let election = heartbeat * random.between(5, 10);
     let lease = election * random.between(40, 100) / 100;
@@ -166,6 +168,7 @@ fn choose_settings(random: &mut Random, pairs: bool) -> Settings {
         inflight_bytes_max: size(random, &[1, 1000, 16 << 20]),
         uncommitted_bytes_max: size(random, &[200, 5000, 64 << 20, 64 << 20]),
         apply_bytes_max: size(random, &[1, 500, 16 << 20]),
+        writes_in_flight_max: size(&mut later, &[1, 2, 1024, 1024]),
         trailing_bytes: size(random, &[0, 0, 400, 4000, 1 << 20]),
         catch_up_bytes: size(random, &[0, 2000, 64 << 20, 64 << 20]),
         snapshot_chunk_bytes: size(random, &[8, 24, 40, 1000]),

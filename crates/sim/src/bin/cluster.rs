@@ -223,6 +223,9 @@ fn report(figures: &Figures, seconds: f64, arguments: &Arguments) -> ExitCode {
     let hours = totals.of(Count::FaultMillis) as f64 / 3.6e6;
     let speed = totals.of(Count::VirtualMillis) as f64 / 1e3 / seconds;
     print!("{}", totals.text());
+    for count in figures.never_met() {
+        println!("never met: {}", count.name());
+    }
     println!(
         "{seeds} seeds, {broken} broken, {hours:.2} simulated hours under faults with 50 operations a second or more"
     );

@@ -19,6 +19,31 @@ pub const WANTED: &[Count] = &[
     Count::Replayed,
 ];
 
+/// What lies behind limits that seeds lower, and points that this host takes: see `buggify`. The full campaign must have met
+/// each.
+pub const POINTS: &[Count] = &[
+    Count::TurnsEmpty,
+    Count::TurnsCut,
+    Count::SourcesHeld,
+    Count::FramesRefused,
+    Count::CompletionsLate,
+    Count::FlushesOnStart,
+    Count::HandOvers,
+    Count::Transfers,
+    Count::AppendsHeld,
+    Count::ProposalsRefused,
+    Count::WritesGathered,
+    Count::AppliesCut,
+    Count::ChunksUrgent,
+    Count::RequestsRefused,
+    Count::ForwardsRefused,
+    Count::FramesSplit,
+    Count::WakesPutOff,
+    Count::ListingsPutOff,
+    Count::ExpiresFull,
+    Count::SegmentWaits,
+];
+
 /// See [`WANTED`].
 const EACH_MIN: u64 = 1_000;
 const SEEDS_MIN: u64 = 5_000;
@@ -102,7 +127,15 @@ impl Figures {
             let what = format!("{name}: {happened}, {EACH_MIN} are wanted");
             lack(happened < EACH_MIN, what);
         }
+        for count in self.never_met() {
+            lack(true, format!("{}: never met", count.name()));
+        }
         lacks
+    }
+
+    /// The [`POINTS`] that were never met.
+    pub fn never_met(&self) -> impl Iterator<Item = Count> {
+        POINTS.iter().copied().filter(|count| self.totals.of(*count) == 0)
     }
 
     /// As one JSON object.
@@ -176,6 +209,7 @@ mod tests {
         for count in WANTED {
             totals.set(*count, 500);
         }
+        POINTS.iter().for_each(|count| totals.set(*count, 1));
         totals.set(Count::FaultMillis, 500 * MILLIS_OF_HOUR);
         Figures::new("abc", first..first + 2_500, 720, 0, totals)
     }
@@ -201,6 +235,12 @@ mod tests {
         for count in WANTED {
             let mut lacking = full();
             lacking.totals.set(*count, 999);
+            assert_eq!(lacking.shortfalls().len(), 1, "{count:?}");
+        }
+        for count in POINTS {
+            let mut lacking = full();
+            lacking.totals.set(*count, 0);
+            assert_eq!(lacking.never_met().collect::<Vec<_>>(), [*count]);
             assert_eq!(lacking.shortfalls().len(), 1, "{count:?}");
         }
         let mut broken = full();

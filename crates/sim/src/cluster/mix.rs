@@ -1,10 +1,12 @@
 //! What one seed is made of: a cluster, its settings, its clients, and which faults it meets how often. Each fault may be
-//! absent, so that what many together would hide can happen (Groce et al., "Swarm Testing", 2012).
+//! absent, so that what many together would hide can happen (Groce et al., "Swarm Testing", 2012). Limits are here as production
+//! has them, or low where that costs nothing; [`buggify`](super::buggify) lowers more of them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ringfort_log::LogOptions;
+use ringfort_node::WorkerLimits;
 use ringfort_raft::{Reads, Settings};
 
 use super::clock::nanos;
@@ -30,6 +32,9 @@ pub(super) struct Mix {
     /// Of each worker; 0: no bound.
     pub(super) snapshot_bytes_per_second: u64,
     pub(super) retry_bytes_max: u64,
+    pub(super) requests_max: usize,
+    pub(super) unapplied_bytes_max: usize,
+    pub(super) limits: WorkerLimits,
     /// Time between two ticks of a worker.
     pub(super) tick: u64,
     /// A frame takes about this long.
@@ -93,6 +98,9 @@ impl Mix {
             payload_bytes_target: 1 << random.between(8, 16),
             snapshot_bytes_per_second: [0, 256 << 10, 4 << 20][random.index(3)],
             retry_bytes_max: 1 << random.between(16, 24),
+            requests_max: 1_000,
+            unapplied_bytes_max: 4 << 20,
+            limits: WorkerLimits::default(),
             tick: 20 * MILLI,
             latency: [50_000, 200_000, MILLI, 5 * MILLI][random.index(4)],
             sync: [100_000, 500_000, 2 * MILLI, 8 * MILLI][random.index(4)],

@@ -22,6 +22,7 @@
 //!   background, whose operations take their time.
 //! - Synced bytes are lost or damaged only on a minority of a group's copies, and not where nothing behind them proves them.
 //!   A damaged node counts as sound again once a start of it has found everything.
+//! - What is rare in production, though no fault, is met often: limits are low, turns are cut ([`buggify`]).
 //!
 //! Equal seeds give equal runs; the trace hash is over all that happened.
 //!
@@ -29,6 +30,7 @@
 //! Deterministic simulation as FoundationDB and TigerBeetle (VOPR) do it; swarms of faults after Groce et al.
 
 mod broken_engine;
+mod buggify;
 mod clients;
 mod clock;
 mod coup;
@@ -57,6 +59,7 @@ use ringfort_node::{Founding, founding_of};
 use ringfort_types::NodeNumber;
 
 use crate::{Random, SimDisk};
+use buggify::Buggify;
 use clients::Crowd;
 use clock::Clock;
 use faults::Act;
@@ -67,7 +70,7 @@ use mix::{MILLI, Mix, SECOND};
 use network::Network;
 use queue::{Event, Queue};
 
-pub use figures::{Figures, WANTED};
+pub use figures::{Figures, POINTS, WANTED};
 pub use mutants::{Mutant, Tried, mutants, try_mutant};
 pub use report::{Count, Outcome, Totals, Violation};
 
@@ -88,6 +91,7 @@ pub struct RunOptions {
 struct Run {
     options: RunOptions,
     mix: Mix,
+    buggify: Buggify,
     random: Random,
     queue: Queue,
     now: u64,
@@ -120,6 +124,8 @@ impl Run {
     fn new(options: RunOptions) -> Self {
         let mut random = Random::new(options.seed);
         let mut mix = Mix::choose(&mut random);
+        let mut buggify = Buggify::choose(options.seed);
+        buggify.lower(&mut mix);
         if options.mutant == Some(Mutant::Drift) {
             mix.drift *= 5;
         }
@@ -138,6 +144,7 @@ impl Run {
         let crowd = Crowd::new(&mix, &mut random);
         Self {
             options,
+            buggify,
             random,
             queue: Queue::default(),
             now: 0,
@@ -156,7 +163,7 @@ impl Run {
     }
 
     fn run(&mut self) -> Result<(), Violation> {
-        self.note(|| format!("{:#?}", self.mix));
+        self.note(|| format!("{:#?}\n{:?}", self.mix, self.buggify));
         for node in 0..self.mix.nodes {
             let drift = self.drift();
             self.machines[node].clock.set_drift(0, drift);
@@ -205,6 +212,9 @@ impl Run {
                 Ok(())
             }
             Event::Disk { node, boot, lane } => self.complete_disk(node, boot, lane),
+            Event::Late { node, boot, lane, completion } => {
+                self.hear_late(node, boot, lane, completion)
+            }
             Event::Arrive(arrival) => self.arrive(arrival),
             Event::Connect(link) => {
                 self.connect(link);

@@ -9,6 +9,7 @@
 
 mod catalog_file;
 mod inputs;
+mod look;
 mod member;
 mod turns;
 
@@ -37,6 +38,7 @@ use super::formed::Formed;
 use super::mutants::{self, Mutant};
 use crate::{SimDisk, Stopped};
 use catalog_file::CatalogFile;
+pub(super) use look::{Look, Source};
 
 /// Frames that wait for a worker at most; more are dropped, as a peer that does not read makes its senders do.
 const FRAMES_MAX: usize = 512;
@@ -74,6 +76,9 @@ pub(super) struct NodeOptions {
     pub(super) guards: Guards,
     pub(super) node_guards: NodeGuards,
     pub(super) retry_bytes_max: u64,
+    pub(super) requests_max: usize,
+    pub(super) unapplied_bytes_max: usize,
+    pub(super) limits: WorkerLimits,
     pub(super) payload_bytes_target: usize,
     pub(super) snapshot_bytes_per_second: u64,
     /// Fresh at each start.
@@ -159,6 +164,8 @@ enum WorkerInput {
     Disk(DiskCompletion),
     Tick,
     Room(u64),
+    /// What is led here is to be led elsewhere.
+    HandOver,
     /// A newer map.
     Map(Arc<ClusterMap>),
     /// A step that the catalog's leader wants taken.
@@ -193,6 +200,8 @@ pub(super) struct Outputs {
     pub(super) messages: Vec<String>,
     /// What the member found wrong with the catalog. It never should.
     pub(super) findings: Vec<String>,
+    /// Inputs that the turn took, and that it left.
+    pub(super) taken: (usize, usize),
 }
 
 /// A running process.
@@ -402,15 +411,15 @@ fn open_options(options: &NodeOptions, levels: Levels) -> OpenOptions {
             workers: options.workers,
             boot: BootId(u128::from(options.seed)),
             shards: options.shards,
-            requests_max: 1_000,
+            requests_max: options.requests_max,
             retry_bytes_max: options.retry_bytes_max,
-            unapplied_bytes_max: 4 << 20,
+            unapplied_bytes_max: options.unapplied_bytes_max,
             answer_bytes_max: 16 << 20,
             payload_bytes_target: options.payload_bytes_target,
             // Clients are few here: commands are to wait for company often.
             company_min: 1,
             snapshot_bytes_per_second: options.snapshot_bytes_per_second,
-            limits: WorkerLimits::default(),
+            limits: options.limits,
             guards: options.node_guards,
         },
         raft: options.raft,

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use ringfort_env::Lane;
+use ringfort_env::{DiskCompletion, Lane};
 
 use super::clients::Wake;
 use super::faults::{Act, Undo};
@@ -21,6 +21,8 @@ pub(super) enum Event {
     LogTimer { node: usize, boot: u64 },
     /// The operation at the head of a lane ends.
     Disk { node: usize, boot: u64, lane: Lane },
+    /// Word of the end of an operation comes, late.
+    Late { node: usize, boot: u64, lane: Lane, completion: DiskCompletion },
     /// A frame reaches its node.
     Arrive(Arrival),
     /// A connection between two nodes is tried.
@@ -61,6 +63,7 @@ impl Event {
             Self::Act(act) => mark(12, *act as usize, 0),
             Self::Undo(_) => mark(13, 0, 0),
             Self::Look => mark(14, 0, 0),
+            Self::Late { node, lane, .. } => mark(15, *node, usize::from(*lane == Lane::Log)),
         }
     }
 }

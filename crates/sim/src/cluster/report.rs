@@ -175,6 +175,46 @@ counts! {
     SectorsMisdirected = "sectors_misdirected",
     /// Places that could not be read for a while.
     Unreadable = "places_unreadable",
+    /// Turns that took nothing of what waited for them.
+    TurnsEmpty = "turns_that_took_nothing",
+    /// Turns that took a part of what waited for them.
+    TurnsCut = "turns_that_took_a_part",
+    /// Turns that heard nothing of a source that had something to say.
+    SourcesHeld = "sources_held_back",
+    /// Frames refused by connections that could have taken them.
+    FramesRefused = "frames_refused",
+    /// Operations of disks whose end was heard of late.
+    CompletionsLate = "completions_late",
+    /// Processes that flushed as another one started.
+    FlushesOnStart = "flushes_on_a_start",
+    /// Processes that were to hand over what they lead.
+    HandOvers = "hand_overs",
+    /// Leaders that handed their leadership over.
+    Transfers = "leaders_that_handed_over",
+    /// Looks of leaders that found too much under way to a follower.
+    AppendsHeld = "appends_held",
+    /// Proposals refused, as too much was not committed.
+    ProposalsRefused = "proposals_refused",
+    /// Looks of replicas that found too many writes under way.
+    WritesGathered = "writes_gathered",
+    /// Parts of what was committed that were applied before the rest was handed out.
+    AppliesCut = "applies_cut",
+    /// Chunks of snapshots that went before their time, as the log behind them was nearly too long.
+    ChunksUrgent = "chunks_urgent",
+    /// Requests refused by the admission of a worker.
+    RequestsRefused = "requests_refused",
+    /// Requests refused as too many were under way to other nodes.
+    ForwardsRefused = "forwards_refused",
+    /// Frames that were full before a turn was over.
+    FramesSplit = "frames_split",
+    /// Ticks that left sleeping groups to be woken later.
+    WakesPutOff = "wakes_put_off",
+    /// Turns that left a listing to be gone on with.
+    ListingsPutOff = "listings_put_off",
+    /// Expire commands that named as many keys as one may.
+    ExpiresFull = "expires_full",
+    /// Batches of the log that waited for a segment.
+    SegmentWaits = "segment_waits",
     /// Time from the end of faults until all was well, in milliseconds.
     HealMillis = "heal_millis",
     /// The longest of those.
@@ -256,6 +296,12 @@ impl Totals {
                 (Count::SnapshotsInstalled, counters.snapshots_installed),
                 (Count::StalledLeaders, counters.stalls),
                 (Count::QuorumsLost, counters.lost_quorum),
+                (Count::Transfers, counters.transfers),
+                (Count::AppendsHeld, counters.appends_held),
+                (Count::ProposalsRefused, counters.proposals_refused),
+                (Count::WritesGathered, counters.writes_gathered),
+                (Count::AppliesCut, counters.applies_cut),
+                (Count::ExpiresFull, status.expires_full),
             ] {
                 self.add(count, by);
             }
@@ -275,10 +321,16 @@ impl Totals {
     pub(super) fn count_process(&mut self, log: &LogStats, workers: &[WorkerStats]) {
         self.add(Count::Recycled, log.segments_recycled);
         self.add(Count::Stragglers, log.stragglers_rewritten);
+        self.add(Count::SegmentWaits, log.segment_waits);
         for stats in workers {
             self.add(Count::Flushes, stats.flushes);
             self.add(Count::FlushesFailed, stats.flushes_failed);
             self.add(Count::Timeouts, stats.timeouts);
+            self.add(Count::ChunksUrgent, stats.chunks_urgent);
+            self.add(Count::RequestsRefused, stats.refused);
+            self.add(Count::FramesSplit, stats.frames_split);
+            self.add(Count::WakesPutOff, stats.wakes_put_off);
+            self.add(Count::ListingsPutOff, stats.listings_put_off);
         }
     }
 
@@ -288,6 +340,7 @@ impl Totals {
         for stats in process.forward_stats() {
             self.add(Count::StaleMaps, stats.stale_maps);
             self.add(Count::StaleMapsCorrected, stats.stale_maps_corrected);
+            self.add(Count::ForwardsRefused, stats.refused);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use ringfort_engine::{MemoryEngine, MemoryOptions, StorageEngine};
-use ringfort_env::{DiskOperation, Lane};
+use ringfort_env::{DiskCompletion, DiskOperation, Lane};
 use ringfort_node::NodeGuards;
 use ringfort_node::control::Founded;
 use ringfort_proto::peer::{Channel, Frame};
@@ -86,6 +86,9 @@ impl Run {
             guards,
             node_guards,
             retry_bytes_max: mix.retry_bytes_max,
+            requests_max: mix.requests_max,
+            unapplied_bytes_max: mix.unapplied_bytes_max,
+            limits: mix.limits,
             payload_bytes_target: mix.payload_bytes_target,
             snapshot_bytes_per_second: mix.snapshot_bytes_per_second,
             seed: self.random.next_u64(),
@@ -115,6 +118,7 @@ impl Run {
         // The founding waits in the log.
         self.queue.push(self.now + 1, Event::Turn { node, boot, thread: Thread::Log });
         self.plan_turns(node);
+        self.flush_others(node);
     }
 
     /// A start that does not come to its end is tried again, as a supervisor would.
@@ -201,6 +205,8 @@ impl Run {
         }
         self.queue.push(self.now + self.mix.tick, Event::Tick { node, boot });
         let house = self.random.one_in(HOUSEKEEPING_TICKS);
+        self.hand_over(node);
+        let machine = &mut self.machines[node];
         if let Some(process) = machine.process.as_mut().filter(|_| !machine.paused) {
             process.handle_tick();
             if house {
@@ -216,12 +222,18 @@ impl Run {
             return Ok(());
         }
         machine.planned[thread.number()] = false;
+        if machine.process.is_none() || machine.paused {
+            return Ok(());
+        }
+        let look = self.look_of_turn();
+        let machine = &mut self.machines[node];
         let Some(process) = machine.process.as_mut().filter(|_| !machine.paused) else {
             return Ok(());
         };
         let mut out = Outputs::default();
-        let result = process.turn(thread, machine.clock.at(self.now), &mut out);
+        let result = process.turn(thread, look, machine.clock.at(self.now), &mut out);
         machine.formed |= process.is_founded();
+        self.count_look(look, out.taken.0, out.taken.1);
         if let Err(stopped) = result {
             return self.stopped(node, &stopped);
         }
@@ -232,7 +244,7 @@ impl Run {
         }
         for (worker, to, channel, frame) in out.frames {
             if let Some(link) = self.network.link(node, usize::from(to.0), channel)
-                && !self.send_frame(link, &frame)?
+                && (self.refuses_frame() || !self.send_frame(link, &frame)?)
                 && let Some(process) = &mut self.machines[node].process
             {
                 process.handle_unsent(worker, frame);
@@ -306,7 +318,24 @@ impl Run {
             self.end_process(node, power);
             return Ok(());
         }
-        if let (Some(completion), Some(process)) = (completion, &mut machine.process)
+        let Some(completion) = completion else { return self.hand_completion(node, lane, None) };
+        match self.completion_waits(lane) {
+            0 => self.hand_completion(node, lane, Some(completion)),
+            wait => {
+                self.plan_late(node, lane, wait, completion);
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells a process of the end of an operation, if there is word of it, and goes on with the lane.
+    pub(super) fn hand_completion(
+        &mut self,
+        node: usize,
+        lane: Lane,
+        completion: Option<DiskCompletion>,
+    ) -> Result<(), Violation> {
+        if let (Some(completion), Some(process)) = (completion, &mut self.machines[node].process)
             && let Err(stopped) = process.handle_disk(completion)
         {
             return self.stopped(node, &stopped);

@@ -168,6 +168,13 @@ impl ClusterNode {
         }
     }
 
+    /// Has everything that is led here handed over.
+    pub(in crate::cluster) fn want_hand_over(&mut self) {
+        for inbox in &mut self.inboxes {
+            inbox.push(WorkerInput::HandOver);
+        }
+    }
+
     /// Takes the end of a disk operation.
     pub(in crate::cluster) fn handle_disk(
         &mut self,

@@ -7,31 +7,45 @@ use ringfort_types::request::{Answered, Context, Done, Identity, Operation};
 use ringfort_types::{Code, Monotonic, Refusal};
 
 use super::{
-    Change, ClusterNode, LogInput, OpenRequest, Outputs, Owner, Reply, Thread, Waiter, WorkerInput,
-    stopped,
+    Change, ClusterNode, LogInput, Look, OpenRequest, Outputs, Owner, Reply, Thread, Waiter,
+    WorkerInput, look::take, stopped,
 };
 use crate::Stopped;
 use crate::cluster::mutants::Mutant;
 
 impl ClusterNode {
-    /// A thread does its turn.
+    /// A thread does its turn, over what it finds.
     ///
     /// # Errors
     /// The process ends.
     pub(in crate::cluster) fn turn(
         &mut self,
         thread: Thread,
+        look: Look,
         now: Monotonic,
         out: &mut Outputs,
     ) -> Result<(), Stopped> {
         match thread {
-            Thread::Log => self.log_turn(now, out),
-            Thread::Worker(worker) => self.worker_turn(worker, now, out),
+            Thread::Log => {
+                let inputs = take(&mut self.log_inbox, look);
+                out.taken = (inputs.len(), self.log_inbox.len());
+                self.log_turn(inputs, now, out)
+            }
+            Thread::Worker(worker) => {
+                let inputs = take(&mut self.inboxes[worker], look);
+                out.taken = (inputs.len(), self.inboxes[worker].len());
+                self.worker_turn(worker, inputs, now, out)
+            }
         }
     }
 
-    fn log_turn(&mut self, now: Monotonic, out: &mut Outputs) -> Result<(), Stopped> {
-        for input in std::mem::take(&mut self.log_inbox) {
+    fn log_turn(
+        &mut self,
+        inputs: Vec<LogInput>,
+        now: Monotonic,
+        out: &mut Outputs,
+    ) -> Result<(), Stopped> {
+        for input in inputs {
             match input {
                 LogInput::Submit(submission) => {
                     if self.options.mutant == Some(Mutant::DurableAtOnce) {
@@ -85,10 +99,11 @@ impl ClusterNode {
     fn worker_turn(
         &mut self,
         number: usize,
+        inputs: Vec<WorkerInput>,
         now: Monotonic,
         out: &mut Outputs,
     ) -> Result<(), Stopped> {
-        for input in std::mem::take(&mut self.inboxes[number]) {
+        for input in inputs {
             self.handle_input(number, now, input, out)?;
         }
         let worker = &mut self.workers[number];
@@ -176,6 +191,9 @@ impl ClusterNode {
                 if number == 0 {
                     self.tick_member(now);
                 }
+            }
+            WorkerInput::HandOver => {
+                let _ = worker.hand_over(now, |_| true);
             }
             WorkerInput::Map(map) => worker.handle_map(&map),
             WorkerInput::Instruct(instruction) => {

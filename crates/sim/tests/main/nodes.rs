@@ -67,6 +67,22 @@ fn seeds_that_stay_run_twice_to_the_same_end() {
         Count::Unknown,
         Count::Listings,
         Count::Coups,
+        Count::TurnsEmpty,
+        Count::TurnsCut,
+        Count::SourcesHeld,
+        Count::FramesRefused,
+        Count::CompletionsLate,
+        Count::FlushesOnStart,
+        Count::HandOvers,
+        Count::Transfers,
+        Count::AppendsHeld,
+        Count::ProposalsRefused,
+        Count::WritesGathered,
+        Count::AppliesCut,
+        Count::RequestsRefused,
+        Count::ForwardsRefused,
+        Count::FramesSplit,
+        Count::ListingsPutOff,
     ] {
         assert!(totals.of(count) > 0, "{count:?} never happened");
     }

@@ -78,3 +78,54 @@ pub(super) fn take<T: Sourced>(inbox: &mut Vec<T>, look: Look) -> Vec<T> {
         Look::Without(source) => inbox.extract_if(.., |input| input.source() != source).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inbox() -> Vec<WorkerInput> {
+        let mut inbox = Vec::new();
+        for room in 0..8 {
+            inbox.extend([WorkerInput::Room(room), WorkerInput::Report]);
+        }
+        inbox
+    }
+
+    /// What an inbox holds of the host, and how much else.
+    fn contents(inbox: &[WorkerInput]) -> (Vec<u64>, usize) {
+        let rooms = inbox.iter().filter_map(|input| match input {
+            WorkerInput::Room(room) => Some(*room),
+            _ => None,
+        });
+        let rooms: Vec<_> = rooms.collect();
+        let others = inbox.len() - rooms.len();
+        (rooms, others)
+    }
+
+    #[test]
+    fn what_is_taken_and_what_is_left_are_in_order_and_all_there_is() {
+        for look in
+            (0..=16).map(Look::Part).chain(Source::ALL.map(Look::Without)).chain([Look::All])
+        {
+            let mut left = inbox();
+            let taken = take(&mut left, look);
+            let (mut rooms, others) = contents(&taken);
+            let (later, others_later) = contents(&left);
+            rooms.extend(later);
+            assert_eq!(rooms, [0, 1, 2, 3, 4, 5, 6, 7], "{look:?}");
+            assert_eq!(others + others_later, 8, "{look:?}");
+        }
+    }
+
+    #[test]
+    fn a_look_takes_what_it_says() {
+        let taken = |look| contents(&take(&mut inbox(), look));
+        assert_eq!(taken(Look::Part(0)), (vec![], 0));
+        assert_eq!(taken(Look::Part(3)), (vec![0, 1], 1));
+        assert_eq!(taken(Look::Without(Source::Host)), (vec![], 8));
+        assert_eq!(taken(Look::Without(Source::Threads)), ((0..8).collect(), 0));
+        assert_eq!(taken(Look::Without(Source::Disk)), taken(Look::All));
+        // One that waits alone is taken with any part.
+        assert_eq!(take(&mut vec![WorkerInput::Tick], Look::Part(1)).len(), 1);
+    }
+}

@@ -170,9 +170,13 @@ impl<W> Worker<W> {
             if let (Some(shard), Some(leader)) = (group.shard(), hint.leader) {
                 self.forwarder.handle_leader(now, shard, leader, hint.term);
             }
+            let goes_on = open.replica.has_more_to_apply();
             self.finish_stale(now, group);
-            if let Err(error) = polled {
-                self.close(group, &error);
+            match polled {
+                Err(error) => drop(self.close(group, &error)),
+                // Nothing else need come that would have the rest applied.
+                Ok(_) if goes_on => self.mark_dirty(group),
+                Ok(_) => {}
             }
         }
     }

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use ringfort_env::Lane;
 use ringfort_node::Response;
+use ringfort_node::control::Founded;
+use ringfort_sim::SimNode;
 use ringfort_types::request::{Condition, Identity, Operation, Write};
-use ringfort_types::{Code, Outcome, ShardId};
+use ringfort_types::{Code, GroupId, Monotonic, Outcome, ShardId};
 
-use crate::support::{Driver, code, context, key};
+use crate::support::{Driver, code, context, key, options, shard_of};
 
 fn put(number: u64) -> Write {
     let operation = Operation::Put {
@@ -274,4 +276,26 @@ fn the_values_that_one_batch_reads_are_bounded() {
     assert_eq!(served, (16 << 20) / 60_009, "values and their heads up to 16 MiB");
     let refused = answers.into_iter().flatten().filter_map(Result::err);
     assert!(refused.map(|refusal| refusal.code).all(|code| code == Code::TooLarge));
+}
+
+/// The story, by buggify: a start that was handed its log for applying part by part went on with the next part at the next tick
+/// only. With small parts a node of one took a minute to serve what it had.
+#[test]
+fn a_log_that_is_applied_in_parts_needs_no_tick_in_between() {
+    let mut driver = Driver::new(2);
+    for number in 0..50 {
+        let now = driver.node.now;
+        driver.node.worker().write(now, &context(now), &put(number), || number).unwrap();
+        driver.node.settle().unwrap();
+    }
+    let (mut disk, now) = (driver.node.into_disk(), Monotonic(1_000_000_000));
+    disk.process_crash();
+    let mut small = options(Founded::Everything);
+    small.raft.apply_bytes_max = 1;
+    let mut node = SimNode::start(disk, small, now).unwrap();
+    node.settle().unwrap();
+    let group = GroupId::of_shard(shard_of(&key(1)));
+    let status = node.look().group_status(group).unwrap();
+    assert_eq!(status.applied, status.commit);
+    assert!(status.counters.applies_cut > 10, "{status:?}");
 }

@@ -32,6 +32,12 @@ impl Group {
             || self.role_told != (self.role(), self.term)
     }
 
+    /// Whether more is committed than was handed out for applying: the next effects have more of it.
+    #[must_use]
+    pub fn has_more_to_apply(&self) -> bool {
+        self.commit > self.apply_handed && !self.is_installing() && !self.is_silent()
+    }
+
     /// What the host is to do now.
     pub fn poll_effects(&mut self) -> Effects {
         if self.is_silent() {

@@ -418,6 +418,12 @@ impl Replica {
         !self.queue.is_empty() || !self.refused.is_empty() || self.raft.has_effects()
     }
 
+    /// Whether a poll left something committed unapplied, so that one turn is not too long: another one is to follow.
+    #[must_use]
+    pub fn has_more_to_apply(&self) -> bool {
+        self.raft.has_more_to_apply()
+    }
+
     /// Does what waits: proposes the queue, applies what is committed, and says what is to be written and answered.
     ///
     /// # Errors

@@ -1,6 +1,5 @@
 //! Measuring on this machine: servers started for the purpose, loaded over loopback, and always taken away again.
 
-mod allocations;
 mod cluster;
 mod compare;
 mod failover;
@@ -12,7 +11,6 @@ mod perf;
 mod process;
 mod restart;
 mod servers;
-mod stacks;
 
 pub(crate) use cluster::compare_cluster;
 pub(crate) use compare::compare;

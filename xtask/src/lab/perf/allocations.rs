@@ -7,9 +7,9 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use super::load::Until;
-use super::perf::puts;
-use super::servers::Server;
+use super::puts;
+use crate::lab::load::Until;
+use crate::lab::servers::Server;
 
 /// What Rust's allocator interface calls in mimalloc.
 const ENTRY_POINTS: [&str; 3] = ["mi_malloc_aligned", "mi_zalloc_aligned", "mi_realloc_aligned"];

@@ -4,18 +4,20 @@
 //! for where that goes. The sampled run's shares are scaled to the undisturbed run's cost. Hardware counters need not
 //! exist: the clock samples.
 
+mod allocations;
+mod stacks;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use super::allocations;
 use super::load::{Load, LoadResult, Until, WARMUP};
 use super::options::Options;
 use super::process::{Guarded, LabDirectory};
 use super::servers::{Server, System, is_installed, run_cargo, target_directory};
-use super::stacks::{Attribution, Row};
+use stacks::{Attribution, Row};
 
 /// Samples per second and thread that runs.
 const SAMPLES_PER_SECOND: &str = "997";

@@ -16,8 +16,8 @@ pub(super) fn measure(lab: &Lab) -> anyhow::Result<Findings> {
     let (mut rates, mut etcd, mut ringfort) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=lab.rounds {
         eprintln!("round {round} of {}", lab.rounds);
-        let cluster = Cluster::start(lab, Contender::Etcd34, &[])?;
-        cluster.load(lab, KEYS)?;
+        let cluster = Cluster::start(&lab.executable, &lab.directory, Contender::Etcd34, &[])?;
+        cluster.load(&lab.executable, KEYS)?;
         // One connection for each member is the better choice for etcd where clients are many.
         let with_channels = |rate| {
             let mut load = puts(OPEN_LOOP_CLIENTS, until, rate);
@@ -29,8 +29,8 @@ pub(super) fn measure(lab: &Lab) -> anyhow::Result<Findings> {
         report(Contender::Etcd34, rate, &result);
         etcd.push(result);
         drop(cluster);
-        let cluster = Cluster::start(lab, Contender::Ringfort, &[])?;
-        cluster.load(lab, KEYS)?;
+        let cluster = Cluster::start(&lab.executable, &lab.directory, Contender::Ringfort, &[])?;
+        cluster.load(&lab.executable, KEYS)?;
         let load = puts(OPEN_LOOP_CLIENTS, until, Some(rate));
         let result = load.run(&lab.executable, &cluster.target())?;
         report(Contender::Ringfort, rate, &result);

@@ -7,7 +7,6 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use super::Lab;
 use crate::lab::http;
 use crate::lab::load::{Load, Target};
 use crate::lab::peers::newer_etcd;
@@ -15,11 +14,11 @@ use crate::lab::process::{Guarded, LabDirectory};
 use crate::lab::servers::{START_PATIENCE, System, free_ports, is_installed};
 
 /// Members of a cluster.
-pub(super) const MEMBERS: usize = 3;
+pub(in crate::lab) const MEMBERS: usize = 3;
 
 /// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Contender {
+pub(in crate::lab) enum Contender {
     Ringfort,
     /// Debian's.
     Etcd34,
@@ -58,7 +57,7 @@ pub(super) fn executables(contender: Contender) -> Option<PathBuf> {
 
 /// Three members that serve.
 #[derive(Debug)]
-pub(super) struct Cluster {
+pub(in crate::lab) struct Cluster {
     contender: Contender,
     members: Vec<Member>,
 }
@@ -74,21 +73,22 @@ struct Member {
 }
 
 impl Cluster {
-    /// Starts a cluster on empty directories and waits until every member serves. Settings are ours alone.
-    pub(super) fn start(
-        lab: &Lab,
+    /// Starts a cluster on empty directories and waits until every member serves. The executable and settings are ours alone.
+    pub(in crate::lab) fn start(
+        executable: &Path,
+        directory: &LabDirectory,
         contender: Contender,
         settings: &[String],
     ) -> anyhow::Result<Self> {
         let ports: [u16; 2 * MEMBERS] = free_ports()?;
         let (clients, peers) = ports.split_at(MEMBERS);
         let program = match contender {
-            Contender::Ringfort => lab.executable.clone(),
+            Contender::Ringfort => executable.to_owned(),
             _ => executables(contender).context("etcd is gone")?,
         };
         let mut cluster = Self { contender, members: Vec::with_capacity(MEMBERS) };
         for position in 0..MEMBERS {
-            let data = empty_directory(&lab.directory, position)?;
+            let data = empty_directory(directory, position)?;
             let arguments = match contender {
                 Contender::Ringfort => ringfort(position, &data, clients, peers, settings),
                 Contender::Etcd34 | Contender::Etcd35 => etcd(position, &data, clients, peers),
@@ -96,7 +96,7 @@ impl Cluster {
             cluster.members.push(Member {
                 program: program.clone(),
                 arguments,
-                log: lab.directory.file(&format!("member-{position}.log")),
+                log: directory.file(&format!("member-{position}.log")),
                 address: SocketAddr::from((Ipv4Addr::LOCALHOST, clients[position])),
                 process: None,
             });
@@ -143,12 +143,12 @@ impl Cluster {
     }
 
     /// Where a member listens for clients.
-    pub(super) fn address(&self, position: usize) -> SocketAddr {
+    pub(in crate::lab) fn address(&self, position: usize) -> SocketAddr {
         self.members[position].address
     }
 
     /// A load over all members that run.
-    pub(super) fn target(&self) -> Target {
+    pub(in crate::lab) fn target(&self) -> Target {
         let running = || self.members.iter().filter(|member| member.process.is_some());
         Target {
             system: self.contender.system(),
@@ -166,8 +166,8 @@ impl Cluster {
     }
 
     /// Every key written once.
-    pub(super) fn load(&self, lab: &Lab, keys: u64) -> anyhow::Result<()> {
-        Load::of_all(keys).run(&lab.executable, &self.target())?;
+    pub(in crate::lab) fn load(&self, executable: &Path, keys: u64) -> anyhow::Result<()> {
+        Load::of_all(keys).run(executable, &self.target())?;
         Ok(())
     }
 

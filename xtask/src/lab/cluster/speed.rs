@@ -116,8 +116,8 @@ fn measure_cluster(
     round: u64,
     results: &mut Rounds,
 ) -> anyhow::Result<()> {
-    let cluster = Cluster::start(lab, contender, &[])?;
-    cluster.load(lab, KEYS)?;
+    let cluster = Cluster::start(&lab.executable, &lab.directory, contender, &[])?;
+    cluster.load(&lab.executable, KEYS)?;
     for case in Case::ALL {
         // The newer one is there for its reads.
         if contender == Contender::Etcd35 && !case.is_get() {

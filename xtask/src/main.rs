@@ -17,6 +17,8 @@ cargo xtask COMMAND
                            what is committed
   peers                    install what benchmarks compare with (Debian packages; needs root)
   perf [--seconds S]       the CPU table of a put, measured
+  perf --cluster [--seconds S] [-o table|json]
+                           the same of three nodes: on the leader's side, and on each follower
   compare [--rounds N] [--seconds S] [--quick] [-o table|json]
                            this server beside etcd and Redis, in interleaved rounds, and its restart
                            with 1,000,000 records; --quick: one short round, 100,000 records
@@ -29,7 +31,7 @@ cargo xtask COMMAND
                            how long writes fail after kill -9 of the node that leads the most
                            shards, beside a three-member etcd
 
-compare, compare-cluster, restart and failover build the release executable first; --no-build measures the one that is there.
+perf, compare, compare-cluster, restart and failover build the release executable first; --no-build measures the one that is there.
 ";
 
 fn main() -> ExitCode {

@@ -25,7 +25,8 @@ use std::process::ExitCode;
 use anyhow::bail;
 use serde_json::{Map, Value};
 
-use self::members::{Contender, executables};
+use self::members::executables;
+pub(super) use self::members::{Cluster, Contender, MEMBERS};
 use super::load::{Load, Until};
 use super::options::{Options, Output};
 use super::process::LabDirectory;

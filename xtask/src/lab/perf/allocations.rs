@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use super::puts;
+use super::{Lab, puts};
 use crate::lab::load::Until;
 use crate::lab::servers::Server;
 
@@ -24,20 +24,20 @@ const TRACING: &str = "/sys/kernel/tracing";
 ///
 /// # Errors
 /// The kernel or the user's rights do not permit probes.
-pub(super) fn per_operation(executable: &Path, server: &Server) -> anyhow::Result<f64> {
+pub(super) fn per_operation(lab: &Lab, server: &Server) -> anyhow::Result<f64> {
+    let executable = &lab.executable;
     let _tracing = Tracing::mounted()?;
     let _probes = Probes::set(executable)?;
     let load = puts(Until::Operations(OPERATIONS));
     let bench = load.command(executable, &server.target());
     let mut command = Command::new("perf");
-    let counts = executable.with_file_name("allocations.txt");
+    let counts = lab.directory.file("allocations.txt");
     command.args(["stat", "--field-separator", ",", "--output"]).arg(&counts);
     command.arg("--event").arg(format!("{GROUP}:*"));
     command.arg("--pid").arg(server.process.pid().to_string());
     command.arg("--").arg(bench.get_program()).args(bench.get_args());
     load.run_as(&mut command, &server.target())?;
     let text = std::fs::read_to_string(&counts).context("perf stat wrote no counts")?;
-    std::fs::remove_file(&counts)?;
     Ok(total(&text)? / OPERATIONS as f64)
 }
 

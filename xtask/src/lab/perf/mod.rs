@@ -1,11 +1,16 @@
-//! `cargo xtask perf`: the CPU table of a durable put, measured.
+//! `cargo xtask perf`: the CPU table of a durable put, measured; with `--cluster` of three nodes.
 //!
 //! Twice the same load, 64 connections: once undisturbed, for what a put costs as the kernel accounts it; once sampled,
 //! for where that goes. The sampled run's shares are scaled to the undisturbed run's cost. Hardware counters need not
 //! exist: the clock samples.
 
 mod allocations;
+mod cluster;
+mod counters;
+mod one_node;
+mod sides;
 mod stacks;
+mod work;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -13,14 +18,18 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use super::load::{Load, LoadResult, Until, WARMUP};
-use super::options::Options;
+use super::load::{Load, LoadResult, Target, Until, WARMUP};
+use super::options::{Options, Output};
 use super::process::{Guarded, LabDirectory};
-use super::servers::{Server, System, is_installed, run_cargo, target_directory};
-use stacks::{Attribution, Row};
+use super::servers::{is_installed, release_executable, target_directory};
+use stacks::Attribution;
+use work::Work;
 
 /// Samples per second and thread that runs.
 const SAMPLES_PER_SECOND: &str = "997";
+/// Stacks are copied, so many bytes of each, and walked later by the tables for unwinding: the C library's functions for
+/// sockets keep no frame pointer, and whose socket it is stands above them.
+const CALL_GRAPH: &str = "dwarf,4096";
 /// Keys that puts choose from.
 const KEYS: u64 = 100_000;
 /// How many functions are named per row.
@@ -30,70 +39,94 @@ const NAMED: usize = 3;
 pub(crate) fn perf(root: &Path, arguments: &[String]) -> anyhow::Result<ExitCode> {
     let mut options = Options::new(arguments);
     let seconds = options.number("--seconds", 8, 600)?;
+    let is_cluster = options.flag("--cluster");
+    let no_build = options.flag("--no-build");
+    let output = if is_cluster { options.output()? } else { Output::Table };
     options.finish()?;
     if !is_installed("perf") {
         bail!("perf is missing: cargo xtask peers installs it");
     }
-    let executable = build_with_frame_pointers(root)?;
-    let lab = LabDirectory::new(&target_directory(root))?;
-    let server = Server::start(System::Ringfort, &executable, &lab)?;
-    let load = puts(Until::Seconds(seconds));
-    eprintln!("measuring for {seconds} s");
-    let cost = load.run(&executable, &server.target())?;
-    eprintln!("sampling for {seconds} s");
-    let script = sample(seconds, &executable, &server, &lab)?;
-    let attribution = Attribution::read(&script);
-    if attribution.samples == 0 {
-        bail!("perf took no sample of the server");
+    let executable = release_executable(root, !no_build)?;
+    let directory = LabDirectory::new(&target_directory(root))?;
+    let lab = Lab { executable, directory, seconds };
+    if is_cluster {
+        cluster::measure(&lab, output)?;
+    } else {
+        one_node::measure(&lab)?;
     }
-    eprintln!("counting allocations");
-    let allocations = allocations::per_operation(&executable, &server);
-    print!("{}", table(&cost, &attribution, allocations)?);
     Ok(ExitCode::SUCCESS)
 }
 
-/// The load that the table is about.
-pub(super) fn puts(until: Until) -> Load {
+/// What both tables need.
+struct Lab {
+    /// Server and load generator.
+    executable: PathBuf,
+    directory: LabDirectory,
+    seconds: u64,
+}
+
+/// What a put costs, and where that goes.
+struct Measured {
+    cost: LoadResult,
+    /// Of all servers, in microseconds of CPU time per put.
+    cpu_us: f64,
+    attribution: Attribution,
+}
+
+impl Measured {
+    /// Runs the load undisturbed, then sampled. Between them it does what else is wanted.
+    fn of<T>(
+        lab: &Lab,
+        target: &Target,
+        between: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<(Self, T)> {
+        eprintln!("measuring for {} s", lab.seconds);
+        let cost = puts(Until::Seconds(lab.seconds)).run(&lab.executable, target)?;
+        let cpu_us = cost.cpu_us.context("the servers' CPU time is not known")?;
+        let wanted = between()?;
+        eprintln!("sampling for {} s", lab.seconds);
+        let attribution = Attribution::read(&sample(lab, target)?);
+        if attribution.samples == 0 {
+            bail!("perf took no sample");
+        }
+        Ok((Self { cost, cpu_us, attribution }, wanted))
+    }
+
+    /// Microseconds of some kinds of work per put.
+    fn us(&self, works: &[Work]) -> f64 {
+        works.iter().map(|work| self.attribution.share(*work)).sum::<f64>() * self.cpu_us
+    }
+
+    /// The functions in which most of that is spent, with microseconds per put.
+    fn top(&self, works: &[Work]) -> String {
+        let named: Vec<String> = self
+            .attribution
+            .top(works, NAMED)
+            .into_iter()
+            .map(|(symbol, share)| format!("{} {:.2}", shorten(symbol), share * self.cpu_us))
+            .collect();
+        named.join(", ")
+    }
+}
+
+/// The load that the tables are about.
+fn puts(until: Until) -> Load {
     Load { workload: "put", connections: 64, channels: 1, keys: KEYS, until, rate: None }
 }
 
-/// Stacks are walked by frame pointers: cheap enough to sample a busy server without bending what is measured.
-fn build_with_frame_pointers(root: &Path) -> anyhow::Result<PathBuf> {
-    let target = target_directory(root).join("perf");
-    let target_text = target.to_str().context("the target directory is not UTF-8")?;
-    run_cargo(
-        root,
-        &[
-            "build",
-            "--release",
-            "--package",
-            "ringfort",
-            "--target-dir",
-            target_text,
-            "--config",
-            "build.rustflags=[\"-Cforce-frame-pointers=yes\"]",
-        ],
-    )?;
-    Ok(target.join("release/ringfort"))
-}
-
-/// Runs the load again with perf beside it, and returns perf's samples as text.
-fn sample(
-    seconds: u64,
-    executable: &Path,
-    server: &Server,
-    lab: &LabDirectory,
-) -> anyhow::Result<String> {
-    let data = lab.file("perf.data");
+/// Runs the load with perf beside it, and returns perf's samples as text.
+fn sample(lab: &Lab, target: &Target) -> anyhow::Result<String> {
+    let data = lab.directory.file("perf.data");
+    let pids: Vec<String> = target.pids.iter().map(u32::to_string).collect();
     let mut record = Command::new("perf");
     record.args(["record", "--event", "cpu-clock", "--freq", SAMPLES_PER_SECOND]);
-    record.args(["--call-graph", "fp", "--output"]).arg(&data);
-    record.arg("--pid").arg(server.process.pid().to_string());
-    // Within the load: it begins after the warm-up, and ends before the load does.
+    record.args(["--call-graph", CALL_GRAPH, "--output"]).arg(&data);
+    record.args(["--pid", &pids.join(",")]);
+    // Within the load: it begins after the warm-up, which is part of the sleep, and ends before the load does.
     record.args(["--delay", &WARMUP.as_millis().to_string()]);
-    record.args(["--", "sleep", &seconds.to_string()]);
-    let mut recorder = Guarded::start(&mut record, &lab.file("perf.log"))?;
-    puts(Until::Seconds(seconds + 1)).run(executable, &server.target())?;
+    record.args(["--", "sleep", &(WARMUP.as_secs() + lab.seconds).to_string()]);
+    let mut recorder = Guarded::start(&mut record, &lab.directory.file("perf.log"))?;
+    puts(Until::Seconds(lab.seconds + 1)).run(&lab.executable, target)?;
     recorder.wait(Duration::from_secs(60))?;
     let output = Command::new("perf")
         .args(["script", "--no-inline", "--fields", "comm,tid,ip,sym", "--input"])
@@ -105,53 +138,6 @@ fn sample(
         bail!("perf script ended with {}", output.status);
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-fn table(
-    cost: &LoadResult,
-    attribution: &Attribution,
-    allocations: anyhow::Result<f64>,
-) -> anyhow::Result<String> {
-    let cpu_us = cost.cpu_us.context("the server's CPU time is not known")?;
-    let mut out = format!(
-        "{:.0} puts/s at 64 connections, {} samples\n\n{:<28} {:>7} {:>7}  mostly in\n",
-        cost.per_second, attribution.samples, "µs CPU per put", "µs", "share"
-    );
-    for row in Row::ALL {
-        let samples = attribution.rows.get(&row).copied().unwrap_or(0);
-        let share = samples as f64 / attribution.samples as f64;
-        let named: Vec<String> = attribution
-            .top(row, NAMED)
-            .into_iter()
-            .map(|(symbol, count)| {
-                let us = count as f64 / attribution.samples as f64 * cpu_us;
-                format!("{} {us:.2}", shorten(symbol))
-            })
-            .collect();
-        out += &format!(
-            "{:<28} {:>7.2} {:>6.1}%  {}\n",
-            row.title(),
-            share * cpu_us,
-            share * 100.0,
-            named.join(", ")
-        );
-    }
-    out += &format!("{:<28} {cpu_us:>7.2}\n\nper put\n", "sum");
-    let figures = [
-        ("syncs", cost.syncs),
-        ("context switches", cost.switches),
-        ("bytes written", cost.written_bytes),
-        ("µs CPU of the load generator", cost.generator_cpu_us),
-    ];
-    for (name, figure) in figures {
-        let text = figure.map_or_else(|| "unknown".to_owned(), |figure| format!("{figure:.3}"));
-        out += &format!("{text:>12} {name}\n");
-    }
-    match allocations {
-        Ok(count) => out += &format!("{count:>12.3} allocations\n"),
-        Err(error) => out += &format!("     unknown allocations: {error:#}\n"),
-    }
-    Ok(out)
 }
 
 /// A symbol without its generic arguments' depth: enough to find it.

@@ -1,111 +1,18 @@
-//! From samples of `perf script` to the rows of the CPU table.
+//! From samples of `perf script` to kinds of work.
 //!
-//! A sample is a stack, innermost frame first. It belongs to the row of the first frame that a rule names; frames that no
-//! rule names (allocation, copying, entry into the kernel) count for whoever called them. Kernel frames come first, so
-//! that a sync is a sync whoever asked for it, while what the kernel does on its own account under an interrupt counts
-//! for the code that it interrupted.
+//! A sample is a stack, innermost frame first. It counts for the [`Work`] of the first frame that a rule decides; frames
+//! that no rule names (allocation, copying, entry into the kernel) count for whoever called them.
 
 use std::collections::BTreeMap;
 
-/// Rows of the table, in its order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Row {
-    Http,
-    Routing,
-    Propose,
-    LogRecord,
-    WriteAndSync,
-    Apply,
-    WakeUps,
-    Rest,
-}
+use super::work::Work;
 
-impl Row {
-    pub(super) const ALL: [Self; 8] = [
-        Self::Http,
-        Self::Routing,
-        Self::Propose,
-        Self::LogRecord,
-        Self::WriteAndSync,
-        Self::Apply,
-        Self::WakeUps,
-        Self::Rest,
-    ];
-
-    pub(super) fn title(self) -> &'static str {
-        match self {
-            Self::Http => "HTTP in and out",
-            Self::Routing => "routing",
-            Self::Propose => "command, propose, Raft",
-            Self::LogRecord => "log record, checksum",
-            Self::WriteAndSync => "write and sync",
-            Self::Apply => "apply, retry table",
-            Self::WakeUps => "wake-ups, timers, metrics",
-            Self::Rest => "rest",
-        }
-    }
-}
-
-/// Part of a symbol, and the row it means. The first rule that fits a frame counts.
-const RULES: [(&str, Row); 48] = [
-    // The kernel, by system call or subsystem.
-    ("sys_fdatasync", Row::WriteAndSync),
-    ("sys_fsync", Row::WriteAndSync),
-    ("sys_pwrite64", Row::WriteAndSync),
-    ("sys_pwritev", Row::WriteAndSync),
-    ("ext4_", Row::WriteAndSync),
-    ("blk_mq_", Row::WriteAndSync),
-    ("sys_sendto", Row::Http),
-    ("sys_sendmsg", Row::Http),
-    ("sys_recvfrom", Row::Http),
-    ("sys_recvmsg", Row::Http),
-    ("sys_writev", Row::Http),
-    ("sock_", Row::Http),
-    ("tcp_", Row::Http),
-    ("sys_accept", Row::Http),
-    ("sys_epoll_wait", Row::WakeUps),
-    ("sys_epoll_pwait", Row::WakeUps),
-    ("sys_futex", Row::WakeUps),
-    ("eventfd_", Row::WakeUps),
-    ("sys_clock_gettime", Row::WakeUps),
-    ("sys_nanosleep", Row::WakeUps),
-    ("sys_clock_nanosleep", Row::WakeUps),
-    ("sys_timerfd", Row::WakeUps),
-    ("schedule", Row::WakeUps),
-    // Ringfort, innermost crates first; names of functions before names of crates.
-    ("crc32c::", Row::LogRecord),
-    ("ringfort_log::", Row::LogRecord),
-    ("ringfort_engine::", Row::Apply),
-    ("ringfort_replica::apply", Row::Apply),
-    ("ringfort_replica::retry", Row::Apply),
-    ("ringfort_replica::machine", Row::Apply),
-    ("ringfort_replica::state", Row::Apply),
-    ("ringfort_types::key::token_of", Row::Routing),
-    ("ringfort_node::route", Row::Routing),
-    ("ringfort_raft::", Row::Propose),
-    ("ringfort_replica::", Row::Propose),
-    ("ringfort_node::", Row::Propose),
-    ("ringfort_server::disk", Row::WriteAndSync),
-    ("ringfort_server::metrics", Row::WakeUps),
-    ("ringfort_door::", Row::Http),
-    ("httparse::", Row::Http),
-    ("hyper_util::", Row::Http),
-    ("hyper::", Row::Http),
-    ("ringfort_server::listen", Row::Http),
-    ("ringfort_server::", Row::Propose),
-    ("tokio::net::", Row::Http),
-    ("prometheus_client::", Row::WakeUps),
-    ("__vdso_clock_gettime", Row::WakeUps),
-    ("tokio::", Row::WakeUps),
-    ("mio::", Row::WakeUps),
-];
-
-/// Samples by row, and for each row what most of its samples were in.
+/// Samples by kind of work, and for each kind what most of its samples were in.
 #[derive(Debug, Default)]
 pub(super) struct Attribution {
     pub(super) samples: u64,
-    pub(super) rows: BTreeMap<Row, u64>,
-    leaves: BTreeMap<(Row, String), u64>,
+    works: BTreeMap<Work, u64>,
+    leaves: BTreeMap<(Work, String), u64>,
 }
 
 impl Attribution {
@@ -125,24 +32,34 @@ impl Attribution {
     }
 
     fn add(&mut self, stack: &[&str]) {
-        let row = row_of(stack);
+        let work = Work::of(stack);
         self.samples += 1;
-        *self.rows.entry(row).or_default() += 1;
+        *self.works.entry(work).or_default() += 1;
         let leaf = stack.first().copied().unwrap_or("?").to_owned();
-        *self.leaves.entry((row, leaf)).or_default() += 1;
+        *self.leaves.entry((work, leaf)).or_default() += 1;
     }
 
-    /// The innermost functions of a row with the most samples.
-    pub(super) fn top(&self, row: Row, count: usize) -> Vec<(&str, u64)> {
-        let mut leaves: Vec<(&str, u64)> = self
-            .leaves
-            .iter()
-            .filter(|((its_row, _), _)| *its_row == row)
-            .map(|((_, leaf), samples)| (leaf.as_str(), *samples))
-            .collect();
+    /// The share of all samples that a kind of work has.
+    pub(super) fn share(&self, work: Work) -> f64 {
+        self.works.get(&work).map_or(0.0, |samples| self.share_of(*samples))
+    }
+
+    /// The innermost functions of some kinds of work with the most samples, with their shares of all samples.
+    pub(super) fn top(&self, works: &[Work], count: usize) -> Vec<(&str, f64)> {
+        let mut leaves: BTreeMap<&str, u64> = BTreeMap::new();
+        for ((work, leaf), samples) in &self.leaves {
+            if works.contains(work) {
+                *leaves.entry(leaf).or_default() += samples;
+            }
+        }
+        let mut leaves: Vec<(&str, u64)> = leaves.into_iter().collect();
         leaves.sort_by_key(|(leaf, samples)| (std::cmp::Reverse(*samples), *leaf));
         leaves.truncate(count);
-        leaves
+        leaves.into_iter().map(|(leaf, samples)| (leaf, self.share_of(samples))).collect()
+    }
+
+    fn share_of(&self, samples: u64) -> f64 {
+        samples as f64 / self.samples as f64
     }
 }
 
@@ -154,15 +71,6 @@ fn frame(line: &str) -> Option<&str> {
     is_address.then(|| symbol.trim())
 }
 
-fn row_of(stack: &[&str]) -> Row {
-    stack
-        .iter()
-        .find_map(|symbol| {
-            RULES.iter().find(|(part, _)| symbol.contains(part)).map(|(_, row)| *row)
-        })
-        .unwrap_or(Row::Rest)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +80,7 @@ ringfort 100
 \tffffffff81 tcp_sendmsg_locked
 \tffffffff82 __x64_sys_sendto
 \t    55d1 <tokio::net::tcp::stream::TcpStream>::poll_write
+\t    55d2 <hyper::proto::h1::io::Buffered<T, B>>::poll_flush
 
 ringfort-disk 101
         ffff81 ext4_sync_file
@@ -187,13 +96,14 @@ ringfort 100
 ";
 
     #[test]
-    fn a_sample_belongs_to_the_first_frame_that_a_rule_names() {
+    fn a_sample_counts_for_the_first_frame_that_a_rule_decides() {
         let attribution = Attribution::read(SCRIPT);
         assert_eq!(attribution.samples, 4);
-        for row in [Row::Http, Row::WriteAndSync, Row::LogRecord, Row::Rest] {
-            assert_eq!(attribution.rows.get(&row), Some(&1), "{row:?}");
+        for work in [Work::Http, Work::WriteAndSync, Work::LogRecord, Work::Rest] {
+            assert!((attribution.share(work) - 0.25).abs() < 1e-9, "{work:?}");
         }
-        assert_eq!(attribution.top(Row::LogRecord, 3), [("mi_malloc", 1)]);
+        assert_eq!(attribution.top(&[Work::LogRecord], 3), [("mi_malloc", 0.25)]);
+        assert_eq!(attribution.top(&[Work::LogRecord, Work::Rest], 3).len(), 2);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! # Parts
 //! - [`Server`]: a `ringfort server` in a process group and a data directory of its own, built on demand by [`binary`].
 //! - [`Cluster`]: several of them that form one cluster.
+//! - [`certificates`]: an authority that signs the certificates of nodes.
 //! - [`shim`]: a preloaded page cache that a kill empties, so that `kill -9` is as hard as a power loss.
 //! - [`http`]: a plain client that says exactly whether bytes left. It shares no code with the client that is shipped, so
 //!   that a mistake there cannot hide one in the server.
@@ -16,6 +17,7 @@
 //! directories go when their owner is dropped, also when a test panics. Nothing depends on timing but how soon a test ends.
 
 pub mod binary;
+pub mod certificates;
 mod cluster;
 pub mod http;
 pub mod load;

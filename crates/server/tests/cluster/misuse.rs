@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Enough to reach every shard.
 const WRITES: usize = 30;
 
-fn await_said(server: &Server, words: &[&str]) -> Result<()> {
+pub(super) fn await_said(server: &Server, words: &[&str]) -> Result<()> {
     let said = || {
         let log = server.log_text();
         Ok(log.lines().any(|line| words.iter().all(|word| line.contains(word))).then_some(()))
@@ -38,7 +38,7 @@ fn serves(cluster: &Cluster, nodes: &[usize]) -> Result<()> {
     Ok(())
 }
 
-fn is_ready(server: &Server) -> Result<bool> {
+pub(super) fn is_ready(server: &Server) -> Result<bool> {
     Ok(server.client().get("/readyz")?.status == 200)
 }
 

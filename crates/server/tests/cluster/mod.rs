@@ -1,4 +1,4 @@
-//! Clusters of real processes: killed and paused under load, without a quorum, and put together wrongly.
+//! Clusters of real processes: killed and paused under load, without a quorum, with certificates, and put together wrongly.
 
 mod campaign;
 mod damage;
@@ -6,3 +6,4 @@ mod full;
 mod misuse;
 mod moves;
 mod quorum;
+mod tls;

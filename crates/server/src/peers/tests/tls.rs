@@ -2,53 +2,25 @@
 
 use std::path::Path;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    SanType, date_time_ymd,
-};
+use rcgen::{KeyPair, date_time_ymd};
+use ringfort_testkit::certificates::{Authority, CertificateFiles, CertificateParams, SanType};
 use ringfort_types::{NodeId, NodeNumber};
 
 use super::support::*;
 use crate::peers::*;
 
-/// Signs certificates and writes them into a directory.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    dir: tempfile::TempDir,
+/// A certificate with these names.
+fn sign(
+    authority: &Authority,
+    names: Vec<SanType>,
+    change: impl FnOnce(&mut CertificateParams),
+) -> PeerTlsFiles {
+    let CertificateFiles { ca, cert, key } = authority.sign(names, change).unwrap();
+    PeerTlsFiles { ca, cert, key }
 }
 
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new([]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("ca.pem"), issuer.pem()).unwrap();
-        Self { issuer, dir }
-    }
-
-    /// A certificate with these names.
-    fn sign(
-        &self,
-        names: Vec<SanType>,
-        change: impl FnOnce(&mut CertificateParams),
-    ) -> PeerTlsFiles {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new([]).unwrap();
-        params.subject_alt_names = names;
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        change(&mut params);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let path = |name| self.dir.path().join(name);
-        std::fs::write(path("cert.pem"), certificate.pem()).unwrap();
-        std::fs::write(path("key.pem"), key.serialize_pem()).unwrap();
-        PeerTlsFiles { ca: path("ca.pem"), cert: path("cert.pem"), key: path("key.pem") }
-    }
-
-    fn tls(&self, name: &str) -> PeerTls {
-        PeerTls::load(self.sign(vec![dns(name)], |_| {}), id(name)).unwrap()
-    }
+fn tls_of(authority: &Authority, name: &str) -> PeerTls {
+    PeerTls::load(sign(authority, vec![dns(name)], |_| {}), id(name)).unwrap()
 }
 
 fn id(text: &str) -> NodeId {
@@ -70,8 +42,9 @@ fn secure(number: u16, tls: PeerTls) -> Node {
 #[test]
 fn nodes_of_one_authority_talk() {
     run(async {
-        let authority = Authority::new();
-        let (one, two) = introduced(secure(1, authority.tls("n1")), secure(2, authority.tls("n2")));
+        let authority = Authority::new().unwrap();
+        let (one, two) =
+            introduced(secure(1, tls_of(&authority, "n1")), secure(2, tls_of(&authority, "n2")));
         for number in 0..100 {
             one.links.send(TWO, Channel::Consensus, frame(number, 100)).unwrap();
         }
@@ -86,14 +59,14 @@ fn nodes_of_one_authority_talk() {
 #[test]
 fn a_certificate_of_another_authority_is_refused_on_both_sides() {
     run(async {
-        let (ours, theirs) = (Authority::new(), Authority::new());
-        let one = secure(1, ours.tls("n1"));
-        let two = secure(2, theirs.tls("n2"));
+        let (ours, theirs) = (Authority::new().unwrap(), Authority::new().unwrap());
+        let one = secure(1, tls_of(&ours, "n1"));
+        let two = secure(2, tls_of(&theirs, "n2"));
         let error = one.links.ask(&two.address.to_string(), b"?").await.unwrap_err();
         assert!(error.to_string().contains("certificate is not accepted"), "{error}");
         // Whoever trusts both still is not trusted by the other side, and gets to know.
-        let files = ours.sign(vec![dns("n3")], |_| {});
-        std::fs::write(&files.ca, ours.issuer.pem() + &theirs.issuer.pem()).unwrap();
+        let files = sign(&ours, vec![dns("n3")], |_| {});
+        std::fs::write(&files.ca, ours.pem() + &theirs.pem()).unwrap();
         let three = secure(3, PeerTls::load(files, id("n3")).unwrap());
         let error = three.links.ask(&two.address.to_string(), b"?").await.unwrap_err();
         assert!(error.to_string().contains("does not accept this node's certificate"), "{error}");
@@ -103,9 +76,9 @@ fn a_certificate_of_another_authority_is_refused_on_both_sides() {
 
 #[test]
 fn a_certificate_counts_for_the_node_that_it_names() {
-    let authority = Authority::new();
+    let authority = Authority::new().unwrap();
     let names = |names: Vec<SanType>, node: &str| {
-        PeerTls::load(authority.sign(names, |_| {}), id(node)).is_ok()
+        PeerTls::load(sign(&authority, names, |_| {}), id(node)).is_ok()
     };
     assert!(names(vec![dns("other"), dns("n1")], "n1"));
     assert!(names(vec![dns("n1.example.org")], "n1.example.org"));
@@ -121,10 +94,10 @@ fn a_certificate_counts_for_the_node_that_it_names() {
 #[test]
 fn a_node_with_the_certificate_of_another_is_refused_on_both_sides() {
     run(async {
-        let authority = Authority::new();
-        let two = secure(2, authority.tls("n2"));
+        let authority = Authority::new().unwrap();
+        let two = secure(2, tls_of(&authority, "n2"));
         // It says that it is n1.
-        let one = secure(1, authority.tls("n3"));
+        let one = secure(1, tls_of(&authority, "n3"));
         let (one, two) = introduced(one, two);
         let error = one.links.ask(&two.address.to_string(), b"?").await.unwrap_err();
         assert!(
@@ -150,13 +123,13 @@ fn a_node_with_the_certificate_of_another_is_refused_on_both_sides() {
 #[test]
 fn an_expired_certificate_is_refused_on_both_sides() {
     run(async {
-        let authority = Authority::new();
-        let expired = authority.sign(vec![dns("n1")], |params| {
+        let authority = Authority::new().unwrap();
+        let expired = sign(&authority, vec![dns("n1")], |params| {
             params.not_before = date_time_ymd(2020, 1, 1);
             params.not_after = date_time_ymd(2021, 1, 1);
         });
         let one = secure(1, PeerTls::load(expired, id("n1")).unwrap());
-        let two = secure(2, authority.tls("n2"));
+        let two = secure(2, tls_of(&authority, "n2"));
         let error = one.links.ask(&two.address.to_string(), b"?").await.unwrap_err();
         assert!(error.to_string().contains("CertificateExpired"), "{error}");
         let error = two.links.ask(&one.address.to_string(), b"?").await.unwrap_err();
@@ -167,9 +140,9 @@ fn an_expired_certificate_is_refused_on_both_sides() {
 #[test]
 fn plain_and_tls_end_with_an_explanation() {
     run(async {
-        let authority = Authority::new();
+        let authority = Authority::new().unwrap();
         let plain = Node::start(own(1));
-        let two = secure(2, authority.tls("n2"));
+        let two = secure(2, tls_of(&authority, "n2"));
         let error = plain.links.ask(&two.address.to_string(), b"?").await.unwrap_err();
         assert!(matches!(&error, DialError::Refused(why) if why.code == "tls_required"), "{error}");
         let error = two.links.ask(&plain.address.to_string(), b"?").await.unwrap_err();
@@ -182,17 +155,17 @@ fn plain_and_tls_end_with_an_explanation() {
 #[test]
 fn certificates_are_read_again() {
     run(async {
-        let (old, new) = (Authority::new(), Authority::new());
-        let files = old.sign(vec![dns("n1")], |_| {});
+        let (old, new) = (Authority::new().unwrap(), Authority::new().unwrap());
+        let files = sign(&old, vec![dns("n1")], |_| {});
         let tls = std::sync::Arc::new(PeerTls::load(files.clone(), id("n1")).unwrap());
         let one = Node::start_shared(own(1), std::sync::Arc::clone(&tls));
-        let two = secure(2, new.tls("n2"));
+        let two = secure(2, tls_of(&new, "n2"));
         let address = two.address.to_string();
         assert!(one.links.ask(&address, b"?").await.is_err());
         // What cannot be used leaves things as they are.
         std::fs::write(&files.key, "nonsense").unwrap();
         assert!(matches!(tls.reload(), Err(TlsError::File { path, .. }) if path == files.key));
-        let renewed = new.sign(vec![dns("n1")], |_| {});
+        let renewed = sign(&new, vec![dns("n1")], |_| {});
         for (from, to) in
             [(&renewed.ca, &files.ca), (&renewed.cert, &files.cert), (&renewed.key, &files.key)]
         {
@@ -206,18 +179,18 @@ fn certificates_are_read_again() {
 
 #[test]
 fn files_that_do_not_fit_are_named() {
-    let authority = Authority::new();
-    let files = authority.sign(vec![dns("n1")], |_| {});
+    let authority = Authority::new().unwrap();
+    let files = sign(&authority, vec![dns("n1")], |_| {});
     let load = |files: PeerTlsFiles| PeerTls::load(files, id("n1")).unwrap_err().to_string();
     let missing = Path::new("/no/such/file").to_owned();
     let error = load(PeerTlsFiles { ca: missing.clone(), ..files.clone() });
     assert!(error.starts_with("/no/such/file cannot be used"), "{error}");
     let error = load(PeerTlsFiles { key: files.cert.clone(), ..files.clone() });
-    assert!(error.contains("cert.pem cannot be used"), "{error}");
+    assert!(error.starts_with(&format!("{} cannot be used", files.cert.display())), "{error}");
     let error = load(PeerTlsFiles { ca: files.key.clone(), ..files.clone() });
     assert!(error.contains("it holds no certificate"), "{error}");
     // The key of another certificate.
-    let key = authority.dir.path().join("other.pem");
+    let key = files.key.with_file_name("other.pem");
     std::fs::write(&key, KeyPair::generate().unwrap().serialize_pem()).unwrap();
     let error = load(PeerTlsFiles { key, ..files });
     assert!(error.contains("KeyMismatch"), "{error}");

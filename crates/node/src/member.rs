@@ -146,6 +146,12 @@ impl Member {
         self.control.handle_recorded(now, node, address, answers);
     }
 
+    /// Takes which epoch another node routed a request by, as a worker that is not the first heard it
+    /// ([`Worker::poll_epoch_heard`]).
+    pub fn handle_epoch(&mut self, now: Monotonic, from: NodeNumber, epoch: Epoch) {
+        self.control.handle_epoch(now, from, epoch);
+    }
+
     /// Takes the passing of time. To be called every 100 ms or so.
     pub fn handle_tick(&mut self, now: Monotonic) {
         self.control.handle_tick(now);
@@ -156,6 +162,10 @@ impl Member {
         self.take_records(now, worker);
         while let Some((id, response)) = worker.poll_catalog() {
             self.control.handle_proposed(now, ProposalId(id), proposed(&response));
+        }
+        // Behind the records: a delta has what they changed.
+        while let Some((from, epoch)) = worker.poll_epoch_heard() {
+            self.control.handle_epoch(now, from, epoch);
         }
         while let Some(effect) = self.control.poll_effect() {
             self.execute(now, worker, effect);

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use ringfort_node::control::{CATALOG_FILE, ClusterMap, Said};
 use ringfort_node::{Member, MemberEffect};
 use ringfort_proto::peer::{Channel as WireChannel, Frame, Refused};
-use ringfort_types::{BootId, GroupId, Monotonic, NodeNumber};
+use ringfort_types::{BootId, Epoch, GroupId, Monotonic, NodeNumber};
 
 use crate::claim::Claimed;
 use crate::clock;
@@ -206,6 +206,13 @@ impl Peers {
     fn handle_reports(&self, reports: Vec<(GroupId, Option<ringfort_node::control::GroupReport>)>) {
         if let Some(member) = &mut *self.member.borrow_mut() {
             member.handle_reports(clock::now(), reports);
+        }
+    }
+
+    /// Takes, on the first worker's thread, which epoch another node routed a request to another worker by.
+    pub(crate) fn handle_epoch(&self, from: NodeNumber, epoch: Epoch) {
+        if let Some(member) = &mut *self.member.borrow_mut() {
+            member.handle_epoch(clock::now(), from, epoch);
         }
     }
 

@@ -337,6 +337,11 @@ impl Host {
         if worker.has_work() {
             inbox.wake();
         }
+        if self.number > 0 {
+            while let Some((node, epoch)) = worker.poll_epoch_heard() {
+                self.tell_worker(0, move |first| first.peers.handle_epoch(node, epoch));
+            }
+        }
         drop(worker);
         self.peers.poll_member(self, clock::now());
         let worker = self.worker.borrow();

@@ -228,7 +228,6 @@ impl Control {
         if let Some(addresses) = addresses {
             self.hear_addresses(now, from, boot, addresses);
         }
-        let held = self.copy.epoch();
         let other = self.others.entry(from).or_default();
         let before = other.boot.replace(boot);
         if before.is_some_and(|before| before != boot) {
@@ -236,6 +235,17 @@ impl Control {
             self.effects.push_back(ControlEffect::Restarted(from));
         }
         other.said = Some(Said { at: now, epoch, version });
+        self.handle_epoch(now, from, epoch);
+    }
+
+    /// Another node has shown which epoch its map is of, by its gossip or by a request that it routed. One that lacks something
+    /// gets it, and one that has more is asked; what was sent or asked for lately is not again.
+    pub fn handle_epoch(&mut self, now: Monotonic, from: NodeNumber, epoch: Epoch) {
+        if from == self.me || self.map.member(from).is_none() {
+            return;
+        }
+        let held = self.copy.epoch();
+        let other = self.others.entry(from).or_default();
         let lately = |at: Monotonic| now.since(at) < AGAIN_AFTER;
         if epoch < held && !other.sent.is_some_and(|(upto, at)| upto == held && lately(at)) {
             other.sent = Some((held, now));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringfort_proto::{Ask, RequestId, Told};
+use ringfort_proto::{Ask, RequestId};
 use ringfort_replica::{ListQuery, Listed, MachineError, Probed, Ticket};
 use ringfort_types::request::{Consistency, Context, Found, Item, List, Page, Principal, Trace};
 use ringfort_types::{
@@ -115,29 +115,6 @@ impl<W> Worker<W> {
             && let Err(refusal) = self.list_here(now, context, list.clone(), here, page)
         {
             self.answer(page(), Err(refusal));
-        }
-    }
-
-    /// Serves another node's listing of shards that are led here.
-    pub(super) fn serve_list(
-        &mut self,
-        now: Monotonic,
-        from: NodeNumber,
-        id: RequestId,
-        context: &Context,
-        list: List,
-        shards: &[ShardId],
-    ) {
-        let stale = list.consistency == Consistency::Stale;
-        let serves = |shard: &&ShardId| {
-            open_shard(&self.slots, **shard).is_ok_and(|open| stale || open.replica.serves())
-        };
-        if let Some(shard) = shards.iter().find(|shard| !serves(shard)).copied() {
-            return self.tell_not_leader(from, id, shard);
-        }
-        let waiter = || Waiter::Peer { node: from, id: id.0, shards: shards.to_vec() };
-        if let Err(refusal) = self.list_here(now, context, list, shards.to_vec(), waiter) {
-            self.tell(from, id, Told::Refused(refusal));
         }
     }
 

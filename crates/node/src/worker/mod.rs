@@ -14,7 +14,7 @@ use ringfort_replica::{Load, MachineError, Replica, Ticket};
 use ringfort_route::BudgetConfig;
 use ringfort_types::request::{Answered, Done, Got};
 use ringfort_types::{
-    BootId, Code, GroupId, Key, Monotonic, NodeNumber, Refusal, ReplicaId, ShardId,
+    BootId, Code, Epoch, GroupId, Key, Monotonic, NodeNumber, Refusal, ReplicaId, ShardId,
 };
 
 use answers::{Gatherings, Waiter};
@@ -254,6 +254,8 @@ pub struct Worker<W> {
     pairs: Pairs,
     /// Every node that holds a shard.
     nodes: BTreeSet<NodeNumber>,
+    /// Of other nodes' requests: epochs that are not this worker's, where the member should know, of each node the oldest.
+    epochs_heard: BTreeMap<NodeNumber, Epoch>,
     /// When it is told next who leads.
     leads_due: Monotonic,
     reads: BTreeMap<Ticket, (GroupId, Key)>,
@@ -323,6 +325,7 @@ impl<W> Worker<W> {
             stale: StaleReads::default(),
             pairs: Pairs::default(),
             nodes: BTreeSet::new(),
+            epochs_heard: BTreeMap::new(),
             leads_due: Monotonic::default(),
             reads: BTreeMap::new(),
             listings: VecDeque::new(),

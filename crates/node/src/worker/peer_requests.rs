@@ -4,7 +4,7 @@ use ringfort_proto::{Ask, Forward, Reply, RequestId, Told, peer};
 use ringfort_types::request::{
     Answered, Consistency, Context, Done, Got, Identity, Operation, Page,
 };
-use ringfort_types::{Code, Monotonic, NodeNumber, Refusal, ReplicaId, ShardId, Term};
+use ringfort_types::{Code, Epoch, Monotonic, NodeNumber, Refusal, ReplicaId, ShardId, Term};
 
 use super::answers::Gathering;
 use super::{GetAnswer, Waiter, Worker, open_shard};
@@ -143,7 +143,7 @@ impl<W> Worker<W> {
     }
 
     fn serve_peer(&mut self, now: Monotonic, from: NodeNumber, forward: Forward) {
-        let Forward { id, shard, timeout, principal, trace, ask, .. } = forward;
+        let Forward { id, shard, epoch, timeout, principal, trace, ask, .. } = forward;
         if !self.belongs(shard, &ask) {
             self.stats.frames_malformed += 1;
             let detail = format!("a key of the request does not belong to shard {shard}");
@@ -151,20 +151,22 @@ impl<W> Worker<W> {
             return self.tell(from, id, Told::Refused(refusal));
         }
         let context = Context { arrived: now, deadline: now + timeout, principal, trace };
+        let elsewhere = self.elsewhere(shard, &ask);
+        self.hear_epoch(from, epoch, elsewhere.is_some());
+        if let Some(shard) = elsewhere {
+            return self.tell_not_leader(from, id, shard);
+        }
         let waiter = || Waiter::Peer { node: from, id: id.0, shards: Vec::new() };
-        let open = open_shard(&self.slots, shard);
-        let is_open = open.is_ok();
-        let accepts = is_open && !self.config.guards.has(NodeGuard::OnlyLeadersServe);
-        let serves = accepts || open.is_ok_and(|open| open.replica.serves());
         let refused = match ask {
             Ask::List { list, shards } => {
-                return self.serve_list(now, from, id, &context, list, &shards);
+                let of = shards.clone();
+                let waiter = || Waiter::Peer { node: from, id: id.0, shards };
+                self.list_here(now, &context, list, of, waiter).err()
             }
-            Ask::Get(get) if get.consistency == Consistency::Stale && is_open => {
+            Ask::Get(get) if get.consistency == Consistency::Stale => {
                 let answer = self.get_stale(now, &context, shard, &get.key, waiter);
                 return self.tell_now(from, id, answer);
             }
-            _ if !serves => return self.tell_not_leader(from, id, shard),
             Ask::Get(get) => {
                 let answer = self.get_here(now, &context, shard, &get.key, waiter);
                 return self.tell_now(from, id, answer);
@@ -179,6 +181,40 @@ impl<W> Worker<W> {
         if let Some(refusal) = refused {
             self.tell(from, id, Told::Refused(refusal));
         }
+    }
+
+    /// The shard of a request that is not for this node to answer, if there is one.
+    fn elsewhere(&self, shard: ShardId, ask: &Ask) -> Option<ShardId> {
+        let any_replica = match ask {
+            Ask::List { list, .. } => list.consistency == Consistency::Stale,
+            Ask::Get(get) if get.consistency == Consistency::Stale => true,
+            _ => !self.config.guards.has(NodeGuard::OnlyLeadersServe),
+        };
+        let is_here = |shard: &ShardId| {
+            let open = open_shard(&self.slots, *shard);
+            open.is_ok_and(|open| any_replica || open.replica.serves())
+        };
+        let mut shards = match ask {
+            Ask::List { shards, .. } => shards.iter(),
+            _ => std::slice::from_ref(&shard).iter(),
+        };
+        shards.find(|shard| !is_here(shard)).copied()
+    }
+
+    /// Notes the epoch that another node routed a request by. A newer one is news, whatever the request; an older one matters
+    /// where it may have been the reason for a wrong guess.
+    fn hear_epoch(&mut self, from: NodeNumber, epoch: Epoch, wrong_guess: bool) {
+        let own = self.forwarder.routes().epoch();
+        if epoch > own || (epoch < own && wrong_guess) {
+            let oldest = self.epochs_heard.entry(from).or_insert(epoch);
+            *oldest = epoch.min(*oldest);
+        }
+    }
+
+    /// An epoch by which another node routed a request since this was asked last, and of which the member of this node is to
+    /// know ([`crate::Member::handle_epoch`]): once for each node.
+    pub fn poll_epoch_heard(&mut self) -> Option<(NodeNumber, Epoch)> {
+        self.epochs_heard.pop_first()
     }
 
     /// Whether all keys of a request fall into its shard: in another one's store they would not be found again.

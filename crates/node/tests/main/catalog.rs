@@ -114,6 +114,31 @@ fn whoever_lags_gets_a_delta_once_and_again_only_after_a_while() {
     assert_eq!(deltas(2_000_000_000), 1);
 }
 
+/// Requests show epochs too, as many as clients like.
+#[test]
+fn a_burst_of_requests_by_another_map_is_answered_once() {
+    let mut control = Control::new(NodeNumber(0), formation(3), None).unwrap();
+    let record = newer(control.catalog(), 3, 9);
+    control.handle_delta(Monotonic(1), NodeNumber(1), delta(1, 9, vec![record]));
+    while control.poll_effect().is_some() {}
+    let mut said = |from: u16, epoch: u64| {
+        for now in 0..1000 {
+            control.handle_epoch(Monotonic(1_000_000 + now), NodeNumber(from), Epoch(epoch));
+        }
+        std::iter::from_fn(|| control.poll_effect()).collect::<Vec<_>>()
+    };
+    let lacks = said(2, 1);
+    assert!(
+        matches!(&lacks[..], [ControlEffect::Delta { to: NodeNumber(2), delta }] if delta.epoch == Epoch(9)),
+        "{lacks:?}"
+    );
+    let asked = ControlEffect::Gossip { to: NodeNumber(1), epoch: Epoch(9) };
+    assert_eq!(said(1, 10), [asked]);
+    assert_eq!(said(2, 9), []);
+    assert_eq!(said(0, 1), [], "itself");
+    assert_eq!(said(77, 1), [], "no member");
+}
+
 #[test]
 fn the_cache_file_is_taken_whole_or_not_at_all() {
     let mut copy = copy();

@@ -18,7 +18,7 @@ use ringfort_types::{
     ReplicaId, Term, Version,
 };
 
-const SHARDS: u32 = 12;
+pub(super) const SHARDS: u32 = 12;
 /// The place of the catalog's group.
 const CATALOG: usize = 0;
 

@@ -32,7 +32,9 @@ use ringfort_raft::{Configuration, Guards, Settings, Status};
 use ringfort_types::request::{
     Answered, Batch, Context, Get, Identity, List, Operation, Page, Write,
 };
-use ringfort_types::{Applied, BootId, GroupId, Index, Levels, Monotonic, NodeNumber, Refusal};
+use ringfort_types::{
+    Applied, BootId, Epoch, GroupId, Index, Levels, Monotonic, NodeNumber, Refusal,
+};
 
 use super::formed::Formed;
 use super::mutants::{self, Mutant};
@@ -174,6 +176,8 @@ enum WorkerInput {
     Report,
     /// How they stand.
     Reports(Vec<(GroupId, Option<GroupReport>)>),
+    /// Another node routed a request to another worker by this epoch.
+    Epoch(NodeNumber, Epoch),
     /// An operation on `catalog.bin` has ended.
     CatalogFile(DiskCompletion),
 }

@@ -62,6 +62,7 @@ impl Sourced for WorkerInput {
             | Self::WantRebase(_)
             | Self::Headroom(_)
             | Self::Map(_)
+            | Self::Epoch(..)
             | Self::Instruct(_)
             | Self::Report
             | Self::Reports(_) => Source::Threads,

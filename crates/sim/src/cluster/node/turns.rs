@@ -130,6 +130,10 @@ impl ClusterNode {
         }
         if number == 0 {
             self.poll_member(now, out);
+        } else {
+            while let Some((from, epoch)) = self.workers[number].poll_epoch_heard() {
+                self.inboxes[0].push(WorkerInput::Epoch(from, epoch));
+            }
         }
         Ok(())
     }
@@ -205,6 +209,7 @@ impl ClusterNode {
                 let reports = worker.reports();
                 self.inboxes[0].push(WorkerInput::Reports(reports));
             }
+            WorkerInput::Epoch(from, epoch) => self.member.handle_epoch(now, from, epoch),
             WorkerInput::Reports(reports) => self.member.handle_reports(now, reports),
             WorkerInput::CatalogFile(completion) => self.catalog_file.handle_disk(completion),
             WorkerInput::Room(room) => {

@@ -106,6 +106,90 @@ fn what_is_known_of_nodes_and_replicas_is_shown_and_nothing_else() {
 }
 
 #[test]
+fn the_map_holds_what_a_client_routes_by() {
+    run(async {
+        let house = House::new();
+        let map = house.get("/v1/cluster/map").await.json();
+        assert_eq!(map["epoch"], 3);
+        assert_eq!(map["nodes"], json!([{"id": "a", "client": "127.0.0.1:7400"}]));
+        assert_eq!(map["shards"].as_array().unwrap().len(), SHARDS as usize);
+        assert_eq!(
+            map["shards"][1],
+            json!({"shard": 1, "leader": "a", "replicas": [{"id": 1, "node": "a", "role": "leader"}]})
+        );
+        house.fake.seen.set(|view| view.shards[1].term = Some(Term(7)));
+        assert_eq!(house.get("/v1/cluster/map").await.json()["shards"][1]["term"], 7);
+    });
+}
+
+async fn tag(house: &House, target: &str) -> String {
+    house.get(target).await.header("etag").unwrap().to_owned()
+}
+
+#[test]
+fn a_document_that_has_not_changed_is_not_sent_again() {
+    run(async {
+        for target in ["/v1/cluster/map", "/v1/cluster/shards", "/v1/cluster/shards?node=a"] {
+            let house = House::new();
+            let tag = tag(&house, target).await;
+            for (method, headers, status) in [
+                ("GET", format!("If-None-Match: {tag}\r\n"), 304),
+                ("HEAD", format!("If-None-Match: {tag}\r\n"), 304),
+                ("GET", format!("If-None-Match: \"1\", {tag}\r\n"), 304),
+                ("GET", "If-None-Match: *\r\n".to_owned(), 304),
+                ("GET", "If-None-Match: \"1\"\r\n".to_owned(), 200),
+                ("GET", format!("If-None-Match: W/{tag}\r\n"), 200),
+                ("GET", "If-None-Match: \"strange\"\r\n".to_owned(), 200),
+                ("GET", String::new(), 200),
+            ] {
+                let answer = house.ask(method, target, &headers, b"").await;
+                assert_eq!(answer.status, status, "{method} {target} {headers}");
+                assert_eq!(answer.header("etag"), Some(&*tag), "{method} {target} {headers}");
+                assert_eq!(answer.text().is_empty(), status == 304);
+            }
+            let malformed = house.ask("GET", target, "If-None-Match: 17\r\n", b"").await;
+            assert_eq!(malformed.status, 400);
+            house.fake.seen.set(|view| view.epoch = Epoch(4));
+            let answer = house.ask("GET", target, &format!("If-None-Match: {tag}\r\n"), b"").await;
+            assert_eq!((answer.status, &answer.json()["epoch"]), (200, &json!(4)));
+            assert_ne!(answer.header("etag"), Some(&*tag));
+        }
+    });
+}
+
+#[test]
+fn a_tag_changes_with_what_the_document_says_and_the_maps_with_nothing_else() {
+    run(async {
+        let house = House::new();
+        let (map, shards) = ("/v1/cluster/map", "/v1/cluster/shards");
+        let mut before = (tag(&house, map).await, tag(&house, shards).await);
+        // What clients write and how old something is: no news of the map.
+        house.fake.seen.set(|view| {
+            view.shards[2].keys += 1;
+            view.nodes[0].heard_ms = Some(70);
+            view.shards[0].replicas[0].apply_lag = Some(3);
+        });
+        let now = (tag(&house, map).await, tag(&house, shards).await);
+        assert!(now.0 == before.0 && now.1 != before.1, "{before:?} {now:?}");
+        before = now;
+        let changes: [fn(&mut ringfort_types::request::ClusterView); 4] = [
+            |view| view.shards[2].leader = None,
+            |view| view.shards[2].term = Some(Term(8)),
+            |view| view.shards[2].replicas[0].role = "learner",
+            |view| view.shards[2].replicas[0].id = ReplicaId(9),
+        ];
+        for change in changes {
+            house.fake.seen.set(change);
+            let now = (tag(&house, map).await, tag(&house, shards).await);
+            assert!(now.0 != before.0 && now.1 != before.1, "{before:?} {now:?}");
+            before = now;
+        }
+        house.fake.seen.set(|view| view.nodes[0].client = "127.0.0.1:7999".to_owned());
+        assert_ne!(tag(&house, map).await, before.0);
+    });
+}
+
+#[test]
 fn the_route_of_a_key() {
     run(async {
         let house = House::new();

@@ -1,16 +1,19 @@
 //! `/v1/cluster…`: what the cluster looks like, forming it, and moving nodes out of it.
 
 use http::{HeaderValue, Method, StatusCode};
+use ringfort_types::limits::VERSION_MAX;
 use ringfort_types::request::{ClusterView, NodeView, ReplicaView, ShardView};
-use ringfort_types::{Code, Key, NamespaceId, NodeId, Refusal};
+use ringfort_types::{Code, Key, NamespaceId, NodeId, Refusal, Version};
 use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_64;
 
+use super::body::Body;
 use super::call::Call;
 use super::head::Head;
 use super::kv::refuse_key;
 use super::object::Object;
 use super::query::Query;
-use super::reply::Reply;
+use super::reply::{Content, Reply};
 use super::route::Route;
 use super::upload::{Arriving, Limit};
 use super::{json, percent, query};
@@ -37,7 +40,8 @@ pub(crate) async fn read<B: Backend>(
     let view = backend.cluster(&context).await?;
     let document = match (route, key) {
         (Route::Nodes, _) => render(&NodesDocument { epoch: view.epoch.0, nodes: nodes(&view) }),
-        (Route::Shards, _) => shards_document(&view, node.as_ref())?,
+        (Route::Shards, _) => return Ok(tagged(shards_document(&view, node.as_ref())?, head)),
+        (Route::Map, _) => return Ok(tagged(render(&map_document(&view)), head)),
         (Route::WhereIs, Some(key)) => route_document(backend, &view, &key, base64)?,
         _ => render(&ClusterDocument {
             cluster_id: view.cluster_id.to_string(),
@@ -51,6 +55,24 @@ pub(crate) async fn read<B: Backend>(
         }),
     };
     Ok(Reply::json(document))
+}
+
+/// A document under a tag of its content, or 304 to whoever has it.
+fn tagged(document: Vec<u8>, head: &Head<'_>) -> Reply {
+    let tag = tag_of(&document);
+    let is_known = head.if_none_match().is_some_and(|tags| tags.matches(tag));
+    let reply = if is_known {
+        Reply { status: StatusCode::NOT_MODIFIED, ..Reply::new(Content::None, Body::Empty) }
+    } else {
+        Reply::json(document)
+    };
+    Reply { etag: Some(tag), ..reply }
+}
+
+/// A number as a version is one, so that tags of documents and of keys are written and read in one way: most of the bits of
+/// XXH3, and never 0.
+fn tag_of(document: &[u8]) -> Version {
+    Version(xxh3_64(document) % VERSION_MAX + 1)
 }
 
 /// Answers a request that moves a node out of the cluster, named as it stands in the path.
@@ -173,6 +195,36 @@ struct ShardsDocument<'a> {
     shards: Vec<ShardDocument<'a>>,
 }
 
+/// What a client routes by, and nothing that changes while that does not: no counts, no lags, no ages.
+#[derive(Serialize)]
+struct MapDocument<'a> {
+    epoch: u64,
+    nodes: Vec<MapNode<'a>>,
+    shards: Vec<MapShard<'a>>,
+}
+
+#[derive(Serialize)]
+struct MapNode<'a> {
+    id: &'a str,
+    client: &'a str,
+}
+
+#[derive(Serialize)]
+struct MapShard<'a> {
+    shard: u32,
+    leader: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    term: Option<u64>,
+    replicas: Vec<MapReplica<'a>>,
+}
+
+#[derive(Serialize)]
+struct MapReplica<'a> {
+    id: u64,
+    node: &'a str,
+    role: &'a str,
+}
+
 #[derive(Serialize)]
 struct NodeDocument<'a> {
     id: &'a str,
@@ -219,6 +271,32 @@ struct ReplicaDocument<'a> {
     commit_lag: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     apply_lag: Option<u64>,
+}
+
+fn map_document(view: &ClusterView) -> MapDocument<'_> {
+    MapDocument {
+        epoch: view.epoch.0,
+        nodes: view
+            .nodes
+            .iter()
+            .map(|node| MapNode { id: node.id.as_str(), client: &node.client })
+            .collect(),
+        shards: view.shards.iter().map(map_shard).collect(),
+    }
+}
+
+fn map_shard(shard: &ShardView) -> MapShard<'_> {
+    let replicas = shard.replicas.iter().map(|replica| MapReplica {
+        id: replica.id.0,
+        node: replica.node.as_str(),
+        role: replica.role,
+    });
+    MapShard {
+        shard: shard.shard.0,
+        leader: shard.leader.as_ref().map(NodeId::as_str),
+        term: shard.term.map(|term| term.0),
+        replicas: replicas.collect(),
+    }
 }
 
 fn nodes(view: &ClusterView) -> Vec<NodeDocument<'_>> {

@@ -19,6 +19,8 @@ pub(crate) enum Route<'a> {
     Nodes,
     /// `/v1/cluster/shards`.
     Shards,
+    /// `/v1/cluster/map`.
+    Map,
     /// `/v1/cluster/route`.
     WhereIs,
     /// `/v1/cluster/nodes/{id}`, with the id as it stands in the path.
@@ -85,6 +87,7 @@ const INIT: RouteInfo =
 
 const CLUSTER: RouteInfo = get("/v1/cluster", PLAIN);
 const NODES: RouteInfo = get("/v1/cluster/nodes", PLAIN);
+const MAP: RouteInfo = get("/v1/cluster/map", PLAIN);
 const LIVE: RouteInfo = get("/livez", PLAIN);
 const READY: RouteInfo = get("/readyz", PLAIN);
 const METRICS: RouteInfo = get("/metrics", PLAIN);
@@ -101,9 +104,9 @@ const fn get(
 }
 
 /// Every route that a client listener serves.
-pub const ROUTES: [&RouteInfo; 15] = [
-    &KEY, &LIST, &BATCH, &CLUSTER, &NODES, &SHARDS, &WHERE_IS, &NODE, &DRAIN, &INIT, &LIVE, &READY,
-    &METRICS, &OPEN_API, &VERSION,
+pub const ROUTES: [&RouteInfo; 16] = [
+    &KEY, &LIST, &BATCH, &CLUSTER, &NODES, &SHARDS, &MAP, &WHERE_IS, &NODE, &DRAIN, &INIT, &LIVE,
+    &READY, &METRICS, &OPEN_API, &VERSION,
 ];
 
 /// Paths that later versions will serve, and whose meaning nobody should guess until then.
@@ -121,6 +124,7 @@ impl<'a> Route<'a> {
             "/v1/cluster" => Self::Cluster,
             "/v1/cluster/nodes" => Self::Nodes,
             "/v1/cluster/shards" => Self::Shards,
+            "/v1/cluster/map" => Self::Map,
             "/v1/cluster/route" => Self::WhereIs,
             "/v1/cluster/init" => Self::Init,
             "/livez" => Self::Live,
@@ -155,6 +159,7 @@ impl<'a> Route<'a> {
             Self::Cluster => &CLUSTER,
             Self::Nodes => &NODES,
             Self::Shards => &SHARDS,
+            Self::Map => &MAP,
             Self::WhereIs => &WHERE_IS,
             Self::Node(_) => &NODE,
             Self::Drain(_) => &DRAIN,

@@ -1,10 +1,15 @@
 //! To whom a key's request goes, by a copy of the cluster's map. `ringfort_route` decides.
+//!
+//! The copy is asked for again and again (docs/rfd/0005): under the tag of the one that is there, so that as long as nothing has
+//! changed the answer is 304 and nothing else. A tag is kept only while what is believed is what the map said: after a failure the
+//! next one is fetched whole, and from somebody else.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::Method;
+use http::header::{ETAG, IF_NONE_MATCH};
+use http::{HeaderValue, Method, StatusCode};
 use ringfort_route::{Routes, Safety, Target as RouteTarget, Want};
 use ringfort_types::{
     Code, Epoch, Key, Monotonic, NamespaceId, NodeNumber, ReplicaId, ShardId, Term, shard_of_token,
@@ -38,8 +43,21 @@ struct State {
     /// When the map is fetched next. While one call does that, the others go by what there is.
     due: Instant,
     fetched: Instant,
-    /// Whom the next fetch asks, in turn.
+    /// The tag of the map that is believed.
+    tag: Option<HeaderValue>,
+    /// Who answered last. Others see other things: their maps would have other tags.
+    source: Option<Arc<Pool>>,
+    /// Whom the next fetch asks where nobody has answered, in turn.
     turn: usize,
+}
+
+/// How a fetch ended.
+enum Fetched {
+    /// A map, and its tag, if it has one.
+    Map(Cluster, Option<HeaderValue>),
+    /// It is the one that is there.
+    Unchanged,
+    Failed,
 }
 
 /// The way of one call: the shard of its key.
@@ -60,8 +78,16 @@ impl Routing {
         // The seed only spreads pauses: any number will do where the system gives none.
         let routes = Routes::new(None, getrandom::u64().unwrap_or_default());
         let now = Instant::now();
-        let (nodes, turn) = (BTreeMap::new(), 0);
-        let state = State { routes, shards: 0, nodes, due: now, fetched: now, turn };
+        let state = State {
+            routes,
+            shards: 0,
+            nodes: BTreeMap::new(),
+            due: now,
+            fetched: now,
+            tag: None,
+            source: None,
+            turn: 0,
+        };
         Self { origin: now, state: Mutex::new(state) }
     }
 
@@ -78,26 +104,39 @@ impl Routing {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether this call is to fetch the map, and whom it asks.
-    fn begin_fetch(&self, pools: &[Arc<Pool>]) -> Option<Arc<Pool>> {
+    /// Whether this call is to fetch the map; whom it asks, and the tag of the map that is there.
+    fn begin_fetch(&self, pools: &[Arc<Pool>]) -> Option<(Arc<Pool>, Option<HeaderValue>)> {
         let (now, mut state) = (Instant::now(), self.lock());
         if now < state.due {
             return None;
         }
         // So long nobody else does.
         state.due = now + FETCH_MAX;
+        let tag = state.tag.clone();
+        if let Some(source) = &state.source {
+            return Some((Arc::clone(source), tag));
+        }
         state.turn = state.turn.wrapping_add(1);
         let known: Vec<_> = state.nodes.values().chain(pools).collect();
-        Some(Arc::clone(known[state.turn % known.len()]))
+        Some((Arc::clone(known[state.turn % known.len()]), tag))
     }
 
-    fn end_fetch(&self, cluster: Option<Cluster>, pools: &[Arc<Pool>]) {
+    fn end_fetch(&self, fetched: Fetched, source: Arc<Pool>, pools: &[Arc<Pool>]) {
         let (now, mut state) = (Instant::now(), self.lock());
         state.fetched = now;
-        state.due = now + if cluster.is_some() { FRESH } else { REFRESH_MIN };
-        if let Some(cluster) = cluster {
-            state.take(&cluster, pools);
-        }
+        let source = match fetched {
+            Fetched::Map(cluster, tag) => {
+                state.take(&cluster, pools);
+                state.tag = tag;
+                Some(source)
+            }
+            // Something failed meanwhile: what is believed is not the map any more.
+            Fetched::Unchanged if state.tag.is_none() => None,
+            Fetched::Unchanged => Some(source),
+            Fetched::Failed => None,
+        };
+        state.due = now + if source.is_some() { FRESH } else { REFRESH_MIN };
+        state.source = source;
     }
 }
 
@@ -138,17 +177,30 @@ impl State {
     }
 }
 
+async fn fetch(pool: &Pool, bounds: Bounds, tag: Option<HeaderValue>, until: Instant) -> Fetched {
+    let mut call = Call::new(Method::GET, "/v1/cluster/map".into(), Safety::Read);
+    let is_tagged = tag.is_some();
+    if let Some(tag) = tag {
+        call = call.header(IF_NONE_MATCH, tag);
+    }
+    match call::attempt(pool, bounds, &call, until).await {
+        Ok(answer) if answer.status.is_success() => match wire::json(&answer.body) {
+            Ok(cluster) => Fetched::Map(cluster, answer.headers.get(ETAG).cloned()),
+            Err(_) => Fetched::Failed,
+        },
+        Ok(answer) if answer.status == StatusCode::NOT_MODIFIED && is_tagged => Fetched::Unchanged,
+        Ok(_) | Err(_) => Fetched::Failed,
+    }
+}
+
 impl Way<'_> {
     /// Fetches the map, if it is due and no other call does. Without an answer the call goes by what there is.
     pub(crate) async fn refresh(&self, pools: &[Arc<Pool>], bounds: Bounds, deadline: Instant) {
-        let Some(pool) = self.routing.begin_fetch(pools) else { return };
-        let call = Call::new(Method::GET, "/v1/cluster".into(), Safety::Read);
+        let Some((pool, tag)) = self.routing.begin_fetch(pools) else { return };
         let until = deadline.min(Instant::now() + FETCH_MAX);
-        let fetched = tokio::time::timeout_at(until, call::attempt(&pool, bounds, &call, until));
-        let answer = fetched.await.ok().and_then(Result::ok);
-        let answer = answer.filter(|answer| answer.status.is_success());
-        let cluster = answer.and_then(|answer| wire::json::<Cluster>(&answer.body).ok());
-        self.routing.end_fetch(cluster, pools);
+        let fetch = fetch(&pool, bounds, tag, until);
+        let fetched = tokio::time::timeout_at(until, fetch).await.unwrap_or(Fetched::Failed);
+        self.routing.end_fetch(fetched, pool, pools);
     }
 
     /// Where the call goes now; `None` without a map: then any endpoint will do.
@@ -192,6 +244,7 @@ impl Way<'_> {
             Failure::Malformed(_) | Failure::Invalid(_) => return,
         }
         state.routes.handle_not_leader(target.shard, target.replica, None);
+        (state.tag, state.source) = (None, None);
         state.due = state.due.min(state.fetched + REFRESH_MIN);
     }
 }

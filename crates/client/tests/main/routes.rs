@@ -39,7 +39,23 @@ fn map(nodes: &[&Endpoint], leader: usize, term: u64) -> Act {
         nodes.join(","),
         replicas.join(",")
     );
-    Act::Answer(200, "", body.leak())
+    Act::Answer(200, "etag: \"77\"\r\n", body.leak())
+}
+
+const UNCHANGED: Act = Act::Answer(304, "etag: \"77\"\r\n", "");
+
+/// Time passes until the copy of the map is fetched again.
+async fn age() {
+    tokio::time::pause();
+    tokio::time::advance(std::time::Duration::from_secs(6)).await;
+    tokio::time::resume();
+}
+
+/// The tags under which the map was asked for.
+fn tags(fake: &Fake) -> Vec<Option<String>> {
+    let seen = fake.seen();
+    let asked = seen.iter().filter(|seen| seen.line().starts_with("GET /v1/cluster/map "));
+    asked.map(|seen| seen.header("if-none-match").map(str::to_owned)).collect()
 }
 
 fn lines(fake: &Fake) -> Vec<String> {
@@ -54,8 +70,50 @@ async fn a_keys_request_goes_to_the_node_that_leads_its_shard() {
     let client = client(std::slice::from_ref(&first.endpoint));
     client.put(&key(), Bytes::from_static(b"v"), &once()).await.unwrap();
     client.get(&key(), Consistency::Linearizable).await.unwrap();
-    assert_eq!(lines(&first), ["GET /v1/cluster"]);
+    assert_eq!(lines(&first), ["GET /v1/cluster/map"]);
     assert_eq!(lines(&leader), ["PUT /v1/kv/k", "GET /v1/kv/k"]);
+}
+
+#[tokio::test]
+async fn a_map_that_has_not_changed_is_kept() {
+    let leader = Fake::start(vec![WRITTEN, WRITTEN, WRITTEN]).await;
+    let [first, second] = [map(&[&leader.endpoint], 0, 3), map(&[&leader.endpoint], 0, 4)];
+    let first = Fake::start(vec![first, UNCHANGED, second]).await;
+    let client = client(std::slice::from_ref(&first.endpoint));
+    for _ in 0..3 {
+        client.put(&key(), Bytes::from_static(b"v"), &once()).await.unwrap();
+        age().await;
+    }
+    // Whoever answered is asked again, though the leader is known by now, too.
+    let tag = Some("\"77\"".to_owned());
+    assert_eq!(tags(&first), [None, tag.clone(), tag]);
+    assert_eq!(lines(&leader), ["PUT /v1/kv/k"; 3]);
+}
+
+/// The story: a leader that had failed once was forgotten, and an answer that nothing had changed did not bring it back.
+#[tokio::test]
+async fn after_a_failure_the_map_is_fetched_whole() {
+    let refused =
+        Act::Answer(503, "retry-after: 0\r\n", r#"{"code":"unavailable","outcome":"not_applied"}"#);
+    let leader = Fake::start(vec![WRITTEN, refused, WRITTEN]).await;
+    let nodes = [&leader.endpoint];
+    let first = Fake::start(vec![map(&nodes, 0, 3), map(&nodes, 0, 3), WRITTEN, WRITTEN]).await;
+    let client = client(std::slice::from_ref(&first.endpoint));
+    for _ in 0..2 {
+        client.put(&key(), Bytes::from_static(b"v"), &once()).await.unwrap();
+    }
+    age().await;
+    drop(client.put(&key(), Bytes::from_static(b"v"), &once()).await);
+    assert_eq!(tags(&first).iter().chain(&tags(&leader)).flatten().count(), 0, "a tag was kept");
+}
+
+/// Nobody was asked for it under a tag: there is no map to keep.
+#[tokio::test]
+async fn an_answer_that_nothing_has_changed_is_no_map() {
+    let first = Fake::start(vec![UNCHANGED, WRITTEN]).await;
+    let client = client(std::slice::from_ref(&first.endpoint));
+    client.put(&key(), Bytes::from_static(b"v"), &once()).await.unwrap();
+    assert_eq!(lines(&first), ["GET /v1/cluster/map", "PUT /v1/kv/k"]);
 }
 
 #[tokio::test]
@@ -63,7 +121,7 @@ async fn without_a_map_the_endpoints_answer() {
     let first = Fake::start(vec![Act::Answer(404, "", "{}"), WRITTEN]).await;
     let client = client(std::slice::from_ref(&first.endpoint));
     client.put(&key(), Bytes::from_static(b"v"), &once()).await.unwrap();
-    assert_eq!(lines(&first), ["GET /v1/cluster", "PUT /v1/kv/k"]);
+    assert_eq!(lines(&first), ["GET /v1/cluster/map", "PUT /v1/kv/k"]);
 }
 
 #[tokio::test]
@@ -73,7 +131,7 @@ async fn a_leader_that_cannot_be_reached_is_passed_over_by_way_of_an_endpoint() 
     let client = client(std::slice::from_ref(&first.endpoint));
     let written = client.put(&key(), Bytes::from_static(b"v"), &once()).await;
     written.unwrap();
-    assert_eq!(lines(&first), ["GET /v1/cluster", "PUT /v1/kv/k"]);
+    assert_eq!(lines(&first), ["GET /v1/cluster/map", "PUT /v1/kv/k"]);
 }
 
 #[tokio::test]
@@ -123,5 +181,5 @@ async fn a_batch_of_one_shard_follows_its_key_and_any_other_goes_to_an_endpoint(
     client.batch(&put, true, None).await.unwrap();
     client.batch(&put, false, None).await.unwrap();
     assert_eq!(lines(&leader), ["POST /v1/batch"]);
-    assert_eq!(lines(&first), ["GET /v1/cluster", "POST /v1/batch"]);
+    assert_eq!(lines(&first), ["GET /v1/cluster/map", "POST /v1/batch"]);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ringfort_env::Lane;
 use ringfort_node::Response;
 use ringfort_node::control::Founded;
-use ringfort_sim::SimNode;
+use ringfort_sim::{SimDisk, SimNode};
 use ringfort_types::request::{Condition, Identity, Operation, Write};
 use ringfort_types::{Code, GroupId, Monotonic, Outcome, ShardId};
 
@@ -75,6 +75,51 @@ fn behind_a_refused_write_a_batch_writes_nothing_to_that_key() {
     driver.node.settle().unwrap();
     let listed: Vec<_> = driver.listing().into_keys().collect();
     assert_eq!(listed, [key(1), key(3)]);
+}
+
+/// The story, by buggify (seed 300,129): too much was not committed for the put of a batch, which was refused as it was to be
+/// proposed, in the middle of the batch; for the small delete behind it there was room. Repeated under its key, the put was done
+/// last, and a delete had overtaken it.
+#[test]
+fn behind_a_write_that_is_not_proposed_a_batch_writes_nothing() {
+    let mut small = options(Founded::Nothing);
+    small.raft.uncommitted_bytes_max = 30_000;
+    let mut node = SimNode::start(SimDisk::new(1), small, Monotonic(1)).unwrap();
+    node.settle().unwrap();
+    node.pass(Duration::from_secs(5)).unwrap();
+    node.settle().unwrap();
+    node.disk().stall(Lane::Log, true);
+    let put = || Operation::Put {
+        key: key(1),
+        value: bytes::Bytes::from(vec![7; 20_000]),
+        ttl: None,
+        condition: Condition::Always,
+    };
+    let now = node.now;
+    let write = Write { operation: put(), identity: Identity::None };
+    node.worker().write(now, &context(now), &write, || 1).unwrap();
+    let delete = Operation::Delete { key: key(1), condition: Condition::Always };
+    let operations = [(0, put()), (1, delete)];
+    let identity = Identity::IdempotencyKey("repeated".into());
+    let mut waiters = 2..;
+    let waiter = || waiters.next().unwrap_or_default();
+    let answers = node.worker().batch(now, &context(now), &identity, &operations, waiter);
+    assert!(answers.iter().all(Option::is_none), "they are admitted");
+    node.settle().unwrap();
+    node.disk().stall(Lane::Log, false);
+    node.settle().unwrap();
+    node.answers.sort_by_key(|(waiter, _)| *waiter);
+    let codes: Vec<_> =
+        node.answers.iter().map(|(waiter, response)| (*waiter, code(response))).collect();
+    assert_eq!(codes, [(1, None), (2, Some("overloaded")), (3, Some("overloaded"))]);
+    // The next turn takes what there is room for.
+    let now = node.now;
+    node.worker().write(now, &context(now), &write, || 4).unwrap();
+    node.settle().unwrap();
+    assert_eq!(
+        node.answers.last().map(|(waiter, response)| (*waiter, code(response))),
+        Some((4, None))
+    );
 }
 
 #[test]

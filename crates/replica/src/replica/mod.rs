@@ -81,6 +81,8 @@ pub struct Replica {
     snapshots: Snapshots,
     /// Tickets that were refused between two polls.
     refused: Vec<(Ticket, ProposeError)>,
+    /// A payload of this turn was refused, and so are the others until the queue is empty at its end.
+    refusing: Option<ProposeError>,
     expiring: Expiring,
     stamped: Monotonic,
     now: Monotonic,
@@ -136,6 +138,7 @@ impl Replica {
             reads: Reads::default(),
             snapshots: Snapshots::new(config.seed),
             refused: Vec::new(),
+            refusing: None,
             expiring: Expiring::No,
             stamped: now,
             now,
@@ -464,6 +467,9 @@ impl Replica {
         out: &mut Output,
     ) -> Result<(), MachineError> {
         out.commands += std::mem::take(&mut self.fresh_commands);
+        if self.queue.is_empty() {
+            self.refusing = None;
+        }
         // A chunk that was read has to be sent, one that was staged to be acknowledged: not in the next turn, in this one.
         while self.execute_effects(engine, out)? {}
         out.refused.append(&mut self.refused);

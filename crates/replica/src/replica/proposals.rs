@@ -71,7 +71,9 @@ impl Replica {
         self.fresh_commands += u32::try_from(clients).unwrap_or(u32::MAX);
         let payload = self.queue.finish(stamp, self.levels.active);
         let bytes = payload.len();
-        match self.raft.propose(now, payload) {
+        // What comes behind a refused command may be later ones of its batch, on the same key: they must not overtake it.
+        let refused = self.refusing.map_or(Ok(()), Err);
+        match refused.and_then(|()| self.raft.propose(now, payload)) {
             Ok(position) => {
                 self.stamped = now;
                 if self.expiring == Expiring::Queued {
@@ -82,7 +84,10 @@ impl Replica {
                 self.proposed.push_back(Proposed { position, bytes, commands });
             }
             // Leadership went between the request and this turn, or too much waits to be committed.
-            Err(error) => self.refuse_queued(commands, error),
+            Err(error) => {
+                self.refusing = Some(error);
+                self.refuse_queued(commands, error);
+            }
         }
     }
 

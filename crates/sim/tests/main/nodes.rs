@@ -10,7 +10,7 @@ use crate::first_seed;
 
 const SECONDS: u64 = 30;
 /// Seeds that stay.
-const FIXED: u64 = 6;
+const FIXED: u64 = 8;
 /// Seeds that are drawn.
 const FRESH: u64 = 8;
 

@@ -10,7 +10,7 @@ pub struct WorkerLimits {
     pub wakes_per_tick: usize,
     /// Work on listings in one turn, in units of a record looked at. Default 1,024, well below a millisecond; at least 1.
     pub listing_units_per_turn: usize,
-    /// Keys that one Expire names at most. Default 256; at least 1.
+    /// Keys that one Expire names at most, but for keys that a command touches. Default 256; at least 1.
     pub expire_keys_max: usize,
 }
 

@@ -27,7 +27,7 @@ pub struct Counters {
     pub proposals: u64,
     /// Times that uncommitted entries were replaced.
     pub truncations: u64,
-    /// Payloads that were not proposed, as too much was not committed yet.
+    /// Times that a payload was not taken, as too much was not committed yet.
     pub proposals_refused: u64,
     /// Looks at what is to be sent that found too much of it under way to a peer.
     pub appends_held: u64,

@@ -40,7 +40,7 @@ pub struct ReplicaConfig {
     pub guards: Guards,
     /// A payload that has grown to this size, in bytes, is proposed, and another one begun.
     pub payload_bytes_target: usize,
-    /// Keys that one Expire names at most. What else is due then goes with the next one.
+    /// Keys that one Expire names at most, but for keys that a command touches. What else is due then goes with the next one.
     pub expire_keys_max: usize,
 }
 

@@ -264,6 +264,10 @@ impl Host {
             }
             // The runtime would keep a panic to itself.
             fatal::guard(|| self.turn(&inbox));
+            // A turn that leaves work is followed by another one; ticks, connections and links come in between.
+            if self.worker.borrow().has_work() {
+                tokio::task::yield_now().await;
+            }
         }
     }
 

@@ -6,9 +6,10 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message as _;
 use ringfort_proto::cluster as pb;
-use ringfort_types::{ClusterId, Epoch};
+use ringfort_types::{ClusterId, Epoch, FeatureLevel};
 
-use super::catalog::{CatalogCopy, DeltaError, Record};
+use super::catalog::{CatalogCopy, DeltaError, Record, RecordKey};
+use super::settings::SettingsError;
 use super::wire::{WireError, get_id, put_id};
 
 /// The file's name.
@@ -33,6 +34,20 @@ pub enum CacheError {
     /// Its records make no map.
     #[error(transparent)]
     Records(#[from] DeltaError),
+}
+
+/// Looks at the level before anything else: records of a newer one may be none that this executable can read.
+fn check_level(body: &pb::CatalogFile) -> Result<(), CacheError> {
+    let settings = RecordKey::Settings.to_string();
+    let Some(record) = body.records.iter().find(|record| record.key == settings) else {
+        return Ok(());
+    };
+    let settings = pb::Settings::decode(&*record.value).map_err(|_| CacheError::Damaged)?;
+    let level = FeatureLevel(u8::try_from(settings.feature_level).unwrap_or(u8::MAX));
+    match level > FeatureLevel::NEWEST {
+        true => Err(DeltaError::Settings(SettingsError::FeatureLevel(level)).into()),
+        false => Ok(()),
+    }
 }
 
 impl CatalogCopy {
@@ -81,6 +96,7 @@ impl CatalogCopy {
         }
         let body = pb::CatalogFile::decode(body).map_err(|_| CacheError::Damaged)?;
         let cluster_id = ClusterId(get_id(&body.cluster_id, "cluster_id")?);
+        check_level(&body)?;
         let records = body.records.into_iter().map(Record::try_from).collect::<Result<_, _>>()?;
         Ok(Self::restored(cluster_id, Epoch(body.epoch), records)?)
     }

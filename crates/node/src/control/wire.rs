@@ -275,14 +275,15 @@ fn get_settings(settings: &pb::Settings) -> Result<ClusterSettings, WireError> {
         Ok(pb::Reads::ReadIndex) => ReadsBy::ReadIndex,
         _ => return Err(wrong("settings.reads")),
     };
-    let level = u8::try_from(settings.feature_level).ok().map(FeatureLevel);
+    // One that does not fit is none that is known here, which is said where settings are checked.
+    let feature_level = FeatureLevel(u8::try_from(settings.feature_level).unwrap_or(u8::MAX));
     Ok(ClusterSettings {
         shards: settings.shards,
         replication_factor: factor.ok_or(wrong("settings.replication_factor"))?,
         heartbeat: Duration::from_micros(settings.heartbeat_us),
         election_timeout: Duration::from_micros(settings.election_timeout_us),
         reads,
-        feature_level: level.ok_or(wrong("settings.feature_level"))?,
+        feature_level,
     })
 }
 

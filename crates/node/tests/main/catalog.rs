@@ -1,10 +1,14 @@
 //! The copy of the catalog: deltas and the cache file.
 
+use prost::Message as _;
 use ringfort_node::control::{
     CacheError, CatalogCopy, CatalogDelta, Control, ControlEffect, DeltaError, FormationRecord,
-    Record, RecordKey, RecordValue, Word,
+    Record, RecordKey, RecordValue, SettingsError, Word,
 };
-use ringfort_types::{BootId, Epoch, GroupId, Monotonic, NodeNumber, ShardId, Version};
+use ringfort_proto::cluster as pb;
+use ringfort_types::{
+    BootId, Epoch, FeatureLevel, GroupId, Monotonic, NodeNumber, ShardId, Version,
+};
 
 use super::control::formation;
 
@@ -151,6 +155,27 @@ fn the_cache_file_is_taken_whole_or_not_at_all() {
         assert_eq!(CatalogCopy::decode(&flipped).unwrap_err(), CacheError::Damaged);
         assert_eq!(CatalogCopy::decode(&bytes[..position]).unwrap_err(), CacheError::Damaged);
     }
+}
+
+/// A newer executable wrote it, and it holds records that this one cannot read: the level is what is said of it.
+#[test]
+fn a_cache_file_of_an_unknown_level_is_one_whatever_else_it_holds() {
+    let bytes = copy().encode();
+    let mut body = pb::CatalogFile::decode(&bytes[16..bytes.len() - 4]).unwrap();
+    let known = body.records.iter_mut().find(|record| record.key == "settings").unwrap();
+    let mut settings = pb::Settings::decode(&*known.value).unwrap();
+    settings.feature_level = 300;
+    known.value = settings.encode_to_vec().into();
+    let unknown = pb::Record { key: "a kind that comes later".into(), version: 1, ..known.clone() };
+    body.records.insert(0, unknown);
+    let body = body.encode_to_vec();
+    let mut file = bytes[..12].to_vec();
+    file.extend(u32::try_from(body.len()).unwrap().to_le_bytes());
+    file.extend(body);
+    file.extend(crc32c::crc32c(&file).to_le_bytes());
+    let error = CatalogCopy::decode(&file).unwrap_err();
+    let level = SettingsError::FeatureLevel(FeatureLevel(u8::MAX));
+    assert_eq!(error, CacheError::Records(DeltaError::Settings(level)));
 }
 
 /// What earlier builds wrote. Version 1 knew nothing of the catalog's own group: a copy without it is none.

@@ -35,7 +35,8 @@ impl Group {
     /// Whether more is committed than was handed out for applying: the next effects have more of it.
     #[must_use]
     pub fn has_more_to_apply(&self) -> bool {
-        self.commit > self.apply_handed && !self.is_installing() && !self.is_silent()
+        let there = self.commit.min(self.log.last().index);
+        there > self.apply_handed && !self.is_installing() && !self.is_silent()
     }
 
     /// What the host is to do now.

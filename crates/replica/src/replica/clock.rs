@@ -70,7 +70,7 @@ impl Replica {
         let mut newest = known;
         let mut came = false;
         for entry in self.raft.entries_from(from) {
-            let Some(stamp) = stamp_of(&entry, self.levels.known) else { continue };
+            let Some(stamp) = stamp_of(&entry) else { continue };
             newest = newest.max(stamp);
             // This replica reckons on from where it stamped its own.
             came |= entry.term != led;
@@ -83,7 +83,8 @@ impl Replica {
     }
 }
 
-fn stamp_of(entry: &Entry, known: FeatureLevel) -> Option<ShardTime> {
-    // What is no payload of commands has none; what is malformed or newer stops the replica when it is to be applied.
-    PayloadReader::new(entry.payload.clone(), known).ok().map(|reader| reader.stamp)
+fn stamp_of(entry: &Entry) -> Option<ShardTime> {
+    // Whatever its level: the format has the stamp's place. What is no payload of commands has none; what is malformed or newer
+    // stops the replica when it is to be applied.
+    PayloadReader::new(entry.payload.clone(), FeatureLevel(u8::MAX)).ok().map(|reader| reader.stamp)
 }

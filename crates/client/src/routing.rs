@@ -2,7 +2,8 @@
 //!
 //! The copy is asked for again and again (docs/rfd/0005): under the tag of the one that is there, so that as long as nothing has
 //! changed the answer is 304 and nothing else. A tag is kept only while what is believed is what the map said: after a failure the
-//! next one is fetched whole, and from somebody else.
+//! next one is fetched whole, and from the next in turn. Once in a minute somebody else is asked anyway: a node that is cut off
+//! from the others may be reached by clients, and its map is then the old one for ever.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +27,8 @@ use crate::wire;
 const FRESH: Duration = Duration::from_secs(5);
 /// After a failure the copy is fetched again, but not more often than this.
 const REFRESH_MIN: Duration = Duration::from_millis(200);
+/// So often the same node is asked, while it answers.
+const SAME_SOURCE_MAX: u32 = 12;
 /// Longest time for a fetch: whoever waits for it has a request to send.
 const FETCH_MAX: Duration = Duration::from_secs(1);
 
@@ -47,6 +50,8 @@ struct State {
     tag: Option<HeaderValue>,
     /// Who answered last. Others see other things: their maps would have other tags.
     source: Option<Arc<Pool>>,
+    /// How often it was asked.
+    asked: u32,
     /// Whom the next fetch asks where nobody has answered, in turn.
     turn: usize,
 }
@@ -86,6 +91,7 @@ impl Routing {
             fetched: now,
             tag: None,
             source: None,
+            asked: 0,
             turn: 0,
         };
         Self { origin: now, state: Mutex::new(state) }
@@ -113,9 +119,14 @@ impl Routing {
         // So long nobody else does.
         state.due = now + FETCH_MAX;
         let tag = state.tag.clone();
-        if let Some(source) = &state.source {
-            return Some((Arc::clone(source), tag));
+        // It is the source again once it has answered: a fetch may be given up with the call that made it.
+        if let Some(source) = state.source.take()
+            && state.asked < SAME_SOURCE_MAX
+        {
+            state.asked += 1;
+            return Some((source, tag));
         }
+        state.asked = 1;
         state.turn = state.turn.wrapping_add(1);
         let known: Vec<_> = state.nodes.values().chain(pools).collect();
         Some((Arc::clone(known[state.turn % known.len()]), tag))
@@ -156,7 +167,7 @@ impl State {
             }
             let leads = |replica: &&ReplicaStatus| shard.leader.as_ref() == Some(&replica.node);
             if let Some(leader) = shard.replicas.iter().find(leads) {
-                // Without a replica of its own a node does not know the term: good where nobody is believed to lead.
+                // Without a term it is good where nobody is believed to lead.
                 let (shard_id, term) = (ShardId(shard.shard), Term(shard.term.unwrap_or(0)));
                 self.routes.handle_leader(shard_id, ReplicaId(leader.id), term);
             }

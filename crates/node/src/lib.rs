@@ -64,5 +64,5 @@ pub mod host {
         Capacity, MemberState, Replica, ReplicationFactor, Role as ReplicaRole, ShardPlacement,
         Zone,
     };
-    pub use ringfort_raft::{Guards, Reads, Role, Settings, Status};
+    pub use ringfort_raft::{Guards, LeaderHint, Reads, Role, Settings, Status};
 }

@@ -86,5 +86,8 @@ pub(crate) fn shards_of_wire(
     if wire.len() > SHARDS_MAX as usize {
         return Err(DecodeError::invalid(field, "are more than a cluster may have"));
     }
+    if wire.iter().any(|shard| *shard >= SHARDS_MAX) {
+        return Err(DecodeError::invalid(field, "are beyond those that a cluster may have"));
+    }
     Ok(wire.into_iter().map(ShardId).collect())
 }

@@ -116,7 +116,7 @@ impl Effects {
 }
 
 /// Who is believed to lead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeaderHint {
     /// The leader, if one is known.
     pub leader: Option<ReplicaId>,

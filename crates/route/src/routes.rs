@@ -87,6 +87,12 @@ impl Routes {
         self.shards.get(shard.0 as usize)?.leader
     }
 
+    /// The newest term of a shard that was heard of; 0: of none.
+    #[must_use]
+    pub fn term(&self, shard: ShardId) -> Term {
+        self.shards.get(shard.0 as usize).map_or(Term(0), |shard| shard.term)
+    }
+
     /// Who is believed to lead a shard, on a node that is not avoided.
     #[must_use]
     pub fn sound_leader(&self, shard: ShardId) -> Option<ReplicaId> {

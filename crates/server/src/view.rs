@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use ringfort_node::ShardSummary;
 use ringfort_node::control::{ClusterMap, MapMember};
-use ringfort_node::host::{MemberState, Replica, ReplicaRole, ShardPlacement};
+use ringfort_node::host::{LeaderHint, MemberState, Replica, ReplicaRole, ShardPlacement};
 use ringfort_types::request::{ClusterView, NodeView, ReadyCheck, ReplicaView, ShardView};
 use ringfort_types::{
-    Code, Epoch, GroupId, Index, NodeNumber, Refusal, ReplicaId, ShardId, token_range_of_shard,
+    Code, Epoch, GroupId, Index, NodeNumber, Refusal, ReplicaId, ShardId, Term,
+    token_range_of_shard,
 };
 
 use crate::clock;
@@ -29,9 +30,9 @@ pub(crate) async fn cluster(host: &Host) -> Result<ClusterView, Refusal> {
     let mut shards = Vec::with_capacity(map.shards().len());
     for (shard, placement) in (0..).map(ShardId).zip(map.shards()) {
         // Whoever cannot be reached may still be believed to lead.
-        let leader = leaders.get(&shard).copied().flatten();
-        let leader = leader.filter(|leader| is_up(leader.node()));
-        shards.push(shard_view(host, &map, shard, placement, leader, &held));
+        let mut hint = leaders.get(&shard).copied().unwrap_or_default();
+        hint.leader = hint.leader.filter(|leader| is_up(leader.node()));
+        shards.push(shard_view(host, &map, shard, placement, hint, &held));
     }
     let mut warnings = info.warnings.clone();
     let closed = shards.iter().filter(|shard| shard.state == "closed").count();
@@ -136,9 +137,10 @@ fn shard_view(
     map: &ClusterMap,
     shard: ShardId,
     placement: &ShardPlacement,
-    leader: Option<ReplicaId>,
+    hint: LeaderHint,
     held: &BTreeMap<ShardId, ShardSummary>,
 ) -> ShardView {
+    let leader = hint.leader;
     let summary = held.get(&shard);
     let closed = summary.and_then(|summary| summary.closed.clone());
     let raft = summary.and_then(|summary| summary.status.as_ref()).map(|status| &status.raft);
@@ -179,7 +181,7 @@ fn shard_view(
         shard,
         tokens: token_range_of_shard(shard, host.shared.shards),
         state,
-        term: raft.map(|raft| raft.term),
+        term: raft.map(|raft| raft.term).or(Some(hint.term).filter(|term| *term > Term(0))),
         reason: closed.clone().filter(|_| alone).unwrap_or_default(),
         replicas: placement.replicas().iter().map(replica).collect(),
         leader: leader.and_then(node_of),
@@ -189,7 +191,7 @@ fn shard_view(
 }
 
 /// Who leads each shard, as far as this node knows.
-async fn leaders(host: &Host) -> Result<BTreeMap<ShardId, Option<ReplicaId>>, Refusal> {
+async fn leaders(host: &Host) -> Result<BTreeMap<ShardId, LeaderHint>, Refusal> {
     let mut all = BTreeMap::new();
     for number in 0..host.shared.workers.len() {
         all.extend(host.on_worker(number, |worker| worker.leaders()).await?);

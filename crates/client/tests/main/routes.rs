@@ -90,6 +90,22 @@ async fn a_map_that_has_not_changed_is_kept() {
     assert_eq!(lines(&leader), ["PUT /v1/kv/k"; 3]);
 }
 
+/// A node that the others cannot reach may answer for ever that nothing has changed.
+#[tokio::test]
+async fn another_node_is_asked_for_the_map_once_in_a_while() {
+    let writes = std::iter::repeat_n(WRITTEN, 12);
+    let leader = Fake::start(writes.chain([UNCHANGED, WRITTEN]).collect()).await;
+    let first = map(&[&leader.endpoint], 0, 3);
+    let unchanged = std::iter::repeat_n(UNCHANGED, 11);
+    let first = Fake::start([first].into_iter().chain(unchanged).collect()).await;
+    let client = client(std::slice::from_ref(&first.endpoint));
+    for _ in 0..13 {
+        client.put(&key(), Bytes::from_static(b"v"), &once()).await.unwrap();
+        age().await;
+    }
+    assert_eq!((tags(&first).len(), tags(&leader).len()), (12, 1));
+}
+
 /// The story: a leader that had failed once was forgotten, and an answer that nothing had changed did not bring it back.
 #[tokio::test]
 async fn after_a_failure_the_map_is_fetched_whole() {

@@ -336,7 +336,7 @@ impl<W> Worker<W> {
         for group in listing.shards().map(GroupId::of_shard) {
             if let Ok(open) = open_group_mut(&mut self.slots, group)
                 && !open.replica.is_current(now, listing.asked())
-                && open.replica.probe(now) == Probed::Asked
+                && open.replica.probe(now) != Probed::Waiting
             {
                 self.mark_dirty(group);
             }

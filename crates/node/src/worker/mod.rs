@@ -252,7 +252,7 @@ pub struct Worker<W> {
     map_due: bool,
     stale: StaleReads,
     pairs: Pairs,
-    /// Every node that holds a shard.
+    /// Every other node.
     nodes: BTreeSet<NodeNumber>,
     /// Of other nodes' requests: epochs that are not this worker's, where the member should know, of each node the oldest.
     epochs_heard: BTreeMap<NodeNumber, Epoch>,

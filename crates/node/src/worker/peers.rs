@@ -23,7 +23,7 @@ impl<W> Worker<W> {
             self.handle_led(now, from, led);
         }
         if let Some(room) = &frame.room {
-            self.handle_peer_room(from, room);
+            self.handle_peer_room(now, from, room);
         }
         for request in frame.requests {
             self.handle_request(now, from, request);

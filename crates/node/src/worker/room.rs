@@ -66,6 +66,7 @@ impl<W> Worker<W> {
             return;
         }
         self.room_due = now + TELL_EVERY;
+        self.rooms.handle_tick(now, &self.nodes);
         let room = peer::Room {
             worker: self.config.source.0.into(),
             workers: self.config.workers.into(),
@@ -77,8 +78,8 @@ impl<W> Worker<W> {
     }
 
     /// Takes word of how much room another node has.
-    pub(super) fn handle_peer_room(&mut self, from: NodeNumber, room: &peer::Room) {
-        if !self.rooms.handle(from, (room.worker, room.workers), room.bytes) {
+    pub(super) fn handle_peer_room(&mut self, now: Monotonic, from: NodeNumber, room: &peer::Room) {
+        if !self.rooms.handle(now, from, (room.worker, room.workers), room.bytes) {
             self.stats.frames_malformed += 1;
         }
     }
@@ -92,8 +93,12 @@ impl<W> Worker<W> {
 
     /// Whose disk keeps a group from growing by so many bytes; `None`: it may.
     ///
-    /// The leader's own has to have room, whatever others have: without its log it leads nobody.
+    /// The leader's own has to have room, whatever others have: without its log it leads nobody. The catalog's records are
+    /// small, and may be what brings room: they have the reserve.
     pub(super) fn short_of_room(&self, group: GroupId, growth: u64) -> Option<Short> {
+        if group == GroupId::CATALOG {
+            return None;
+        }
         if growth > self.own_room() {
             return Some(Short::Own);
         }

@@ -51,7 +51,8 @@ impl<W> Worker<W> {
         let mut probed = Probed::Waiting;
         if bound.is_none_or(|bound| bound > BOUND_RENEW) {
             probed = open.replica.probe(now);
-            if probed == Probed::Asked {
+            // Asking wakes a group, even where nobody is there to be asked.
+            if probed != Probed::Waiting {
                 self.mark_dirty(group);
             }
         }

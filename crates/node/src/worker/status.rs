@@ -1,6 +1,7 @@
 //! What a worker tells of itself.
 
 use ringfort_engine::StoreSize;
+use ringfort_raft::LeaderHint;
 use ringfort_types::{Applied, GroupId, Monotonic, ReplicaId, ShardId};
 
 use super::{ShardSummary, Slot, Worker, WorkerStats, open_group};
@@ -36,14 +37,18 @@ impl<W> Worker<W> {
         })
     }
 
-    /// Who leads each of the shards that are this worker's to care for, as far as it knows: replicas name their nodes.
+    /// Who leads each of the shards that are this worker's to care for, and in which term, as far as it knows: replicas name
+    /// their nodes.
     #[must_use]
-    pub fn leaders(&self) -> Vec<(ShardId, Option<ReplicaId>)> {
+    pub fn leaders(&self) -> Vec<(ShardId, LeaderHint)> {
         let (workers, own) = (u32::from(self.config.workers), u32::from(self.config.source.0));
         let shards = (own..self.config.shards).step_by(workers as usize).map(ShardId);
         let leader = |shard| match super::open_shard(&self.slots, shard) {
-            Ok(open) => open.replica.leader().leader,
-            Err(_) => self.forwarder.routes().leader(shard),
+            Ok(open) => open.replica.leader(),
+            Err(_) => {
+                let routes = self.forwarder.routes();
+                LeaderHint { leader: routes.leader(shard), term: routes.term(shard) }
+            }
         };
         shards.map(|shard| (shard, leader(shard))).collect()
     }

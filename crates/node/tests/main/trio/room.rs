@@ -120,3 +120,17 @@ fn a_node_that_is_down_is_no_reason_to_refuse_while_two_have_room() {
     assert_eq!(leads, leader);
     put(&mut trio, leader, 100).unwrap();
 }
+
+/// What it last said of its disk is nothing that a quorum without it can count on.
+#[test]
+fn the_room_of_a_node_that_is_down_counts_for_nobody() {
+    let (mut trio, leader, [one, other]) = begin(73);
+    trio.kill(one);
+    trio.run(Duration::from_secs(6));
+    assert_eq!(trio.elect(SHARDS[0]), leader);
+    put(&mut trio, leader, 100).unwrap();
+    give_room(&mut trio, other, 0);
+    refused(put(&mut trio, leader, 100));
+    give_room(&mut trio, other, 1 << 20);
+    put(&mut trio, leader, 100).unwrap();
+}

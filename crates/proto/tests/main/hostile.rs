@@ -265,6 +265,7 @@ fn a_request_that_no_node_sends_is_refused_by_its_field() {
         (list(|list| list.limit = 10_001), "list.limit"),
         (list(|list| list.after = vec![0; 4097].into()), "list.after"),
         (list(|list| list.shards = vec![0; SHARDS_MAX as usize + 1]), "list.shards"),
+        (list(|list| list.shards = vec![u32::MAX]), "list.shards"),
     ] {
         assert_eq!(refused(what).0, field);
     }

@@ -164,7 +164,7 @@ fn consistency() -> BoxedStrategy<Consistency> {
 }
 
 fn shards() -> BoxedStrategy<Vec<ShardId>> {
-    vec((0_u32..5000).prop_map(ShardId), 0..6).boxed()
+    vec((0_u32..4096).prop_map(ShardId), 0..6).boxed()
 }
 
 fn list() -> BoxedStrategy<List> {

@@ -94,10 +94,9 @@ impl Rooms {
 
     /// Nodes that have no room for some of their groups, as this worker reckons; not those that are silent.
     pub(crate) fn full(&self) -> impl Iterator<Item = NodeNumber> {
-        let is_full =
-            |workers: &Workers| workers.until.values().any(|until| *until <= self.admitted);
-        let is_full = move |workers: &Workers| !workers.silent && is_full(workers);
-        self.nodes.iter().filter(move |(_, workers)| is_full(workers)).map(|(node, _)| *node)
+        let speak = self.nodes.iter().filter(|(_, workers)| !workers.silent);
+        let ends = |until: &u64| *until <= self.admitted;
+        speak.filter(move |(_, workers)| workers.until.values().any(ends)).map(|(node, _)| *node)
     }
 
     /// The room in bytes that a node has for a group; [`u64::MAX`] where it has not said.

@@ -110,7 +110,7 @@ pub struct ReplicaStatus {
     pub base: Base,
     /// Bytes of remembered answers.
     pub retry_bytes: u64,
-    /// Expire commands that named as many keys as one may.
+    /// Looks at what is due that found as many keys as one Expire may name.
     pub expires_full: u64,
 }
 

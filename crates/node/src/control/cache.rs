@@ -10,7 +10,7 @@ use ringfort_types::{ClusterId, Epoch, FeatureLevel};
 
 use super::catalog::{CatalogCopy, DeltaError, Record, RecordKey};
 use super::settings::SettingsError;
-use super::wire::{WireError, get_id, put_id};
+use super::wire::{WireError, get_id, get_level, put_id};
 
 /// The file's name.
 pub const CATALOG_FILE: &str = "catalog.bin";
@@ -43,7 +43,7 @@ fn check_level(body: &pb::CatalogFile) -> Result<(), CacheError> {
         return Ok(());
     };
     let settings = pb::Settings::decode(&*record.value).map_err(|_| CacheError::Damaged)?;
-    let level = FeatureLevel(u8::try_from(settings.feature_level).unwrap_or(u8::MAX));
+    let level = get_level(&settings);
     match level > FeatureLevel::NEWEST {
         true => Err(DeltaError::Settings(SettingsError::FeatureLevel(level)).into()),
         false => Ok(()),

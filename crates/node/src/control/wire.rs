@@ -267,6 +267,11 @@ fn put_settings(settings: &ClusterSettings) -> pb::Settings {
     }
 }
 
+/// One that does not fit is none that is known here, which is said where levels are checked.
+pub(super) fn get_level(settings: &pb::Settings) -> FeatureLevel {
+    FeatureLevel(u8::try_from(settings.feature_level).unwrap_or(u8::MAX))
+}
+
 fn get_settings(settings: &pb::Settings) -> Result<ClusterSettings, WireError> {
     let factor = u8::try_from(settings.replication_factor).ok();
     let factor = factor.and_then(|factor| ReplicationFactor::new(factor).ok());
@@ -275,15 +280,13 @@ fn get_settings(settings: &pb::Settings) -> Result<ClusterSettings, WireError> {
         Ok(pb::Reads::ReadIndex) => ReadsBy::ReadIndex,
         _ => return Err(wrong("settings.reads")),
     };
-    // One that does not fit is none that is known here, which is said where settings are checked.
-    let feature_level = FeatureLevel(u8::try_from(settings.feature_level).unwrap_or(u8::MAX));
     Ok(ClusterSettings {
         shards: settings.shards,
         replication_factor: factor.ok_or(wrong("settings.replication_factor"))?,
         heartbeat: Duration::from_micros(settings.heartbeat_us),
         election_timeout: Duration::from_micros(settings.election_timeout_us),
         reads,
-        feature_level,
+        feature_level: get_level(settings),
     })
 }
 

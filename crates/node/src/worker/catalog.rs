@@ -146,8 +146,9 @@ impl<W> Worker<W> {
         self.map_due = false;
         self.raise_level(map.settings().feature_level);
         self.handle_placements(map.epoch(), map.shards());
-        self.nodes = map.members().map(|member| member.number).collect();
-        self.nodes.remove(&self.config.node);
+        // Those, too, that hold no shard.
+        let members = map.members().map(|member| member.number);
+        self.nodes.extend(members.filter(|number| *number != self.config.node));
         let done = self.handle_placement(GroupId::CATALOG, map.catalog(), is_first);
         self.tell_placed(GroupId::CATALOG, done, true);
     }

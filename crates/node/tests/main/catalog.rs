@@ -101,12 +101,18 @@ fn records_that_make_no_map_change_nothing() {
     }
 }
 
-#[test]
-fn whoever_lags_gets_a_delta_once_and_again_only_after_a_while() {
+/// Node 0, whose copy has come to epoch 9.
+fn with_news() -> Control {
     let mut control = Control::new(NodeNumber(0), formation(3), None).unwrap();
     let record = newer(control.catalog(), 3, 9);
     control.handle_delta(Monotonic(1), NodeNumber(1), delta(1, 9, vec![record]));
     while control.poll_effect().is_some() {}
+    control
+}
+
+#[test]
+fn whoever_lags_gets_a_delta_once_and_again_only_after_a_while() {
+    let mut control = with_news();
     let mut deltas = |now: u64| {
         let (addresses, version) = (None, String::new());
         let word = Word { epoch: Epoch(1), boot: BootId(5), addresses, version };
@@ -121,10 +127,7 @@ fn whoever_lags_gets_a_delta_once_and_again_only_after_a_while() {
 /// Requests show epochs too, as many as clients like.
 #[test]
 fn a_burst_of_requests_by_another_map_is_answered_once() {
-    let mut control = Control::new(NodeNumber(0), formation(3), None).unwrap();
-    let record = newer(control.catalog(), 3, 9);
-    control.handle_delta(Monotonic(1), NodeNumber(1), delta(1, 9, vec![record]));
-    while control.poll_effect().is_some() {}
+    let mut control = with_news();
     let mut said = |from: u16, epoch: u64| {
         for now in 0..1000 {
             control.handle_epoch(Monotonic(1_000_000 + now), NodeNumber(from), Epoch(epoch));

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// The part. Rounds are not taken: it takes long enough once.
 pub(super) fn measure(lab: &Lab) -> anyhow::Result<Findings> {
     let until = Until::Seconds(lab.seconds);
-    let mut cluster = Cluster::start(&lab.executable, &lab.directory, Contender::Ringfort, &[])?;
+    let mut cluster = lab.start(Contender::Ringfort, &[])?;
     cluster.load(&lab.executable, KEYS)?;
     let closed = puts(OPEN_LOOP_CLIENTS, until, None);
     let peak = closed.run(&lab.executable, &cluster.target())?.per_second;

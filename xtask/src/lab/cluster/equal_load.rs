@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::members::{Cluster, Contender};
+use super::members::Contender;
 use super::verdict::{self, Limit, Verdict};
 use super::{Findings, KEYS, Lab, OPEN_LOOP_CLIENTS, puts};
 use crate::lab::load::{LoadResult, Until, median};
@@ -16,7 +16,7 @@ pub(super) fn measure(lab: &Lab) -> anyhow::Result<Findings> {
     let (mut rates, mut etcd, mut ringfort) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=lab.rounds {
         eprintln!("round {round} of {}", lab.rounds);
-        let cluster = Cluster::start(&lab.executable, &lab.directory, Contender::Etcd34, &[])?;
+        let cluster = lab.start(Contender::Etcd34, &[])?;
         cluster.load(&lab.executable, KEYS)?;
         // One connection for each member is the better choice for etcd where clients are many.
         let with_channels = |rate| {
@@ -29,7 +29,7 @@ pub(super) fn measure(lab: &Lab) -> anyhow::Result<Findings> {
         report(Contender::Etcd34, rate, &result);
         etcd.push(result);
         drop(cluster);
-        let cluster = Cluster::start(&lab.executable, &lab.directory, Contender::Ringfort, &[])?;
+        let cluster = lab.start(Contender::Ringfort, &[])?;
         cluster.load(&lab.executable, KEYS)?;
         let load = puts(OPEN_LOOP_CLIENTS, until, Some(rate));
         let result = load.run(&lab.executable, &cluster.target())?;

@@ -22,12 +22,7 @@ const RESIDENT_MIB_MAX: f64 = 64.0;
 
 /// The part. A time is what is measured here: it passes by sleeping.
 pub(super) fn measure(lab: &Lab) -> anyhow::Result<Findings> {
-    let cluster = Cluster::start(
-        &lab.executable,
-        &lab.directory,
-        Contender::Ringfort,
-        &[format!("cluster.shards={SHARDS}")],
-    )?;
+    let cluster = lab.start(Contender::Ringfort, &[format!("cluster.shards={SHARDS}")])?;
     eprintln!("  {SHARDS} shards: settling for {} s", SETTLING.as_secs());
     thread::sleep(SETTLING);
     let used = || -> anyhow::Result<Vec<Duration>> {
@@ -45,7 +40,7 @@ pub(super) fn measure(lab: &Lab) -> anyhow::Result<Findings> {
         .collect();
     let resident_many = resident_mib(&cluster)?;
     drop(cluster);
-    let cluster = Cluster::start(&lab.executable, &lab.directory, Contender::Ringfort, &[])?;
+    let cluster = lab.start(Contender::Ringfort, &[])?;
     eprintln!("  64 shards: settling for {} s", SETTLING.as_secs());
     thread::sleep(SETTLING);
     let resident = resident_mib(&cluster)?;

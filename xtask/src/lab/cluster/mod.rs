@@ -50,6 +50,13 @@ struct Lab {
     missed_writes: u64,
 }
 
+impl Lab {
+    /// See [`Cluster::start`].
+    fn start(&self, contender: Contender, settings: &[String]) -> anyhow::Result<Cluster> {
+        Cluster::start(&self.executable, &self.directory, contender, settings)
+    }
+}
+
 /// What a part found, for people and for programs.
 struct Findings {
     table: String,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::members::{Cluster, Contender, MEMBERS};
+use super::members::{Contender, MEMBERS};
 use super::verdict::{self, Limit, Verdict};
 use super::{Findings, KEYS, Lab};
 use crate::lab::load::{Load, LoadResult, Until, known, median};
@@ -116,7 +116,7 @@ fn measure_cluster(
     round: u64,
     results: &mut Rounds,
 ) -> anyhow::Result<()> {
-    let cluster = Cluster::start(&lab.executable, &lab.directory, contender, &[])?;
+    let cluster = lab.start(contender, &[])?;
     cluster.load(&lab.executable, KEYS)?;
     for case in Case::ALL {
         // The newer one is there for its reads.

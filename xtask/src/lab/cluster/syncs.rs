@@ -65,12 +65,7 @@ pub(super) fn measure(lab: &Lab) -> anyhow::Result<Findings> {
 }
 
 fn start(lab: &Lab, shards: u32) -> anyhow::Result<Cluster> {
-    let cluster = Cluster::start(
-        &lab.executable,
-        &lab.directory,
-        Contender::Ringfort,
-        &[format!("cluster.shards={shards}")],
-    )?;
+    let cluster = lab.start(Contender::Ringfort, &[format!("cluster.shards={shards}")])?;
     cluster.load(&lab.executable, KEYS)?;
     Ok(cluster)
 }

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use ringfort_env::{Disk as _, DiskOperation};
 use ringfort_node::control::Held;
+use ringfort_node::host::LeaderHint;
 use ringfort_placement::{Replica, Role, ShardPlacement, Wish};
 use ringfort_proto::peer::consensus::Body;
+use ringfort_proto::peer::{Frame, Led};
 use ringfort_raft::{Change, Learner};
-use ringfort_types::{Epoch, FeatureLevel, GroupId, NodeId, ReplicaId, ShardId};
+use ringfort_types::{Epoch, FeatureLevel, GroupId, NodeId, ReplicaId, ShardId, Term};
 
+use super::listings::tell_placements;
 use super::quarantine::{HURT, Hurt, counts_again, hurt, promote, replace};
 use super::{SHARDS, Trio, replica};
 use crate::levels::{NEW, OLD, map};
@@ -135,4 +138,18 @@ fn a_replica_that_is_made_later_stamps_the_level_of_the_newest_map_as_well() {
         trio.start(leader);
     }
     panic!("the new replica never leads");
+}
+
+/// The story: a client that was told a leader without a term kept the one that it knew of before.
+#[test]
+fn a_node_without_a_replica_says_who_leads_and_in_which_term() {
+    let mut trio = Trio::new(66);
+    tell_placements(&mut trio);
+    let (now, shard, leader) = (trio.now, ShardId(2), replica(1, 1));
+    let led = Led { group: GroupId::of_shard(shard).0, from: leader.0, term: 7 };
+    let frame = Frame { leads: vec![led], ..Frame::default() };
+    trio.node(0).worker().handle_frame(now, leader.node(), frame);
+    let leaders = trio.node(0).worker().leaders();
+    let expected = LeaderHint { leader: Some(leader), term: Term(7) };
+    assert!(leaders.contains(&(shard, expected)), "{leaders:?}");
 }

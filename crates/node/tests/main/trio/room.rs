@@ -3,28 +3,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringfort_placement::{Replica, Role, ShardPlacement, Wish};
 use ringfort_types::request::{Condition, Identity, Operation, Write};
-use ringfort_types::{Code, Epoch, Key, NodeId, Outcome, Refusal};
+use ringfort_types::{Code, Key, Outcome, Refusal};
 
-use super::{SHARDS, Trio, replica};
+use super::listings::tell_placements;
+use super::{SHARDS, Trio};
 use crate::support::{context, shard_of};
 
 /// Has everybody know who else there is, and the first shard a leader. Gives it, and the others.
 fn begin(seed: u64) -> (Trio, u16, [u16; 2]) {
     let mut trio = Trio::new(seed);
-    let voter = |node: u16| Replica {
-        id: replica(1, node),
-        node: NodeId::parse(&format!("n{node}")).unwrap(),
-        role: Role::Voter,
-        quarantined: false,
-    };
-    let three = || ShardPlacement::new((0..3).map(voter).collect(), Wish::default());
-    let nowhere = || ShardPlacement::new(Vec::new(), Wish::default());
-    for node in 0..3 {
-        let shards = [three(), three(), nowhere(), nowhere()];
-        trio.node(node).worker().handle_placements(Epoch(1), &shards);
-    }
+    tell_placements(&mut trio);
     let leader = trio.elect(SHARDS[0]);
     let mut others = (0..3).filter(|node| *node != leader);
     let others = [others.next().unwrap(), others.next().unwrap()];

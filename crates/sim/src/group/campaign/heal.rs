@@ -1,6 +1,6 @@
 //! The second phase: nothing fails any more, and the group must make progress.
 
-use ringfort_raft::{Configuration, Lost, Position, Priority, ReadId, Role, Sending};
+use ringfort_raft::{Configuration, Lost, Position, Priority, ReadId, Role, Sending, Settings};
 use ringfort_types::ReplicaId;
 
 use super::report::Count;
@@ -73,7 +73,10 @@ impl Run {
         for group in groups {
             (first, last) = (first.min(group.applied().0), last.max(group.last().index.0));
         }
-        let each = 2 * self.mix.latency + self.mix.disk + self.mix.apply;
+        // With few writes in flight an entry's waits for the one before it.
+        let few = self.mix.settings.writes_in_flight_max < Settings::default().writes_in_flight_max;
+        let writes = if few { 2 } else { 1 };
+        let each = 2 * self.mix.latency + writes * self.mix.disk + self.mix.apply;
         (last.saturating_sub(first) + 50) * 4 * each
     }
 

@@ -47,6 +47,9 @@ pub(crate) type NodeWorker = Worker<Waiter>;
 const TICK: Duration = Duration::from_millis(20);
 /// Longest time that a node which stops waits for others to take over what it leads.
 const HAND_OVER_MAX: Duration = Duration::from_secs(1);
+/// A turn that takes longer gives the core away behind it: under the batch policy nobody takes it before the next tick of the
+/// system's clock, and other nodes on the same machine, or the log's thread, would wait for that at each step of a write.
+const LONG_TURN: Duration = Duration::from_micros(500);
 /// How often free space and the size of the data are looked at.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
 
@@ -263,7 +266,11 @@ impl Host {
                 }
             }
             // The runtime would keep a panic to itself.
+            let began = clock::now();
             fatal::guard(|| self.turn(&inbox));
+            if clock::now().since(began) >= LONG_TURN {
+                std::thread::yield_now();
+            }
             // A turn that leaves work is followed by another one; ticks, connections and links come in between.
             if self.worker.borrow().has_work() {
                 tokio::task::yield_now().await;

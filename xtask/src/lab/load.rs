@@ -34,7 +34,7 @@ pub(super) enum Until {
     Operations(u64),
     /// Every key has been written once.
     Loaded,
-    /// It is told to stop, without warm-up.
+    /// It is told to stop, some time after the warm-up.
     Stopped,
 }
 
@@ -107,10 +107,10 @@ impl Load {
         if let Some(rate) = self.rate {
             command.arg("--rate").arg(format!("{rate:.0}"));
         }
+        let warmup = format!("{}s", WARMUP.as_secs());
         match self.until {
             Until::Seconds(seconds) => {
                 command.arg("--duration").arg(format!("{seconds}s"));
-                let warmup = format!("{}s", WARMUP.as_secs());
                 command.arg("--warmup").arg(warmup);
             }
             Until::Operations(operations) => {
@@ -118,7 +118,7 @@ impl Load {
                 command.args(["--warmup", "0ms"]);
             }
             Until::Stopped => {
-                command.args(["--duration", "86400s", "--warmup", "0ms"]);
+                command.args(["--duration", "86400s"]).arg("--warmup").arg(warmup);
             }
             Until::Loaded => {}
         }

@@ -167,6 +167,18 @@ pub(super) fn with_death_signal(command: &Command) -> Command {
 /// Looking failed, or patience is at its end.
 pub(super) fn wait_until(
     patience: Duration,
+    holds: impl FnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    wait_looking_every(POLL, patience, holds)
+}
+
+/// As [`wait_until`], for a condition that costs something to look at.
+///
+/// # Errors
+/// Looking failed, or patience is at its end.
+pub(super) fn wait_looking_every(
+    pause: Duration,
+    patience: Duration,
     mut holds: impl FnMut() -> anyhow::Result<bool>,
 ) -> anyhow::Result<()> {
     let end = Instant::now() + patience;
@@ -174,7 +186,7 @@ pub(super) fn wait_until(
         if Instant::now() >= end {
             bail!("not within {patience:?}");
         }
-        thread::sleep(POLL);
+        thread::sleep(pause);
     }
     Ok(())
 }

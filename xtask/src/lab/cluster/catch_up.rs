@@ -1,7 +1,8 @@
 //! A follower that was down for many writes comes back under load.
 //!
 //! It counts as caught up when no leader knows it, and it knows itself, further behind in any shard than what is always
-//! under way in an open loop.
+//! under way in an open loop. The load beside it is measured behind a warm-up, as the one that it is compared with: 256 clients
+//! that connect at once delay each other, whoever comes back.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,8 @@ use serde_json::{Value, json};
 use super::members::{Cluster, Contender, MEMBERS, get_json, member_name};
 use super::verdict::{self, Limit, Verdict};
 use super::{Findings, KEYS, Lab, OPEN_LOOP_CLIENTS, puts};
-use crate::lab::load::{LoadResult, Until};
-use crate::lab::process::wait_until;
+use crate::lab::load::{LoadResult, Until, WARMUP};
+use crate::lab::process::{wait_looking_every, wait_until};
 use crate::lab::servers::STOP_PATIENCE;
 
 /// The member that is down for a while.
@@ -23,6 +24,10 @@ const SHARE: f64 = 0.3;
 const RATIO_MAX: f64 = 2.0;
 /// Entries of a shard that may be under way: each of them is a put that has not been answered everywhere.
 const LAG_MAX: u64 = 64;
+/// The follower is started when the warm-up has ended for certain: so much usual time is measured with what is looked for.
+const BEFOREHAND: Duration = Duration::from_millis(100);
+/// How often the nodes are asked how far behind it is. Three answers for 64 shards each cost about as much as ten puts.
+const ASKED_EVERY: Duration = Duration::from_millis(50);
 /// Longest time until it has caught up.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -50,9 +55,11 @@ pub(super) fn measure(lab: &Lab) -> anyhow::Result<Findings> {
 
     let running = puts(OPEN_LOOP_CLIENTS, Until::Stopped, Some(rate));
     let running = running.start(&lab.executable, &cluster.target())?;
+    let warm = Instant::now() + WARMUP + BEFOREHAND;
+    wait_until(PATIENCE, || Ok(Instant::now() >= warm))?;
     let began = Instant::now();
     cluster.spawn(FOLLOWER)?;
-    let caught_up = wait_until(PATIENCE, || {
+    let caught_up = wait_looking_every(ASKED_EVERY, PATIENCE, || {
         let follower = cluster.process_mut(FOLLOWER).as_mut().context("it does not run")?;
         follower.expect_alive()?;
         // It may not listen yet, and leaders may change: then nobody knows.

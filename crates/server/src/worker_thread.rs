@@ -265,8 +265,8 @@ impl Host {
                     let _ = tokio::time::timeout(wait, inbox.notified()).await;
                 }
             }
-            // The runtime would keep a panic to itself.
             let began = clock::now();
+            // The runtime would keep a panic to itself.
             fatal::guard(|| self.turn(&inbox));
             if clock::now().since(began) >= LONG_TURN {
                 std::thread::yield_now();

@@ -19,7 +19,7 @@ const IN_TEXT: [&str; 3] = ["FIXME", "XXX", "TODO"];
 const EXEMPT: &str = "xtask/src/tidy/";
 
 /// Files that may sleep, and why.
-const SLEEPS: [(&str, &str); 15] = [
+const SLEEPS: [(&str, &str); 16] = [
     (
         "crates/bench/src/drive.rs",
         "a run has a length in time, and a lane waits before it connects again",
@@ -41,6 +41,7 @@ const SLEEPS: [(&str, &str); 15] = [
     ("crates/server/src/peers/link.rs", "the wait before another node is dialled again"),
     ("crates/server/tests/crash/cycles.rs", "a crash comes at a random moment"),
     ("crates/testkit/src/wait.rs", "the one place where tests look at a condition again and again"),
+    ("xtask/src/lab/cluster/catch_up.rs", "a warm-up is a time"),
     ("xtask/src/lab/cluster/idle.rs", "what idle nodes use is measured over a time"),
     ("xtask/src/lab/failover/lanes.rs", "an open loop begins its writes at fixed times"),
     ("xtask/src/lab/process.rs", "as testkit's wait"),

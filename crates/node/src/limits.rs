@@ -6,6 +6,9 @@
 pub struct WorkerLimits {
     /// A frame that has grown to about this size, in bytes, takes nothing more, and another one is begun. Default 2 MiB.
     pub frame_bytes_target: usize,
+    /// Requests and answers of a turn for a node, up to this size in bytes, go in the frame with its Raft messages; more have a
+    /// frame, and a connection, of their own, which Raft does not wait for. Default 16 KiB.
+    pub requests_beside_raft_bytes_max: usize,
     /// Sleeping groups woken in one tick at most: that many elections may follow. Default 64; at least 1.
     pub wakes_per_tick: usize,
     /// Work on listings in one turn, in units of a record looked at. Default 1,024, well below a millisecond; at least 1.
@@ -18,6 +21,7 @@ impl Default for WorkerLimits {
     fn default() -> Self {
         Self {
             frame_bytes_target: 2 << 20,
+            requests_beside_raft_bytes_max: 16 << 10,
             wakes_per_tick: 64,
             listing_units_per_turn: 1024,
             expire_keys_max: 256,

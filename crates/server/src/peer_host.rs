@@ -38,8 +38,8 @@ pub(crate) struct Peers {
     pub(crate) member: RefCell<Option<Member>>,
     formation: Option<Rc<FormationHost>>,
     disk: RefCell<FileDisk>,
-    /// Whether the link for consensus to a node is up.
-    up: RefCell<BTreeMap<NodeNumber, bool>>,
+    /// Whether a link to a node is up.
+    up: RefCell<BTreeMap<(NodeNumber, Channel), bool>>,
     last_tick: Cell<Monotonic>,
 }
 
@@ -79,7 +79,7 @@ impl Peers {
 
     /// Whether the link for consensus to a node is up; `None` where there was none yet.
     pub(crate) fn is_up(&self, node: NodeNumber) -> Option<bool> {
-        self.up.borrow().get(&node).copied()
+        self.up.borrow().get(&(node, Channel::Consensus)).copied()
     }
 
     /// What another node said last of itself.
@@ -222,10 +222,14 @@ impl Peers {
         }
     }
 
-    fn tell_up(&self, node: NodeNumber, channel: Channel, is_up: bool) {
-        if channel == Channel::Consensus {
-            self.up.borrow_mut().insert(node, is_up);
-        }
+    /// Whether anything that was sent to the node, and counts as under way, may have arrived, as a link to it goes down. Requests
+    /// go on both of these links: while the other one is up, what became of a request is not known.
+    fn is_in_doubt(&self, node: NodeNumber, down: Channel, loss: Loss) -> bool {
+        let other = match down {
+            Channel::Requests => Channel::Consensus,
+            _ => Channel::Requests,
+        };
+        loss == Loss::InDoubt || self.up.borrow().get(&(node, other)) == Some(&true)
     }
 }
 
@@ -263,23 +267,28 @@ impl PeerHost for Peers {
 
     fn handle_up(&self, node: NodeNumber, channel: Channel) {
         tracing::debug!(%node, channel = channel.as_str(), "connected");
-        self.tell_up(node, channel, true);
-        if channel == Channel::Requests {
+        self.up.borrow_mut().insert((node, channel), true);
+        if channel.carries_requests() {
             self.with_host(|host| host.with_worker(|worker| worker.handle_node_up(node)));
         }
     }
 
     fn handle_down(&self, node: NodeNumber, channel: Channel, loss: Loss) {
         tracing::debug!(%node, channel = channel.as_str(), "connection lost");
-        self.tell_up(node, channel, false);
+        self.up.borrow_mut().insert((node, channel), false);
+        if !channel.carries_requests() {
+            return;
+        }
+        let in_doubt = self.is_in_doubt(node, channel, loss);
         self.with_host(|host| {
-            host.with_worker(|worker| match channel {
-                Channel::Requests => match loss {
-                    Loss::NotSent => worker.handle_node_unreached(clock::now(), node),
-                    Loss::InDoubt => worker.handle_node_down(clock::now(), node),
-                },
-                Channel::Consensus => worker.handle_consensus_down(node),
-                Channel::Snapshots | Channel::Formation => {}
+            host.with_worker(|worker| {
+                match in_doubt {
+                    false => worker.handle_node_unreached(clock::now(), node),
+                    true => worker.handle_node_down(clock::now(), node),
+                }
+                if channel == Channel::Consensus {
+                    worker.handle_consensus_down(node);
+                }
             });
         });
     }
@@ -319,5 +328,40 @@ pub(crate) fn own(claimed: &Claimed, boot: BootId) -> Own {
         boot_id: boot,
         number: claimed.number,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringfort_types::{ClusterId, Incarnation, NodeId};
+
+    use super::*;
+
+    #[test]
+    fn requests_were_not_sent_only_if_neither_connection_was_up() {
+        const TWO: NodeNumber = NodeNumber(2);
+        let own = Own {
+            cluster: Some(ClusterId(1)),
+            node_id: NodeId::parse("one").unwrap(),
+            incarnation: Incarnation(2),
+            boot_id: BootId(3),
+            number: NodeNumber(1),
+            version: String::new(),
+        };
+        let directory = Arc::new(Directory { peers: BTreeMap::new(), own });
+        let place = tempfile::tempdir().unwrap();
+        let disk = FileDisk::new(place.path()).unwrap();
+        let peers = Peers::new(directory, None, None, disk);
+        let (raft, requests) = (Channel::Consensus, Channel::Requests);
+        assert!(!peers.is_in_doubt(TWO, raft, Loss::NotSent), "none was ever up");
+        peers.handle_up(TWO, raft);
+        assert!(peers.is_in_doubt(TWO, requests, Loss::NotSent), "the other one is up");
+        assert!(!peers.is_in_doubt(NodeNumber(3), requests, Loss::NotSent), "to another node");
+        peers.handle_up(TWO, requests);
+        peers.handle_down(TWO, raft, Loss::InDoubt);
+        assert!(peers.is_in_doubt(TWO, raft, Loss::NotSent), "the other one is up still");
+        peers.handle_down(TWO, requests, Loss::InDoubt);
+        assert!(!peers.is_in_doubt(TWO, requests, Loss::NotSent), "both are down");
+        assert!(peers.is_in_doubt(TWO, requests, Loss::InDoubt), "it says so itself");
     }
 }

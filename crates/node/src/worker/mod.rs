@@ -158,6 +158,10 @@ pub struct WorkerStats {
     pub frames_foreign: u64,
     /// Frames that were full before a turn was over.
     pub frames_split: u64,
+    /// Frames of Raft messages that took requests or answers along.
+    pub frames_shared: u64,
+    /// Frames of requests and answers that were too many bytes for that.
+    pub frames_apart: u64,
     /// Ticks that left groups to be woken to the next one.
     pub wakes_put_off: u64,
     /// Turns that left a listing to the next one.
@@ -331,7 +335,7 @@ impl<W> Worker<W> {
             listings: VecDeque::new(),
             listing_due: false,
             responses: VecDeque::new(),
-            outbox: Outbox::new(config.limits.frame_bytes_target),
+            outbox: Outbox::new(&config.limits),
             submissions: VecDeque::new(),
             under_way: VecDeque::new(),
             last_submission: SubmissionId(0),

@@ -80,13 +80,14 @@ impl<W> Worker<W> {
         self.forwards_due = true;
     }
 
-    /// Takes word that the connection for requests to a node, or for its answers, broke: what was sent on it may be lost.
+    /// Takes word that a connection to a node that may carry requests, or one for its answers, broke: what was sent there may be
+    /// lost.
     pub fn handle_node_down(&mut self, now: Monotonic, node: NodeNumber) {
         self.forwarder.handle_node_down(now, node);
         self.forwards_due = true;
     }
 
-    /// Takes word that no connection for requests to a node could be made: nothing that was to go there has left this node.
+    /// Takes word that no connection to a node could be made: no request that was to go there has left this node.
     pub fn handle_node_unreached(&mut self, now: Monotonic, node: NodeNumber) {
         self.forwarder.handle_node_unreached(now, node);
         self.forwards_due = true;

@@ -16,7 +16,12 @@ impl<W> Worker<W> {
     /// Counters.
     #[must_use]
     pub fn stats(&self) -> WorkerStats {
-        WorkerStats { frames_split: self.outbox.split, ..self.stats }
+        WorkerStats {
+            frames_split: self.outbox.split,
+            frames_shared: self.outbox.shared,
+            frames_apart: self.outbox.apart,
+            ..self.stats
+        }
     }
 
     /// Every shard of this worker.

@@ -740,9 +740,10 @@ pub struct PairHeartbeatAck {
 #[repr(i32)]
 pub enum Channel {
     Unspecified = 0,
-    /// Raft messages but snapshots, heartbeats, gossip.
+    /// Raft messages but snapshots, heartbeats, gossip; beside them few bytes of
+    /// requests and answers.
     Consensus = 1,
-    /// Forwarded requests and their answers.
+    /// Forwarded requests and their answers, where they are more.
     Requests = 2,
     /// Chunks of snapshots and their acknowledgements.
     Snapshots = 3,

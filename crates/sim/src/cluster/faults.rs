@@ -213,13 +213,14 @@ impl Run {
         }
         self.plan_connect(link);
         let (from, to) = self.network.ends(link);
-        match Network::channel(link) {
-            Channel::Requests => {
-                self.tell_of_connection(from, to, Change::RequestsDown);
-                self.tell_of_connection(to, from, Change::RequestsDown);
-            }
-            Channel::Consensus => self.tell_of_connection(from, to, Change::ConsensusDown),
-            _ => {}
+        let channel = Network::channel(link);
+        if channel == Channel::Snapshots {
+            return;
+        }
+        self.tell_of_connection(from, to, Change::RequestsDown);
+        self.tell_of_connection(to, from, Change::RequestsDown);
+        if channel == Channel::Consensus {
+            self.tell_of_connection(from, to, Change::ConsensusDown);
         }
     }
 

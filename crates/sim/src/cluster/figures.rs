@@ -38,6 +38,8 @@ pub const POINTS: &[Count] = &[
     Count::RequestsRefused,
     Count::ForwardsRefused,
     Count::FramesSplit,
+    Count::FramesShared,
+    Count::FramesApart,
     Count::WakesPutOff,
     Count::ListingsPutOff,
     Count::ExpiresFull,

@@ -6,13 +6,13 @@
 //!     └─ the pair is parted: kept until it heals, so many frames at most, or dropped; as the seed says
 //! ```
 //!
-//! On the channels of Raft single frames are also lost, doubled and overtaken: TCP does no such thing, Raft must stand it.
+//! Single frames with Raft messages alone are also lost, doubled and overtaken: TCP does no such thing, Raft must stand it.
 //! Bytes are never changed: TCP's checksum and TLS see to that.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use ringfort_proto::peer::Channel;
+use ringfort_proto::peer::{Channel, Frame};
 
 use super::mix::{Mix, about};
 use crate::Random;
@@ -27,6 +27,24 @@ const CHANNELS: [Channel; 3] = [Channel::Consensus, Channel::Requests, Channel::
 /// A connection, as a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LinkId(pub(super) usize);
+
+/// What is in a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carries {
+    /// What may be lost, or come twice.
+    Raft,
+    /// Requests or answers, maybe with what Raft says.
+    Requests,
+}
+
+impl Carries {
+    pub(super) fn of(frame: &Frame) -> Self {
+        match frame.requests.is_empty() && frame.answers.is_empty() {
+            true => Self::Raft,
+            false => Self::Requests,
+        }
+    }
+}
 
 /// A frame on its way.
 #[derive(Debug)]
@@ -45,7 +63,7 @@ struct Link {
     drains_until: u64,
     newest_arrival: u64,
     in_flight: usize,
-    held: VecDeque<Bytes>,
+    held: VecDeque<(Bytes, Carries)>,
 }
 
 /// What became of frames.
@@ -118,13 +136,14 @@ impl Network {
         now: u64,
         link: LinkId,
         bytes: Bytes,
+        carries: Carries,
         mix: &Mix,
     ) -> Option<[Option<(u64, Arrival)>; 2]> {
         let parted = self.parted[self.pair(link)] > 0;
         let state = &mut self.links[link.0];
         if parted || !state.connected {
             if mix.holds && state.held.len() < HELD_MAX {
-                state.held.push_back(bytes);
+                state.held.push_back((bytes, carries));
                 return Some([None, None]);
             }
             self.counts.unsent += 1;
@@ -134,7 +153,7 @@ impl Network {
             self.counts.unsent += 1;
             return None;
         }
-        Some(self.transmit(now, link, bytes, mix))
+        Some(self.transmit(now, link, bytes, carries, mix))
     }
 
     fn transmit(
@@ -142,17 +161,18 @@ impl Network {
         now: u64,
         link: LinkId,
         bytes: Bytes,
+        carries: Carries,
         mix: &Mix,
     ) -> [Option<(u64, Arrival)>; 2] {
-        let raft = Self::channel(link) != Channel::Requests && !self.healed;
+        let raft = carries == Carries::Raft && !self.healed;
         let mut chance = |of_1024: u64| raft && self.random.below(1024) < of_1024;
         if chance(mix.loss) {
             self.counts.lost += 1;
             return [None, None];
         }
         let overtaken = chance(mix.overtaken);
-        let doubled = chance(mix.doubled)
-            || (self.doubles_requests && Self::channel(link) == Channel::Requests);
+        let doubled =
+            chance(mix.doubled) || (self.doubles_requests && carries == Carries::Requests);
         let slow = if self.healed { 0 } else { self.slow[self.pair(link)] };
         let latency = about(&mut self.random, mix.latency) + slow;
         let state = &mut self.links[link.0];
@@ -223,7 +243,8 @@ impl Network {
 
     fn release(&mut self, now: u64, link: LinkId, mix: &Mix) -> Vec<(u64, Arrival)> {
         let held = std::mem::take(&mut self.links[link.0].held);
-        held.into_iter().flat_map(|bytes| self.transmit(now, link, bytes, mix)).flatten().collect()
+        let sent = |(bytes, carries)| self.transmit(now, link, bytes, carries, mix);
+        held.into_iter().flat_map(sent).flatten().collect()
     }
 
     /// Forgets what waits for a connection: the process that would have sent it is gone.

@@ -187,7 +187,7 @@ enum WorkerInput {
 pub(super) enum Change {
     /// It was made.
     Up,
-    /// One for requests, or for their answers, broke.
+    /// One that may carry requests, or their answers, broke.
     RequestsDown,
     /// The one for consensus broke.
     ConsensusDown,

@@ -11,7 +11,7 @@ use ringfort_raft::Guards;
 
 use super::mix::{MILLI, about};
 use super::mutants::Mutant;
-use super::network::{Arrival, LinkId};
+use super::network::{Arrival, Carries, LinkId};
 use super::node::{Change, ClusterNode, NodeOptions, Outputs, Thread};
 use super::queue::Event;
 use super::report::{Count, Violation};
@@ -352,7 +352,8 @@ impl Run {
             .map_err(|error| Violation { name: "frames_can_be_sent", what: error.to_string() })?;
         let bytes = bytes.freeze();
         self.weigh_bytes(&bytes);
-        let arrivals = self.network.send(self.now, link, bytes, &self.mix);
+        let carries = Carries::of(frame);
+        let arrivals = self.network.send(self.now, link, bytes, carries, &self.mix);
         let taken = arrivals.is_some();
         self.push_arrivals(arrivals.into_iter().flatten().flatten().collect());
         Ok(taken)

@@ -8,20 +8,22 @@ use super::{KEYS, Lab, Measured};
 use crate::lab::cluster::{Cluster, Contender};
 use crate::lab::options::Output;
 
-const FRAMES: &str = "ringfort_peer_frames_sent_total";
-const REQUESTS: &str = "channel=\"requests\"";
-const CONSENSUS: &str = "channel=\"consensus\"";
+const ATTEMPTS: &str = "ringfort_forward_attempts_total";
+const PROPOSALS: &str = "ringfort_raft_proposals_total";
 
-/// What nodes count: a title, the counter, a label of it.
-const COUNTED: [(&str, &str, &str); 8] = [
-    ("frames of requests and answers", FRAMES, REQUESTS),
-    ("frames of appends and acknowledgements", FRAMES, CONSENSUS),
-    ("bytes of requests and answers", "ringfort_peer_sent_bytes_total", REQUESTS),
-    ("bytes of appends and acknowledgements", "ringfort_peer_sent_bytes_total", CONSENSUS),
-    ("requests forwarded", "ringfort_forward_requests_total", ""),
-    ("entries proposed", "ringfort_raft_proposals_total", ""),
-    ("records of the logs", "ringfort_log_records_total", ""),
-    ("bytes of the logs", "ringfort_log_written_bytes_total", ""),
+/// Messages of a forwarded request: it and its answer.
+const MESSAGES_PER_ATTEMPT: f64 = 2.0;
+/// Messages of an entry: to each of two followers, and their acknowledgements.
+const MESSAGES_PER_PROPOSAL: f64 = 4.0;
+
+/// What nodes count: a title, the counter.
+const COUNTED: [(&str, &str); 6] = [
+    ("frames between nodes", "ringfort_peer_frames_sent_total"),
+    ("bytes between nodes", "ringfort_peer_sent_bytes_total"),
+    ("requests sent to other nodes", ATTEMPTS),
+    ("entries proposed", PROPOSALS),
+    ("records of the logs", "ringfort_log_records_total"),
+    ("bytes of the logs", "ringfort_log_written_bytes_total"),
 ];
 
 /// Measures, and prints the table.
@@ -30,8 +32,9 @@ pub(super) fn measure(lab: &Lab, output: Output) -> anyhow::Result<()> {
     cluster.load(&lab.executable, KEYS)?;
     let before = Counters::scrape(&cluster)?;
     let (measured, after) = Measured::of(lab, &cluster.target(), || Counters::scrape(&cluster))?;
-    let of_requests = after.since(&before, FRAMES, REQUESTS)?;
-    let share = of_requests / (of_requests + after.since(&before, FRAMES, CONSENSUS)?);
+    let of_requests = MESSAGES_PER_ATTEMPT * after.since(&before, ATTEMPTS, "")?;
+    let of_entries = MESSAGES_PER_PROPOSAL * after.since(&before, PROPOSALS, "")?;
+    let share = of_requests / (of_requests + of_entries);
     let sides = Sides::of(&measured, share);
     let figures = per_put(&measured, &before, &after)?;
     match output {
@@ -57,8 +60,8 @@ fn per_put(
     ];
     // The nodes' counters have the warm-up in them, and so has this one.
     let puts = after.since(before, "ringfort_requests_total", "operation=\"put\"")?;
-    for (title, name, label) in COUNTED {
-        figures.push((title, Some(after.since(before, name, label)? / puts)));
+    for (title, name) in COUNTED {
+        figures.push((title, Some(after.since(before, name, "")? / puts)));
     }
     Ok(figures)
 }

@@ -16,8 +16,8 @@ All nodes: measured. Sides: derived, for one put.
 - Raft by function, where it says the side (appends taken; acknowledgements taken, appends sent).
   Turns, the other functions of Raft, and frames of appends and acknowledgements: half for the leader,
   a quarter for each follower.
-- Sending and receiving frames, where the stack does not say of which channel: divided between forwarding
-  and appends by the numbers of frames sent.
+- Sending and receiving frames, which carry both: divided between forwarding and appends by the numbers of
+  messages, two for a request sent to another node and four for an entry.
 ";
 
 /// A row of the design's table: what is in it, and its budget for the leader's side and each follower, in µs.
@@ -95,13 +95,13 @@ pub(super) struct Sides {
     /// In the order of [`ROWS`].
     spent: [Spent; ROWS.len()],
     sum: Spent,
-    /// What was divided by numbers of frames, and the part that forwarding got of it.
+    /// What was divided by numbers of messages, and the part that forwarding got of it.
     divided_us: f64,
     share_of_requests: f64,
 }
 
 impl Sides {
-    /// `share_of_requests`: of the frames sent, those with requests and answers.
+    /// `share_of_requests`: of the messages in frames, those that are requests and answers.
     pub(super) fn of(measured: &Measured, share_of_requests: f64) -> Self {
         Self::fill(|work| measured.us(&[work]), share_of_requests)
     }
@@ -139,7 +139,7 @@ impl Sides {
         let (leader, follower) = budget();
         out += &line("sum", &self.sum, Some(leader), Some(follower), "");
         out += &format!(
-            "\nThe budget for all nodes: {BUDGET_US} µs. Divided by numbers of frames: {:.2} µs, {:.0}% of it to \
+            "\nThe budget for all nodes: {BUDGET_US} µs. Divided by numbers of messages: {:.2} µs, {:.0}% of it to \
              forwarding;\nmostly in {}\n",
             self.divided_us,
             self.share_of_requests * 100.0,
@@ -160,7 +160,7 @@ impl Sides {
             "rows": rows,
             "sum": entry("sum", &self.sum, Some(leader), Some(follower)),
             "budget_all_nodes": BUDGET_US,
-            "divided_by_frames": self.divided_us,
+            "divided_by_messages": self.divided_us,
             "share_of_requests": self.share_of_requests,
         })
     }
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_divided_by_their_numbers() {
+    fn frames_are_divided_by_the_numbers_of_messages() {
         let frames = |work| if work == Work::Frames { 8.0 } else { 0.0 };
         let sides = Sides::fill(frames, 0.25);
         let row = |title: &str| {

@@ -2,7 +2,7 @@
 //! a time, so that other background work gets its turns in between.
 //!
 //! ```text
-//!   make:     create ─ write zeros ... ─ sync ─ sync directory ─▶ ready
+//!   make:     create ─ (write zeros ... ─ sync) ... ─ sync directory ─▶ ready
 //!   recycle:  rename ─ sync directory ─▶ ready
 //!   delete:   delete ─ sync directory
 //! ```
@@ -31,6 +31,8 @@ const READY_MAX: usize = 3;
 /// Zeros are written in pieces of this size. The page cache keeps what is written at once in one piece, and each small batch that
 /// is written over it later costs a walk through the piece.
 const ZEROS_BYTES: usize = 64 << 10;
+/// So many zeros are synced at a time. The disk takes long over all of a segment, and a batch's own sync waits for it meanwhile.
+const SYNC_BYTES: u64 = 1 << 20;
 /// After a failure, the next attempt comes this much later.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
@@ -53,8 +55,10 @@ enum Job {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Create,
+    /// From this offset on.
     Write(u64),
-    Sync,
+    /// Of what was written up to this offset.
+    Sync(u64),
     Rename,
     Delete,
     SyncDirectory,
@@ -197,7 +201,7 @@ impl Preparer {
                 offset,
                 bytes: zeros(offset, self.segment_bytes),
             },
-            (Step::Sync, _) => DiskOperation::SyncData(id.file()),
+            (Step::Sync(_), _) => DiskOperation::SyncData(id.file()),
             (Step::Rename, Job::Recycle { from, to }) => {
                 DiskOperation::Rename { from: from.file(), to: to.file() }
             }
@@ -231,9 +235,11 @@ impl Preparer {
             Step::Create => Step::Write(0),
             Step::Write(offset) => {
                 let next = offset + zeros(offset, self.segment_bytes).len() as u64;
-                if next < self.segment_bytes { Step::Write(next) } else { Step::Sync }
+                let is_piece = next.is_multiple_of(SYNC_BYTES) || next >= self.segment_bytes;
+                if is_piece { Step::Sync(next) } else { Step::Write(next) }
             }
-            Step::Sync | Step::Rename | Step::Delete => Step::SyncDirectory,
+            Step::Sync(upto) if upto < self.segment_bytes => Step::Write(upto),
+            Step::Sync(_) | Step::Rename | Step::Delete => Step::SyncDirectory,
             Step::SyncDirectory => {
                 match job {
                     Job::Make(id) => self.keep_ready(id),
@@ -274,7 +280,7 @@ impl Preparer {
             self.failing = Some(error.clone());
         }
         match (step, job) {
-            (Step::Sync | Step::SyncDirectory, _) => return Err(error),
+            (Step::Sync(_) | Step::SyncDirectory, _) => return Err(error),
             (Step::Delete, _) if gone => {
                 self.proceed(job, step);
                 return Ok(());
@@ -287,5 +293,33 @@ impl Preparer {
         self.failures += 1;
         self.retry_at = Some(now + RETRY_DELAY);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_are_synced_piece_by_piece() {
+        let now = Monotonic(0);
+        let mut preparer = Preparer::new(5 << 19, SegmentId(1), Vec::new());
+        let mut story = String::new();
+        let mut written = 0;
+        while let Some(operation) = preparer.poll(now) {
+            match operation {
+                DiskOperation::Create(_) => story += "create",
+                DiskOperation::WriteAt { offset, bytes, .. } => {
+                    assert_eq!(offset, written, "{story}");
+                    written += bytes.len() as u64;
+                }
+                DiskOperation::SyncData(_) => story += &format!(", {} KiB", written >> 10),
+                DiskOperation::SyncDirectory => story += ", directory",
+                other => panic!("{story}, {other:?}"),
+            }
+            preparer.handle(now, Ok(DiskAnswer::Done)).unwrap();
+        }
+        assert_eq!(story, "create, 1024 KiB, 2048 KiB, 2560 KiB, directory");
+        assert_eq!(preparer.ready(), READY_AT_FIRST);
     }
 }

@@ -9,6 +9,9 @@ pub struct WorkerLimits {
     /// Requests and answers of a turn for a node, up to this size in bytes, go in the frame with its Raft messages; more have a
     /// frame, and a connection, of their own, which Raft does not wait for. Default 16 KiB.
     pub requests_beside_raft_bytes_max: usize,
+    /// A turn that has applied so many bytes of entries leaves the groups that it has not come to for the next one. Default 256 KiB,
+    /// about a millisecond of small entries. A group's own part is bounded by Raft's `apply_bytes_max`.
+    pub apply_bytes_per_turn: usize,
     /// Sleeping groups woken in one tick at most: that many elections may follow. Default 64; at least 1.
     pub wakes_per_tick: usize,
     /// Work on listings in one turn, in units of a record looked at. Default 1,024, well below a millisecond; at least 1.
@@ -22,6 +25,7 @@ impl Default for WorkerLimits {
         Self {
             frame_bytes_target: 2 << 20,
             requests_beside_raft_bytes_max: 16 << 10,
+            apply_bytes_per_turn: 256 << 10,
             wakes_per_tick: 64,
             listing_units_per_turn: 1024,
             expire_keys_max: 256,

@@ -149,7 +149,8 @@ pub fn divide(recovered: RecoveredLog, options: &OpenOptions) -> (Vec<Part>, Vec
     (parts, findings)
 }
 
-/// Opens one worker over its part. May run on the worker's own thread, beside the others.
+/// Opens one worker over its part. May run on the worker's own thread, beside the others. Groups are opened one after the
+/// other; behind each the host may do something else, in `between`.
 ///
 /// # Errors
 /// The disk failed, or a store's format is newer. Damage is no error: the shard is closed.
@@ -159,6 +160,7 @@ pub fn open<W>(
     options: &OpenOptions,
     now: Monotonic,
     engine: Box<dyn StorageEngine>,
+    between: &mut dyn FnMut(),
 ) -> Result<Opened<W>, OpenError> {
     let Part { number, groups, live, absent_is_new } = part;
     let may_found = |group| match options.founded {
@@ -205,6 +207,7 @@ pub fn open<W>(
     }
     for (group, recovered) in groups {
         start_recovered(disk, &mut opened, group, recovered, options)?;
+        between();
     }
     if number == 0 {
         let removed = opened.worker.engine_mut().remove_leftovers(disk, &live)?;

@@ -66,6 +66,8 @@ pub struct Output {
     pub reads: Vec<Ticket>,
     /// What waits for those writes: client commands, and entries of other leaders. The log paces itself by them.
     pub commands: u32,
+    /// Bytes of entries that were applied, about.
+    pub applied_bytes: u64,
     /// Tickets whose proposals are lost to a change of leadership or a stop: their outcome is unknown.
     pub lost: Vec<Ticket>,
     /// Tickets whose commands were never proposed, and why: they have not happened and never will.

@@ -57,7 +57,8 @@ pub(crate) fn raft_settings(settings: &ClusterSettings, founders: usize) -> Sett
         sleep_after: if founders > 1 { SLEEP_AFTER } else { Duration::ZERO },
         // The worker bounds what is proposed and not applied.
         uncommitted_bytes_max: usize::MAX,
-        apply_bytes_max: usize::MAX,
+        // A group that has much to apply leaves room in a turn for others.
+        apply_bytes_max: WorkerLimits::default().apply_bytes_per_turn,
         ..Settings::default()
     }
 }

@@ -29,6 +29,8 @@ pub struct SimNodeOptions {
     pub raft: Settings,
     /// Feature levels: what its replicas stamp and apply.
     pub levels: Levels,
+    /// Its worker's limits.
+    pub limits: WorkerLimits,
     /// Shards.
     pub shards: u32,
     /// The log's.
@@ -94,7 +96,7 @@ impl SimNode {
                 payload_bytes_target: 16 << 10,
                 company_min: 1,
                 snapshot_bytes_per_second: 0,
-                limits: WorkerLimits::default(),
+                limits: options.limits,
                 guards: NodeGuards::default(),
             },
             founding: options.founding,
@@ -106,7 +108,7 @@ impl SimNode {
         let engine = Box::new(MemoryEngine::new(MemoryOptions { hash_seed: 1 }));
         let (mut parts, mut findings) = divide(recovered, &open_options);
         let part = parts.pop().ok_or_else(|| Stopped("a node has a worker".to_owned()))?;
-        let opened = open(&mut disk, part, &open_options, now, engine);
+        let opened = open(&mut disk, part, &open_options, now, engine, &mut || {});
         let Opened { worker, founded, findings: more } = opened.map_err(|error| stopped(&error))?;
         findings.extend(more);
         let founding = founding(founded);

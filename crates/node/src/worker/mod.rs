@@ -164,6 +164,8 @@ pub struct WorkerStats {
     pub frames_apart: u64,
     /// Ticks that left groups to be woken to the next one.
     pub wakes_put_off: u64,
+    /// Turns that left groups to the next one, having applied as much as one may.
+    pub groups_put_off: u64,
     /// Turns that left a listing to the next one.
     pub listings_put_off: u64,
     /// Chunks of snapshots that did not wait for their time: without them the log might not have reached to the end.

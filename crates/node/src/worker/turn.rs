@@ -148,10 +148,11 @@ impl<W> Worker<W> {
         self.answer_all(lost);
     }
 
-    /// Does what waits in each group.
+    /// Does what waits in each group; where much is to be applied, in some of them: the others are left for the next turn.
     fn poll_groups(&mut self, holds: bool, out: &mut Output) {
         let now = self.now;
-        for group in std::mem::take(&mut self.dirty) {
+        let mut groups = std::mem::take(&mut self.dirty).into_iter();
+        for group in groups.by_ref() {
             let Ok(open) = open_group_mut(&mut self.slots, group) else {
                 continue;
             };
@@ -178,6 +179,13 @@ impl<W> Worker<W> {
                 Ok(_) if goes_on => self.mark_dirty(group),
                 Ok(_) => {}
             }
+            if out.applied_bytes >= self.config.limits.apply_bytes_per_turn as u64 {
+                break;
+            }
+        }
+        if groups.len() > 0 {
+            self.stats.groups_put_off += 1;
+            self.dirty.splice(..0, groups);
         }
     }
 

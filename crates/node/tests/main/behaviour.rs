@@ -5,11 +5,11 @@ use std::time::Duration;
 use ringfort_env::Lane;
 use ringfort_node::Response;
 use ringfort_node::control::Founded;
-use ringfort_sim::{SimDisk, SimNode};
+use ringfort_sim::{SimDisk, SimNode, SimNodeOptions};
 use ringfort_types::request::{Condition, Identity, Operation, Write};
 use ringfort_types::{Code, GroupId, Monotonic, Outcome, ShardId};
 
-use crate::support::{Driver, code, context, key, options, shard_of};
+use crate::support::{Driver, SHARDS, code, context, key, options, shard_of};
 
 fn put(number: u64) -> Write {
     let operation = Operation::Put {
@@ -323,10 +323,8 @@ fn the_values_that_one_batch_reads_are_bounded() {
     assert!(refused.map(|refusal| refusal.code).all(|code| code == Code::TooLarge));
 }
 
-/// The story, by buggify: a start that was handed its log for applying part by part went on with the next part at the next tick
-/// only. With small parts a node of one took a minute to serve what it had.
-#[test]
-fn a_log_that_is_applied_in_parts_needs_no_tick_in_between() {
+/// A node that has started behind 50 writes, with all of them applied, and no time passed.
+fn restart(change: impl FnOnce(&mut SimNodeOptions)) -> SimNode {
     let mut driver = Driver::new(2);
     for number in 0..50 {
         let now = driver.node.now;
@@ -335,12 +333,31 @@ fn a_log_that_is_applied_in_parts_needs_no_tick_in_between() {
     }
     let (mut disk, now) = (driver.node.into_disk(), Monotonic(1_000_000_000));
     disk.process_crash();
-    let mut small = options(Founded::Everything);
-    small.raft.apply_bytes_max = 1;
-    let mut node = SimNode::start(disk, small, now).unwrap();
+    let mut options = options(Founded::Everything);
+    change(&mut options);
+    let mut node = SimNode::start(disk, options, now).unwrap();
     node.settle().unwrap();
-    let group = GroupId::of_shard(shard_of(&key(1)));
-    let status = node.look().group_status(group).unwrap();
-    assert_eq!(status.applied, status.commit);
+    for shard in 0..SHARDS {
+        let status = node.look().group_status(GroupId::of_shard(ShardId(shard))).unwrap();
+        assert_eq!(status.applied, status.commit, "shard {shard}");
+    }
+    node
+}
+
+/// The story, by buggify: a start that was handed its log for applying part by part went on with the next part at the next tick
+/// only. With small parts a node of one took a minute to serve what it had.
+#[test]
+fn a_log_that_is_applied_in_parts_needs_no_tick_in_between() {
+    let node = restart(|options| options.raft.apply_bytes_max = 1);
+    let status = node.look().group_status(GroupId::of_shard(shard_of(&key(1)))).unwrap();
     assert!(status.counters.applies_cut > 10, "{status:?}");
+}
+
+/// The story: a node that started applied the logs of all its shards in one turn, a sixth of a second long.
+#[test]
+fn a_turn_that_applies_much_leaves_other_groups_to_the_next_one() {
+    let node = restart(|options| options.limits.apply_bytes_per_turn = 1);
+    assert!(node.look().stats().groups_put_off >= u64::from(SHARDS) - 1);
+    let node = restart(|_| {});
+    assert_eq!(node.look().stats().groups_put_off, 0);
 }

@@ -49,6 +49,7 @@ pub(crate) fn options(founded: Founded) -> SimNodeOptions {
         founding: Arc::new(found_alone(SHARDS)),
         raft: Settings::default(),
         levels: Levels::active(FeatureLevel::NEWEST),
+        limits: ringfort_node::WorkerLimits::default(),
         shards: SHARDS,
         log,
         founded,

@@ -44,6 +44,7 @@ impl Members {
                 node,
                 founding: Arc::new(founding_of(&record, node)),
                 raft,
+                limits: ringfort_node::WorkerLimits::default(),
                 shards: record.settings.shards,
                 ..options(Founded::Nothing)
             };

@@ -50,10 +50,13 @@ impl LogSize {
         self.last = last.index;
     }
 
-    pub(super) fn apply(&mut self, entries: &[Entry]) {
+    /// Entries are applied; gives their bytes.
+    pub(super) fn apply(&mut self, entries: &[Entry]) -> u64 {
         let in_log = entries.iter().filter(|entry| entry.index <= self.last);
         self.behind = self.behind.saturating_sub(in_log.map(entry_bytes).sum());
-        self.applied += bytes_of(entries);
+        let bytes = bytes_of(entries);
+        self.applied += bytes;
+        bytes
     }
 
     /// So much went with the entries up to a new base.

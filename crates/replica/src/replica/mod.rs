@@ -540,7 +540,7 @@ impl Replica {
     ) -> Result<(), MachineError> {
         let mut applying = std::mem::take(&mut out.applying);
         self.machine.apply(engine, entries, &mut applying)?;
-        self.log_size.apply(entries);
+        out.applied_bytes += self.log_size.apply(entries);
         debug_assert!(
             self.clock.now(self.now) >= self.machine.time(),
             "stamps come before they are applied"

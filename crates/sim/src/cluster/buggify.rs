@@ -113,6 +113,7 @@ impl Buggify {
         self.perhaps(&mut limits.listing_units_per_turn, |random| 1 + random.index(24));
         self.perhaps(&mut limits.expire_keys_max, |random| 1 + random.index(3));
         self.perhaps(&mut limits.requests_beside_raft_bytes_max, |random| random.index(1024));
+        self.perhaps(&mut limits.apply_bytes_per_turn, |random| 1 << random.between(0, 12));
     }
 
     fn perhaps(&mut self, limit: &mut usize, low: impl Fn(&mut Random) -> usize) {
@@ -236,7 +237,7 @@ mod tests {
     fn what_seeds_chose_before_stays_and_each_limit_and_point_is_somewhere() {
         let mut plain = 0;
         let mut chances = [0; Point::ALL.len()];
-        let mut lowered = [false; 12];
+        let mut lowered = [false; 13];
         for seed in 0..100 {
             let usual = Mix::choose(&mut Random::new(seed));
             let mut mix = usual.clone();
@@ -258,10 +259,10 @@ mod tests {
         }
         assert!((10..50).contains(&plain), "{plain} seeds have none");
         assert!(chances.iter().all(|sum| *sum > 0), "{chances:?}");
-        assert_eq!(lowered, [true; 12]);
+        assert_eq!(lowered, [true; 13]);
     }
 
-    fn limits_of(mix: &Mix) -> [usize; 12] {
+    fn limits_of(mix: &Mix) -> [usize; 13] {
         let (settings, limits) = (&mix.settings, &mix.limits);
         [
             settings.inflight_bytes_max,
@@ -276,6 +277,7 @@ mod tests {
             limits.listing_units_per_turn,
             limits.expire_keys_max,
             limits.requests_beside_raft_bytes_max,
+            limits.apply_bytes_per_turn,
         ]
     }
 }

@@ -42,6 +42,7 @@ pub const POINTS: &[Count] = &[
     Count::FramesApart,
     Count::WakesPutOff,
     Count::ListingsPutOff,
+    Count::GroupsPutOff,
     Count::ExpiresFull,
     Count::SegmentWaits,
 ];

@@ -260,7 +260,7 @@ impl ClusterNode {
         let boot = open_options.worker.boot;
         let (mut workers, mut founded) = (Vec::new(), Vec::new());
         for part in parts {
-            let opened = open(disk, part, &open_options, now, engine());
+            let opened = open(disk, part, &open_options, now, engine(), &mut || {});
             let Opened { worker, founded: new, findings: more } =
                 opened.map_err(|error| stopped(&error))?;
             workers.push(worker);

@@ -215,6 +215,8 @@ counts! {
     WakesPutOff = "wakes_put_off",
     /// Turns that left a listing to be gone on with.
     ListingsPutOff = "listings_put_off",
+    /// Turns that left groups to the next one, having applied as much as one may.
+    GroupsPutOff = "groups_put_off",
     /// Expire commands that named as many keys as one may.
     ExpiresFull = "expires_full",
     /// Batches of the log that waited for a segment.
@@ -337,6 +339,7 @@ impl Totals {
             self.add(Count::FramesApart, stats.frames_apart);
             self.add(Count::WakesPutOff, stats.wakes_put_off);
             self.add(Count::ListingsPutOff, stats.listings_put_off);
+            self.add(Count::GroupsPutOff, stats.groups_put_off);
         }
     }
 

@@ -6,9 +6,6 @@
 pub struct WorkerLimits {
     /// A frame that has grown to about this size, in bytes, takes nothing more, and another one is begun. Default 2 MiB.
     pub frame_bytes_target: usize,
-    /// Requests and answers of a turn for a node, up to this size in bytes, go in the frame with its Raft messages; more have a
-    /// frame, and a connection, of their own, which Raft does not wait for. Default 16 KiB.
-    pub requests_beside_raft_bytes_max: usize,
     /// A turn that has applied so many bytes of entries leaves the groups that it has not come to for the next one. Default 256 KiB,
     /// about a millisecond of small entries. A group's own part is bounded by Raft's `apply_bytes_max`.
     pub apply_bytes_per_turn: usize,
@@ -24,7 +21,6 @@ impl Default for WorkerLimits {
     fn default() -> Self {
         Self {
             frame_bytes_target: 2 << 20,
-            requests_beside_raft_bytes_max: 16 << 10,
             apply_bytes_per_turn: 256 << 10,
             wakes_per_tick: 64,
             listing_units_per_turn: 1024,

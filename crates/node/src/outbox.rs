@@ -1,17 +1,10 @@
 //! What goes to other nodes in a turn: one frame for each node and channel, whatever the number of groups.
-//!
-//! What a frame costs both ends is many times what its content does. So a turn's requests and answers for a node go in the frame
-//! of its Raft messages as long as they are few bytes. More than that has a connection of its own, so that no vote or heartbeat
-//! waits behind it.
 
-use std::collections::VecDeque;
-use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::{BTreeMap, VecDeque};
 
 use ringfort_proto::peer::{self, Channel, Frame};
 use ringfort_raft::{Body, Message};
 use ringfort_types::{GroupId, NodeNumber};
-
-use crate::WorkerLimits;
 
 /// What a message or request takes besides its payloads, in bytes, about.
 const ITEM_BYTES: usize = 64;
@@ -19,31 +12,17 @@ const ITEM_BYTES: usize = 64;
 /// Frames that are being filled, and those that are full.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    /// See [`WorkerLimits::frame_bytes_target`].
+    /// See [`WorkerLimits::frame_bytes_target`](crate::WorkerLimits::frame_bytes_target).
     frame_bytes_target: usize,
-    /// See [`WorkerLimits::requests_beside_raft_bytes_max`].
-    requests_beside_raft_bytes_max: usize,
     /// Frames that were full.
     pub(crate) split: u64,
-    /// Frames of Raft messages that took requests or answers along.
-    pub(crate) shared: u64,
-    /// Frames of requests and answers that were too many bytes for that.
-    pub(crate) apart: u64,
     full: VecDeque<(NodeNumber, Channel, Frame)>,
     open: BTreeMap<(NodeNumber, Channel), (usize, Frame)>,
 }
 
 impl Outbox {
-    pub(crate) fn new(limits: &WorkerLimits) -> Self {
-        Self {
-            frame_bytes_target: limits.frame_bytes_target,
-            requests_beside_raft_bytes_max: limits.requests_beside_raft_bytes_max,
-            split: 0,
-            shared: 0,
-            apart: 0,
-            full: VecDeque::new(),
-            open: BTreeMap::new(),
-        }
+    pub(crate) fn new(frame_bytes_target: usize) -> Self {
+        Self { frame_bytes_target, split: 0, full: VecDeque::new(), open: BTreeMap::new() }
     }
 
     /// Takes a message of a group.
@@ -91,30 +70,10 @@ impl Outbox {
 
     /// The next frame. Those of one node and channel come in order.
     pub(crate) fn poll(&mut self) -> Option<(NodeNumber, Channel, Frame)> {
-        if let Some(full) = self.full.pop_front() {
-            return Some(full);
-        }
-        let ((to, channel), (bytes, mut frame)) = self.open.pop_first()?;
-        match channel {
-            // That for requests comes behind it.
-            Channel::Consensus => {
-                if let Entry::Occupied(requests) = self.open.entry((to, Channel::Requests))
-                    && requests.get().0 <= self.requests_beside_raft_bytes_max
-                {
-                    let (_, requests) = requests.remove();
-                    (frame.requests, frame.answers) = (requests.requests, requests.answers);
-                    self.shared += 1;
-                }
-                Some((to, channel, frame))
-            }
-            Channel::Requests if bytes <= self.requests_beside_raft_bytes_max => {
-                Some((to, Channel::Consensus, frame))
-            }
-            _ => {
-                self.apart += u64::from(channel == Channel::Requests);
-                Some((to, channel, frame))
-            }
-        }
+        self.full.pop_front().or_else(|| {
+            let ((to, channel), (_, frame)) = self.open.pop_first()?;
+            Some((to, channel, frame))
+        })
     }
 }
 
@@ -132,13 +91,13 @@ fn payload_bytes(body: &Body) -> usize {
 mod tests {
     use bytes::Bytes;
     use ringfort_raft::Position;
-    use ringfort_types::{Index, ReplicaId, Term};
+    use ringfort_types::{Entry, Index, ReplicaId, Term};
 
     use super::*;
 
     fn append(to: u16, bytes: usize) -> Message {
         let payload = Bytes::from(vec![1; bytes]);
-        let entry = ringfort_types::Entry { term: Term(1), index: Index(1), payload };
+        let entry = Entry { term: Term(1), index: Index(1), payload };
         let previous = Position::default();
         Message {
             from: ReplicaId::new(1, NodeNumber(0)),
@@ -150,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_turn_is_one_frame_for_each_node_and_large_ones_are_split_in_order() {
-        let mut outbox = Outbox::new(&WorkerLimits::default());
+        let mut outbox = Outbox::new(2 << 20);
         for group in 0..10 {
             for to in [1, 2] {
                 outbox.message(GroupId(group), append(to, 100));
@@ -169,48 +128,5 @@ mod tests {
         let small: Vec<u32> = (0..10).collect();
         assert_eq!(groups[&2], std::slice::from_ref(&small));
         assert_eq!(groups[&1], [[&small[..], &[10]].concat(), vec![11], vec![12]]);
-    }
-
-    fn request(id: u64) -> peer::Request {
-        peer::Request { id, ..peer::Request::default() }
-    }
-
-    /// Node, channel, Raft messages, requests and answers of each frame.
-    fn frames(outbox: &mut Outbox) -> Vec<(u16, Channel, usize, usize, usize)> {
-        let next = || {
-            let (to, channel, frame) = outbox.poll()?;
-            let counts = (frame.consensus.len(), frame.requests.len(), frame.answers.len());
-            Some((to.0, channel, counts.0, counts.1, counts.2))
-        };
-        std::iter::from_fn(next).collect()
-    }
-
-    #[test]
-    fn few_bytes_of_requests_go_with_raft_and_more_by_themselves() {
-        let limits =
-            WorkerLimits { requests_beside_raft_bytes_max: 1000, ..WorkerLimits::default() };
-        let mut outbox = Outbox::new(&limits);
-        let large = 1000 - ITEM_BYTES;
-        for (to, bytes) in [(1, 10), (2, large), (3, large + 1), (4, large), (5, large + 1)] {
-            if to < 4 {
-                outbox.message(GroupId(0), append(to, 100));
-            }
-            outbox.request(NodeNumber(to), bytes, request(1));
-        }
-        for id in 0..3 {
-            outbox.answer(NodeNumber(1), 10, peer::Answer { id, ..peer::Answer::default() });
-        }
-        assert_eq!(
-            frames(&mut outbox),
-            [
-                (1, Channel::Consensus, 1, 1, 3),
-                (2, Channel::Consensus, 1, 1, 0),
-                (3, Channel::Consensus, 1, 0, 0),
-                (3, Channel::Requests, 0, 1, 0),
-                (4, Channel::Consensus, 0, 1, 0),
-                (5, Channel::Requests, 0, 1, 0),
-            ]
-        );
-        assert_eq!((outbox.split, outbox.shared, outbox.apart), (0, 2, 2));
     }
 }

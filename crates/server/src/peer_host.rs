@@ -38,8 +38,8 @@ pub(crate) struct Peers {
     pub(crate) member: RefCell<Option<Member>>,
     formation: Option<Rc<FormationHost>>,
     disk: RefCell<FileDisk>,
-    /// Whether a link to a node is up.
-    up: RefCell<BTreeMap<(NodeNumber, Channel), bool>>,
+    /// Whether the link for consensus to a node is up.
+    up: RefCell<BTreeMap<NodeNumber, bool>>,
     last_tick: Cell<Monotonic>,
 }
 
@@ -79,7 +79,7 @@ impl Peers {
 
     /// Whether the link for consensus to a node is up; `None` where there was none yet.
     pub(crate) fn is_up(&self, node: NodeNumber) -> Option<bool> {
-        self.up.borrow().get(&(node, Channel::Consensus)).copied()
+        self.up.borrow().get(&node).copied()
     }
 
     /// What another node said last of itself.
@@ -222,14 +222,22 @@ impl Peers {
         }
     }
 
-    /// Whether anything that was sent to the node, and counts as under way, may have arrived, as a link to it goes down. Requests
-    /// go on both of these links: while the other one is up, what became of a request is not known.
-    fn is_in_doubt(&self, node: NodeNumber, down: Channel, loss: Loss) -> bool {
-        let other = match down {
-            Channel::Requests => Channel::Consensus,
-            _ => Channel::Requests,
-        };
-        loss == Loss::InDoubt || self.up.borrow().get(&(node, other)) == Some(&true)
+    /// What the worker is to know of its requests as a link goes down that was up before, or was not.
+    fn fate_of_requests(
+        &self,
+        node: NodeNumber,
+        channel: Channel,
+        loss: Loss,
+        was_up: bool,
+    ) -> Option<Loss> {
+        match channel {
+            // It takes none before it is up.
+            Channel::Consensus => was_up.then_some(Loss::InDoubt),
+            // Some may be under way on the other one.
+            Channel::Requests if self.is_up(node) == Some(true) => Some(Loss::InDoubt),
+            Channel::Requests => Some(loss),
+            Channel::Snapshots | Channel::Formation => None,
+        }
     }
 }
 
@@ -267,24 +275,25 @@ impl PeerHost for Peers {
 
     fn handle_up(&self, node: NodeNumber, channel: Channel) {
         tracing::debug!(%node, channel = channel.as_str(), "connected");
-        self.up.borrow_mut().insert((node, channel), true);
-        if channel.carries_requests() {
+        if channel == Channel::Consensus {
+            self.up.borrow_mut().insert(node, true);
+        }
+        if matches!(channel, Channel::Consensus | Channel::Requests) {
             self.with_host(|host| host.with_worker(|worker| worker.handle_node_up(node)));
         }
     }
 
     fn handle_down(&self, node: NodeNumber, channel: Channel, loss: Loss) {
         tracing::debug!(%node, channel = channel.as_str(), "connection lost");
-        self.up.borrow_mut().insert((node, channel), false);
-        if !channel.carries_requests() {
-            return;
-        }
-        let in_doubt = self.is_in_doubt(node, channel, loss);
+        let was_up =
+            channel == Channel::Consensus && self.up.borrow_mut().insert(node, false) == Some(true);
+        let fate = self.fate_of_requests(node, channel, loss, was_up);
         self.with_host(|host| {
             host.with_worker(|worker| {
-                match in_doubt {
-                    false => worker.handle_node_unreached(clock::now(), node),
-                    true => worker.handle_node_down(clock::now(), node),
+                match fate {
+                    Some(Loss::NotSent) => worker.handle_node_unreached(clock::now(), node),
+                    Some(Loss::InDoubt) => worker.handle_node_down(clock::now(), node),
+                    None => {}
                 }
                 if channel == Channel::Consensus {
                     worker.handle_consensus_down(node);
@@ -338,7 +347,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_were_not_sent_only_if_neither_connection_was_up() {
+    fn requests_were_not_sent_where_neither_link_can_have_sent_them() {
         const TWO: NodeNumber = NodeNumber(2);
         let own = Own {
             cluster: Some(ClusterId(1)),
@@ -353,15 +362,25 @@ mod tests {
         let disk = FileDisk::new(place.path()).unwrap();
         let peers = Peers::new(directory, None, None, disk);
         let (raft, requests) = (Channel::Consensus, Channel::Requests);
-        assert!(!peers.is_in_doubt(TWO, raft, Loss::NotSent), "none was ever up");
+        let fate = |channel, loss, was_up| peers.fate_of_requests(TWO, channel, loss, was_up);
+        // The link for consensus is dialled: it has taken none, and what waits for the other one may go yet.
+        assert_eq!(fate(raft, Loss::NotSent, false), None);
+        assert_eq!(fate(requests, Loss::NotSent, false), Some(Loss::NotSent));
+        assert_eq!(fate(requests, Loss::InDoubt, false), Some(Loss::InDoubt));
         peers.handle_up(TWO, raft);
-        assert!(peers.is_in_doubt(TWO, requests, Loss::NotSent), "the other one is up");
-        assert!(!peers.is_in_doubt(NodeNumber(3), requests, Loss::NotSent), "to another node");
-        peers.handle_up(TWO, requests);
+        assert_eq!(
+            fate(requests, Loss::NotSent, false),
+            Some(Loss::InDoubt),
+            "the other one is up"
+        );
+        assert_eq!(
+            peers.fate_of_requests(NodeNumber(3), requests, Loss::NotSent, false),
+            Some(Loss::NotSent)
+        );
+        // Whether it had written anything is not known of each that it took.
+        assert_eq!(fate(raft, Loss::NotSent, true), Some(Loss::InDoubt));
         peers.handle_down(TWO, raft, Loss::InDoubt);
-        assert!(peers.is_in_doubt(TWO, raft, Loss::NotSent), "the other one is up still");
-        peers.handle_down(TWO, requests, Loss::InDoubt);
-        assert!(!peers.is_in_doubt(TWO, requests, Loss::NotSent), "both are down");
-        assert!(peers.is_in_doubt(TWO, requests, Loss::InDoubt), "it says so itself");
+        assert_eq!(fate(requests, Loss::NotSent, false), Some(Loss::NotSent), "both are down");
+        assert_eq!(fate(Channel::Snapshots, Loss::InDoubt, false), None);
     }
 }

@@ -158,10 +158,6 @@ pub struct WorkerStats {
     pub frames_foreign: u64,
     /// Frames that were full before a turn was over.
     pub frames_split: u64,
-    /// Frames of Raft messages that took requests or answers along.
-    pub frames_shared: u64,
-    /// Frames of requests and answers that were too many bytes for that.
-    pub frames_apart: u64,
     /// Ticks that left groups to be woken to the next one.
     pub wakes_put_off: u64,
     /// Turns that left groups to the next one, having applied as much as one may.
@@ -337,7 +333,7 @@ impl<W> Worker<W> {
             listings: VecDeque::new(),
             listing_due: false,
             responses: VecDeque::new(),
-            outbox: Outbox::new(&config.limits),
+            outbox: Outbox::new(config.limits.frame_bytes_target),
             submissions: VecDeque::new(),
             under_way: VecDeque::new(),
             last_submission: SubmissionId(0),

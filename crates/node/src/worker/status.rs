@@ -16,12 +16,7 @@ impl<W> Worker<W> {
     /// Counters.
     #[must_use]
     pub fn stats(&self) -> WorkerStats {
-        WorkerStats {
-            frames_split: self.outbox.split,
-            frames_shared: self.outbox.shared,
-            frames_apart: self.outbox.apart,
-            ..self.stats
-        }
+        WorkerStats { frames_split: self.outbox.split, ..self.stats }
     }
 
     /// Every shard of this worker.

@@ -151,6 +151,7 @@ impl<W> Worker<W> {
     /// Does what waits in each group; where much is to be applied, in some of them: the others are left for the next turn.
     fn poll_groups(&mut self, holds: bool, out: &mut Output) {
         let now = self.now;
+        let applied_before = out.applied_bytes;
         let mut groups = std::mem::take(&mut self.dirty).into_iter();
         for group in groups.by_ref() {
             let Ok(open) = open_group_mut(&mut self.slots, group) else {
@@ -179,7 +180,8 @@ impl<W> Worker<W> {
                 Ok(_) if goes_on => self.mark_dirty(group),
                 Ok(_) => {}
             }
-            if out.applied_bytes >= self.config.limits.apply_bytes_per_turn as u64 {
+            let applied = out.applied_bytes - applied_before;
+            if applied >= self.config.limits.apply_bytes_per_turn as u64 {
                 break;
             }
         }
@@ -195,12 +197,16 @@ impl<W> Worker<W> {
         if self.company.is_awaited(self.now, queued, proposed, self.config.company_min) {
             return true;
         }
-        for group in std::mem::take(&mut self.held) {
+        let held = std::mem::take(&mut self.held);
+        let others = std::mem::take(&mut self.dirty);
+        for group in held {
             if let Ok(open) = open_group_mut(&mut self.slots, group) {
                 open.held = false;
             }
             self.mark_dirty(group);
         }
+        // They have waited: where a turn does not come to all groups, it comes to them.
+        self.dirty.extend(others);
         false
     }
 

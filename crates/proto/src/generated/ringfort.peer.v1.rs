@@ -740,10 +740,10 @@ pub struct PairHeartbeatAck {
 #[repr(i32)]
 pub enum Channel {
     Unspecified = 0,
-    /// Raft messages but snapshots, heartbeats, gossip; beside them few bytes of
-    /// requests and answers.
+    /// Raft messages but snapshots, heartbeats, gossip; frames with requests and
+    /// answers, where they are few bytes.
     Consensus = 1,
-    /// Forwarded requests and their answers, where they are more.
+    /// Frames with forwarded requests and their answers.
     Requests = 2,
     /// Chunks of snapshots and their acknowledgements.
     Snapshots = 3,

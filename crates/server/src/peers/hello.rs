@@ -9,9 +9,9 @@ use ringfort_types::{BootId, ClusterId, Incarnation, NodeId, NodeNumber};
 /// What a connection is for. Each has a connection of its own, so that none waits behind another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Channel {
-    /// Raft messages but snapshots, heartbeats, gossip; beside them few bytes of requests and answers.
+    /// Raft messages but snapshots, heartbeats, gossip; few bytes of requests and answers go along.
     Consensus,
-    /// Forwarded requests and their answers, where they are more.
+    /// Forwarded requests and their answers, where they do not go along with Raft.
     Requests,
     /// Chunks of snapshots and their acknowledgements.
     Snapshots,
@@ -32,11 +32,6 @@ impl Channel {
             Self::Snapshots => "snapshots",
             Self::Formation => "formation",
         }
-    }
-
-    /// Whether forwarded requests or their answers may go there.
-    pub(crate) fn carries_requests(self) -> bool {
-        matches!(self, Self::Consensus | Self::Requests)
     }
 
     fn to_wire(self) -> wire::Channel {

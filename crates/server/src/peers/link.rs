@@ -101,6 +101,16 @@ impl Link {
         }
     }
 
+    /// Takes a frame of another channel, if the link is up and no more bytes than this wait with it.
+    pub(super) fn take_along(&self, frame: &Frame, bytes_max: usize) -> bool {
+        let is_up = self.state.get() == State::Up && !self.standing.is_doubted();
+        let taken = is_up && self.queue.borrow_mut().push_along(frame, bytes_max);
+        if taken {
+            self.wake.notify_one();
+        }
+        taken
+    }
+
     /// Dials now, if it waits to dial again.
     pub(super) fn nudge(&self) {
         self.nudge.notify_waiters();

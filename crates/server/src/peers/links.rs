@@ -144,6 +144,9 @@ pub(crate) struct PeerOptions {
     pub(crate) queue_frames_max: usize,
     /// Bytes in a link's queue; a longer frame is taken into an empty one.
     pub(crate) queue_bytes_max: usize,
+    /// A frame with requests goes on the connection for consensus while no more bytes than this wait there, its own included: so
+    /// much Raft waits for at most, and fewer writes are to be paid for.
+    pub(crate) along_bytes_max: usize,
     /// A start of a node that was not heard for longer gives way to another, unless it answers when it is asked: three times
     /// what a node lets pass between two words.
     pub(crate) silence_max: Duration,
@@ -169,6 +172,7 @@ impl Default for PeerOptions {
             window_bytes: 8 << 20,
             queue_frames_max: 4096,
             queue_bytes_max: 16 << 20,
+            along_bytes_max: 32 << 10,
             silence_max: Duration::from_secs(3),
             start_timeout: Duration::from_secs(2),
             duplicate_max: Duration::from_secs(10),
@@ -279,7 +283,8 @@ impl PeerLinks {
         }
     }
 
-    /// Sends a frame. Never waits; the first frame has the node dialled.
+    /// Sends a frame. Never waits; the first frame has the node dialled. One with requests goes along with those of consensus where
+    /// that connection is up and has little to write.
     ///
     /// # Errors
     /// The frame was not taken, and nothing of it is sent. Whoever can do without it may drop it.
@@ -289,10 +294,20 @@ impl PeerLinks {
         channel: Channel,
         frame: Frame,
     ) -> Result<(), Unsent> {
+        if channel == Channel::Requests && self.takes_along(node, &frame) {
+            return Ok(());
+        }
         match self.link((node, channel)) {
             Some(link) => link.send(frame),
             None => Err(Unsent { frame: Box::new(frame), why: WhyUnsent::Unknown }),
         }
+    }
+
+    fn takes_along(&self, node: NodeNumber, frame: &Frame) -> bool {
+        let shared = &self.shared;
+        let links = shared.links.borrow();
+        let consensus = links.get(&(node, Channel::Consensus));
+        consensus.is_some_and(|link| link.take_along(frame, shared.options.along_bytes_max))
     }
 
     fn link(&self, key: LinkKey) -> Option<Rc<Link>> {

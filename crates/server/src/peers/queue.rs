@@ -1,6 +1,7 @@
 //! Frames that wait for their link, already as bytes.
 
 use bytes::BytesMut;
+use prost::Message;
 use ringfort_proto::peer::Frame;
 use ringfort_proto::put_frame;
 
@@ -67,6 +68,11 @@ impl Queue {
         }
         self.waiting_frames += 1;
         Ok(())
+    }
+
+    /// Appends a frame if all that waits or is being written has no more bytes than this with it.
+    pub(super) fn push_along(&mut self, frame: &Frame, bytes_max: usize) -> bool {
+        self.bytes() + frame.encoded_len() <= bytes_max && self.push(frame).is_ok()
     }
 
     /// Takes all that waits; it counts until [`Self::written`].

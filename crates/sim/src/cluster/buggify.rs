@@ -112,8 +112,8 @@ impl Buggify {
         self.perhaps(&mut limits.wakes_per_tick, |random| 1 + random.index(2));
         self.perhaps(&mut limits.listing_units_per_turn, |random| 1 + random.index(24));
         self.perhaps(&mut limits.expire_keys_max, |random| 1 + random.index(3));
-        self.perhaps(&mut limits.requests_beside_raft_bytes_max, |random| random.index(1024));
         self.perhaps(&mut limits.apply_bytes_per_turn, |random| 1 << random.between(0, 12));
+        self.perhaps(&mut mix.along_bytes_max, |random| random.index(1024));
     }
 
     fn perhaps(&mut self, limit: &mut usize, low: impl Fn(&mut Random) -> usize) {
@@ -252,8 +252,11 @@ mod tests {
                 lowered[at] |= *before != after;
                 assert!(buggify.any || *before == after, "seed {seed}");
             }
-            let Mix { settings, requests_max, unapplied_bytes_max, limits, .. } = usual;
-            let rest = Mix { settings, requests_max, unapplied_bytes_max, limits, ..mix };
+            let Mix {
+                settings, requests_max, unapplied_bytes_max, limits, along_bytes_max, ..
+            } = usual;
+            let rest =
+                Mix { settings, requests_max, unapplied_bytes_max, limits, along_bytes_max, ..mix };
             let again = Mix::choose(&mut Random::new(seed));
             assert_eq!(format!("{rest:?}"), format!("{again:?}"), "seed {seed}");
         }
@@ -276,8 +279,8 @@ mod tests {
             limits.wakes_per_tick,
             limits.listing_units_per_turn,
             limits.expire_keys_max,
-            limits.requests_beside_raft_bytes_max,
             limits.apply_bytes_per_turn,
+            mix.along_bytes_max,
         ]
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Mix {
     pub(super) retry_bytes_max: u64,
     pub(super) requests_max: usize,
     pub(super) unapplied_bytes_max: usize,
+    /// Frames with requests up to this size go on the connection for consensus.
+    pub(super) along_bytes_max: usize,
     pub(super) limits: WorkerLimits,
     /// Time between two ticks of a worker.
     pub(super) tick: u64,
@@ -100,6 +102,7 @@ impl Mix {
             retry_bytes_max: 1 << random.between(16, 24),
             requests_max: 1_000,
             unapplied_bytes_max: 4 << 20,
+            along_bytes_max: 32 << 10,
             limits: WorkerLimits::default(),
             tick: 20 * MILLI,
             latency: [50_000, 200_000, MILLI, 5 * MILLI][random.index(4)],

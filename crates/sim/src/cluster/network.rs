@@ -130,6 +130,14 @@ impl Network {
         Some(LinkId((from * self.nodes + to) * CHANNELS.len() + channel))
     }
 
+    /// The connection of a frame with few bytes of requests: that for consensus, where it is up and nothing waits for it.
+    pub(super) fn link_of_small_requests(&self, from: usize, to: usize) -> Option<LinkId> {
+        let consensus = self.link(from, to, Channel::Consensus)?;
+        let state = &self.links[consensus.0];
+        let is_free = state.connected && state.held.is_empty() && !self.is_parted(from, to);
+        if is_free { Some(consensus) } else { self.link(from, to, Channel::Requests) }
+    }
+
     /// Sends a frame; gives when it arrives, if it does, and again if it is doubled. `None`: no connection takes it.
     pub(super) fn send(
         &mut self,

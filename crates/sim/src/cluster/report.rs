@@ -207,10 +207,10 @@ counts! {
     ForwardsRefused = "forwards_refused",
     /// Frames that were full before a turn was over.
     FramesSplit = "frames_split",
-    /// Frames of Raft messages that took requests or answers along.
-    FramesShared = "frames_shared",
-    /// Frames of requests and answers that were too many bytes for that.
-    FramesApart = "frames_apart",
+    /// Frames with requests that went on the connection for consensus.
+    RequestsAlong = "requests_along",
+    /// Those that went on their own.
+    RequestsApart = "requests_apart",
     /// Ticks that left sleeping groups to be woken later.
     WakesPutOff = "wakes_put_off",
     /// Turns that left a listing to be gone on with.
@@ -335,8 +335,6 @@ impl Totals {
             self.add(Count::ChunksUrgent, stats.chunks_urgent);
             self.add(Count::RequestsRefused, stats.refused);
             self.add(Count::FramesSplit, stats.frames_split);
-            self.add(Count::FramesShared, stats.frames_shared);
-            self.add(Count::FramesApart, stats.frames_apart);
             self.add(Count::WakesPutOff, stats.wakes_put_off);
             self.add(Count::ListingsPutOff, stats.listings_put_off);
             self.add(Count::GroupsPutOff, stats.groups_put_off);

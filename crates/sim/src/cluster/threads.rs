@@ -8,10 +8,11 @@ use ringfort_node::control::Founded;
 use ringfort_proto::peer::{Channel, Frame};
 use ringfort_proto::{FRAME_BYTES_MAX, decode_frame, put_frame, take_frame};
 use ringfort_raft::Guards;
+use ringfort_types::NodeNumber;
 
 use super::mix::{MILLI, about};
 use super::mutants::Mutant;
-use super::network::{Arrival, Carries, LinkId};
+use super::network::{Arrival, Carries, LinkId, Network};
 use super::node::{Change, ClusterNode, NodeOptions, Outputs, Thread};
 use super::queue::Event;
 use super::report::{Count, Violation};
@@ -243,18 +244,15 @@ impl Run {
             self.plan_disk(node, lane);
         }
         for (worker, to, channel, frame) in out.frames {
-            if let Some(link) = self.network.link(node, usize::from(to.0), channel)
-                && (self.refuses_frame() || !self.send_frame(link, &frame)?)
+            if (self.refuses_frame() || !self.send_frame(node, to, channel, &frame)?)
                 && let Some(process) = &mut self.machines[node].process
             {
                 process.handle_unsent(worker, frame);
             }
         }
         for (to, frame) in out.words {
-            if let Some(link) = self.network.link(node, usize::from(to.0), Channel::Consensus) {
-                // What gossip does not reach now, it reaches later.
-                let _ = self.send_frame(link, &frame)?;
-            }
+            // What gossip does not reach now, it reaches later.
+            let _ = self.send_frame(node, to, Channel::Consensus, &frame)?;
         }
         if let Some(finding) = out.findings.pop() {
             let what = format!("node {node}: {finding}");
@@ -346,14 +344,32 @@ impl Run {
     }
 
     /// Hands a frame to its connection. Gives whether that took it.
-    fn send_frame(&mut self, link: LinkId, frame: &Frame) -> Result<bool, Violation> {
+    fn send_frame(
+        &mut self,
+        from: usize,
+        to: NodeNumber,
+        channel: Channel,
+        frame: &Frame,
+    ) -> Result<bool, Violation> {
         let mut bytes = BytesMut::new();
         put_frame(frame, &mut bytes)
             .map_err(|error| Violation { name: "frames_can_be_sent", what: error.to_string() })?;
         let bytes = bytes.freeze();
         self.weigh_bytes(&bytes);
-        let carries = Carries::of(frame);
-        let arrivals = self.network.send(self.now, link, bytes, carries, &self.mix);
+        let to = usize::from(to.0);
+        let link = match channel {
+            Channel::Requests if bytes.len() <= self.mix.along_bytes_max => {
+                self.network.link_of_small_requests(from, to)
+            }
+            _ => self.network.link(from, to, channel),
+        };
+        let Some(link) = link else { return Ok(false) };
+        if channel == Channel::Requests {
+            let is_along = Network::channel(link) == Channel::Consensus;
+            let count = if is_along { Count::RequestsAlong } else { Count::RequestsApart };
+            self.totals.add(count, 1);
+        }
+        let arrivals = self.network.send(self.now, link, bytes, Carries::of(frame), &self.mix);
         let taken = arrivals.is_some();
         self.push_arrivals(arrivals.into_iter().flatten().flatten().collect());
         Ok(taken)

@@ -16,7 +16,7 @@ All nodes: measured. Sides: derived, for one put.
 - Raft by function, where it says the side (appends taken; acknowledgements taken, appends sent).
   Turns, the other functions of Raft, and frames of appends and acknowledgements: half for the leader,
   a quarter for each follower.
-- Sending and receiving frames, which carry both: divided between forwarding and appends by the numbers of
+- Sending and receiving frames, both kinds in one write: divided between forwarding and appends by the numbers of
   messages, two for a request sent to another node and four for an entry.
 ";
 

@@ -33,6 +33,31 @@ fn frames_arrive_in_order_on_each_channel() {
 }
 
 #[test]
+fn requests_go_along_with_consensus_while_that_is_up_and_has_little_to_write() {
+    run(async {
+        let options = PeerOptions { along_bytes_max: 1000, ..PeerOptions::default() };
+        let (one, two) = introduced(Node::start_with(own(1), None, options), Node::start(own(2)));
+        let send = |channel, number, bytes| {
+            one.links.send(TWO, channel, frame(number, bytes)).unwrap();
+        };
+        // What waits for a link that is dialled may go at any time: requests do not wait there.
+        send(Channel::Consensus, 1, 10);
+        send(Channel::Requests, 2, 10);
+        one.host.until_event(Event::Up(TWO, Channel::Consensus)).await;
+        one.host.until_event(Event::Up(TWO, Channel::Requests)).await;
+        two.host.until(|host| host.frames.borrow().len() == 2).await;
+        until(|| one.stats(Channel::Consensus).queue_frames == 0).await;
+        send(Channel::Requests, 3, 10);
+        send(Channel::Requests, 4, 2000);
+        send(Channel::Consensus, 5, 2000);
+        send(Channel::Requests, 6, 10);
+        two.host.until(|host| host.frames.borrow().len() == 6).await;
+        assert_eq!(two.host.numbers(Channel::Consensus), [1, 3, 5]);
+        assert_eq!(two.host.numbers(Channel::Requests), [2, 4, 6]);
+    });
+}
+
+#[test]
 fn both_directions_have_connections_of_their_own() {
     run(async {
         let (one, two) = pair();

@@ -6,8 +6,8 @@
 pub struct WorkerLimits {
     /// A frame that has grown to about this size, in bytes, takes nothing more, and another one is begun. Default 2 MiB.
     pub frame_bytes_target: usize,
-    /// A turn that has applied so many bytes of entries leaves the groups that it has not come to for the next one. Default 256 KiB,
-    /// about a millisecond of small entries. A group's own part is bounded by Raft's `apply_bytes_max`.
+    /// A pass over the groups that has applied so many bytes of entries leaves those that it has not come to for the next turn.
+    /// Default 256 KiB, about a millisecond of small entries. A group's own part is bounded by Raft's `apply_bytes_max`.
     pub apply_bytes_per_turn: usize,
     /// Sleeping groups woken in one tick at most: that many elections may follow. Default 64; at least 1.
     pub wakes_per_tick: usize,

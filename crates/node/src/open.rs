@@ -150,7 +150,7 @@ pub fn divide(recovered: RecoveredLog, options: &OpenOptions) -> (Vec<Part>, Vec
 }
 
 /// Opens one worker over its part. May run on the worker's own thread, beside the others. Groups are opened one after the
-/// other; behind each the host may do something else, in `between`.
+/// other; behind each that the log knows the host may do something else, in `between`.
 ///
 /// # Errors
 /// The disk failed, or a store's format is newer. Damage is no error: the shard is closed.

@@ -197,6 +197,9 @@ impl<W> Worker<W> {
         if self.company.is_awaited(self.now, queued, proposed, self.config.company_min) {
             return true;
         }
+        if self.held.is_empty() {
+            return false;
+        }
         let held = std::mem::take(&mut self.held);
         let others = std::mem::take(&mut self.dirty);
         for group in held {

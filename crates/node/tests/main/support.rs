@@ -8,7 +8,7 @@ use bytes::Bytes;
 use ringfort_log::LogOptions;
 use ringfort_node::control::Founded;
 use ringfort_node::host::Settings;
-use ringfort_node::{GetAnswer, Replied, Response, found_alone};
+use ringfort_node::{GetAnswer, Replied, Response, WorkerLimits, found_alone};
 use ringfort_sim::{Random, SimDisk, SimNode, SimNodeOptions};
 use ringfort_types::request::{
     Condition, Consistency, Context, Get, Identity, List, Operation, Page, Principal, Trace, Write,
@@ -49,7 +49,7 @@ pub(crate) fn options(founded: Founded) -> SimNodeOptions {
         founding: Arc::new(found_alone(SHARDS)),
         raft: Settings::default(),
         levels: Levels::active(FeatureLevel::NEWEST),
-        limits: ringfort_node::WorkerLimits::default(),
+        limits: WorkerLimits::default(),
         shards: SHARDS,
         log,
         founded,

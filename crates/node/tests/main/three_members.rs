@@ -44,7 +44,6 @@ impl Members {
                 node,
                 founding: Arc::new(founding_of(&record, node)),
                 raft,
-                limits: ringfort_node::WorkerLimits::default(),
                 shards: record.settings.shards,
                 ..options(Founded::Nothing)
             };

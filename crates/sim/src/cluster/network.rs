@@ -6,7 +6,7 @@
 //!     └─ the pair is parted: kept until it heals, so many frames at most, or dropped; as the seed says
 //! ```
 //!
-//! Single frames with Raft messages alone are also lost, doubled and overtaken: TCP does no such thing, Raft must stand it.
+//! Single frames without requests are also lost, doubled and overtaken: TCP does no such thing, Raft must stand it.
 //! Bytes are never changed: TCP's checksum and TLS see to that.
 
 use std::collections::VecDeque;
@@ -33,7 +33,7 @@ pub(super) struct LinkId(pub(super) usize);
 pub(super) enum Carries {
     /// What may be lost, or come twice.
     Raft,
-    /// Requests or answers, maybe with what Raft says.
+    /// Requests or answers.
     Requests,
 }
 

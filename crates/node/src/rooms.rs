@@ -17,6 +17,11 @@ use ringfort_types::{GroupId, Monotonic, NodeNumber};
 /// A node that has said nothing for so long, several times the time between two words, is silent.
 const SILENT_AFTER: Duration = Duration::from_secs(5);
 
+/// Who has less room than so many bytes is full: the next put may be one too many, and whoever is asked about the cluster says so.
+const FULL_BELOW: u64 = 1 << 20;
+/// So long is somebody full who had more, and too little for a put: whoever looks for the cause of a refusal finds it.
+const REFUSED_FOR: Duration = Duration::from_secs(10);
+
 /// What other nodes said of their disks.
 #[derive(Debug)]
 pub(crate) struct Rooms {
@@ -25,6 +30,8 @@ pub(crate) struct Rooms {
     nodes: BTreeMap<NodeNumber, Workers>,
     /// The smallest of all bounds.
     lowest: u64,
+    /// When a put was refused last, and by how many bytes a shard would have grown by it.
+    refused: Option<(Monotonic, u64)>,
 }
 
 /// The bound of each worker of a node, in bytes of `admitted`; nothing is known of a worker that has not spoken.
@@ -40,7 +47,7 @@ struct Workers {
 
 impl Default for Rooms {
     fn default() -> Self {
-        Self { admitted: 0, nodes: BTreeMap::new(), lowest: u64::MAX }
+        Self { admitted: 0, nodes: BTreeMap::new(), lowest: u64::MAX, refused: None }
     }
 }
 
@@ -92,10 +99,22 @@ impl Rooms {
         self.admitted.saturating_add(bytes) <= self.lowest
     }
 
-    /// Nodes that have no room for some of their groups, as this worker reckons; not those that are silent.
-    pub(crate) fn full(&self) -> impl Iterator<Item = NodeNumber> {
+    /// Notes that a shard was not let grow by so many bytes.
+    pub(crate) fn refuse(&mut self, now: Monotonic, bytes: u64) {
+        self.refused = Some((now, bytes));
+    }
+
+    /// Who has less room than so many bytes is full.
+    pub(crate) fn needed(&self, now: Monotonic) -> u64 {
+        let lately = self.refused.filter(|(at, _)| now.since(*at) < REFUSED_FOR);
+        lately.map_or(FULL_BELOW, |(_, bytes)| bytes.max(FULL_BELOW))
+    }
+
+    /// Nodes that are full for some of their groups, as this worker reckons; not those that are silent.
+    pub(crate) fn full(&self, now: Monotonic) -> impl Iterator<Item = NodeNumber> {
         let speak = self.nodes.iter().filter(|(_, workers)| !workers.silent);
-        let ends = |until: &u64| *until <= self.admitted;
+        let end = self.admitted.saturating_add(self.needed(now));
+        let ends = move |until: &u64| *until < end;
         speak.filter(move |(_, workers)| workers.until.values().any(ends)).map(|(node, _)| *node)
     }
 
@@ -135,11 +154,27 @@ mod tests {
         assert_eq!((rooms.of(B, GroupId(1)), rooms.all_have(41)), (40, false));
         rooms.admit(60);
         assert_eq!(rooms.of(B, GroupId(1)), 0);
-        assert_eq!(rooms.full().collect::<Vec<_>>(), [B]);
-        assert!(rooms.handle(NOW, B, (0, 1), 100));
-        assert!(rooms.all_have(100));
-        assert_eq!(rooms.full().count(), 0);
+        assert_eq!(rooms.full(NOW).collect::<Vec<_>>(), [B]);
+        assert!(rooms.handle(NOW, B, (0, 1), FULL_BELOW));
+        assert!(rooms.all_have(FULL_BELOW));
+        assert_eq!(rooms.full(NOW).count(), 0);
         assert_eq!(rooms.of(NodeNumber(2), GroupId(1)), u64::MAX);
+    }
+
+    #[test]
+    fn a_node_with_too_little_room_for_a_put_is_full_for_a_while() {
+        let mut rooms = Rooms::default();
+        assert!(rooms.handle(NOW, B, (0, 1), 2 * FULL_BELOW));
+        rooms.refuse(NOW, 2 * FULL_BELOW);
+        assert_eq!(rooms.full(NOW).count(), 0, "it had room for that, others had not");
+        rooms.refuse(NOW, 2 * FULL_BELOW + 1);
+        assert_eq!(rooms.full(NOW).collect::<Vec<_>>(), [B]);
+        assert_eq!(rooms.full(NOW + REFUSED_FOR).count(), 0);
+        assert!(rooms.handle(NOW, B, (0, 1), 3 * FULL_BELOW));
+        assert_eq!(rooms.full(NOW).count(), 0);
+        rooms.refuse(NOW, 1);
+        assert!(rooms.handle(NOW, B, (0, 1), FULL_BELOW - 1));
+        assert_eq!(rooms.full(NOW).collect::<Vec<_>>(), [B], "little is as good as nothing");
     }
 
     #[test]
@@ -174,7 +209,7 @@ mod tests {
         assert_eq!((of(&rooms), rooms.all_have(1)), ([1000, 0], false));
         rooms.admit(2000);
         rooms.handle_tick(later + SILENT_AFTER, &nodes);
-        assert_eq!((of(&rooms), rooms.full().count()), ([0, 0], 0));
+        assert_eq!((of(&rooms), rooms.full(later).count()), ([0, 0], 0));
         // It has left.
         rooms.handle_tick(later + SILENT_AFTER, &BTreeSet::new());
         assert!(rooms.all_have(u64::MAX));

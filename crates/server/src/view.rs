@@ -1,6 +1,6 @@
 //! What the cluster looks like from this node: the map, and what its own replicas know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ringfort_node::ShardSummary;
 use ringfort_node::control::{ClusterMap, MapMember};
@@ -25,7 +25,8 @@ pub(crate) async fn cluster(host: &Host) -> Result<ClusterView, Refusal> {
     let held = summaries.into_iter().map(|summary| (summary.shard, summary)).collect();
     let leaders = leaders(host).await?;
     let members = map.clone();
-    let (others, led, full) = host.on_host(0, move |host| known(host, &members)).await?;
+    let full = full_nodes(host).await?;
+    let (others, led) = host.on_host(0, move |host| known(host, &members)).await?;
     let is_up = |number| number == info.number || others.get(&number).is_none_or(Other::is_up);
     let mut shards = Vec::with_capacity(map.shards().len());
     for (shard, placement) in (0..).map(ShardId).zip(map.shards()) {
@@ -82,12 +83,8 @@ impl Other {
     }
 }
 
-/// What is known of the other nodes of a map; whether the catalog has a leader by this node's replica of it, if it has one; and
-/// whose disks are full.
-fn known(
-    host: &Host,
-    map: &ClusterMap,
-) -> (BTreeMap<NodeNumber, Other>, Option<bool>, Vec<NodeNumber>) {
+/// What is known of the other nodes of a map, and whether the catalog has a leader by this node's replica of it, if it has one.
+fn known(host: &Host, map: &ClusterMap) -> (BTreeMap<NodeNumber, Other>, Option<bool>) {
     let now = clock::now();
     let of = |number| {
         let said = host.peers.said(number);
@@ -103,8 +100,7 @@ fn known(
     let own = host.shared.info.number;
     let others = map.members().map(|member| member.number).filter(|number| *number != own);
     let catalog = host.with_core(|worker| worker.group_status(GroupId::CATALOG));
-    let full = host.with_core(|worker| worker.full_nodes());
-    (others.map(of).collect(), catalog.map(|status| status.leader.is_some()), full)
+    (others.map(of).collect(), catalog.map(|status| status.leader.is_some()))
 }
 
 fn node_view(host: &Host, member: &MapMember, others: &BTreeMap<NodeNumber, Other>) -> NodeView {
@@ -188,6 +184,15 @@ fn shard_view(
         keys: summary.map_or(0, |summary| summary.size.keys),
         bytes: summary.map_or(0, |summary| summary.size.bytes),
     }
+}
+
+/// Whose disks have no room for some worker's shards.
+async fn full_nodes(host: &Host) -> Result<BTreeSet<NodeNumber>, Refusal> {
+    let mut all = BTreeSet::new();
+    for number in 0..host.shared.workers.len() {
+        all.extend(host.on_worker(number, |worker| worker.full_nodes()).await?);
+    }
+    Ok(all)
 }
 
 /// Who leads each shard, as far as this node knows.

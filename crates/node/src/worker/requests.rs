@@ -220,6 +220,7 @@ impl<W> Worker<W> {
             let first = operations.first().map(Operation::key);
             if !first.is_some_and(|key| open.replica.remembers(engine, identity, key)) {
                 if let Some(short) = short {
+                    self.rooms.refuse(now, growth);
                     self.refused_for_room |= short == Short::Own;
                     return Err(refused(kind, Code::StorageFull, short.detail()));
                 }

@@ -84,11 +84,12 @@ impl<W> Worker<W> {
         }
     }
 
-    /// Nodes whose disks let no shard grow, this one among them, as far as this worker knows.
+    /// Nodes whose disks let shards grow by nothing worth mention, or by less than a put asked for a moment ago; this one among
+    /// them, as far as this worker knows.
     #[must_use]
     pub fn full_nodes(&self) -> Vec<NodeNumber> {
-        let own = (self.own_room() == 0).then_some(self.config.node);
-        self.rooms.full().chain(own).collect()
+        let is_full = self.own_room() < self.rooms.needed(self.now);
+        self.rooms.full(self.now).chain(is_full.then_some(self.config.node)).collect()
     }
 
     /// Whose disk keeps a group from growing by so many bytes; `None`: it may.

@@ -1,7 +1,9 @@
 //! Full disks on two nodes of three: no put is taken that a quorum has no room for, and none hangs.
+//!
+//! All three have small disks with ballast. The node that leads most shards loses its ballast, and so has room when the others
+//! have none.
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,11 +13,10 @@ use ringfort_testkit::{Cluster, Tmpfs, node_id, wait_until};
 use crate::{skip, with_small_segments};
 
 const DISK_BYTES: u64 = 48 << 20;
+const BALLAST: &str = "ballast";
 const BALLAST_BYTES: usize = 16 << 20;
 static VALUE: [u8; 100_000] = [b'.'; 100_000];
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Nodes whose disks are small: a quorum.
-const SMALL: [usize; 2] = [1, 2];
 
 /// What became of one put more, which is taken or refused for want of room.
 fn put(http: &mut HttpClient, key: &str) -> Result<Response> {
@@ -29,8 +30,8 @@ fn put(http: &mut HttpClient, key: &str) -> Result<Response> {
 }
 
 /// Nodes whose disks a node warns of.
-fn warned_of(cluster: &Cluster) -> Result<Vec<usize>> {
-    let document = cluster.document(0, "/v1/cluster")?;
+fn warned_of(cluster: &Cluster, by: usize) -> Result<Vec<usize>> {
+    let document = cluster.document(by, "/v1/cluster")?;
     let warnings = document["warnings"].as_array().context("a document without warnings")?;
     let texts: Vec<_> = warnings.iter().filter_map(|warning| warning.as_str()).collect();
     let named = |node: &usize| {
@@ -40,8 +41,12 @@ fn warned_of(cluster: &Cluster) -> Result<Vec<usize>> {
     Ok((0..3).filter(named).collect())
 }
 
-fn run(cluster: &Cluster, ballast: &Path) -> Result<()> {
-    let mut http = cluster.node(0).client();
+fn run(cluster: &Cluster, disks: &[Tmpfs]) -> Result<()> {
+    let ballast = |node: usize| disks[node].path().join(BALLAST);
+    let roomy = cluster.leads_most()?;
+    fs::remove_file(ballast(roomy))?;
+    let full: Vec<_> = (0..3).filter(|node| *node != roomy).collect();
+    let mut http = cluster.node(roomy).client();
     let mut stored = Vec::new();
     // One that was refused by the node whose own disk has room.
     let refused = wait_until("a quorum to have no room", PATIENCE, || {
@@ -51,9 +56,9 @@ fn run(cluster: &Cluster, ballast: &Path) -> Result<()> {
             match response.status {
                 200 => stored.push(key),
                 _ if response.text().contains("shard's nodes") => {
-                    return Ok((warned_of(cluster)? == SMALL).then_some(key));
+                    return Ok((warned_of(cluster, roomy)? == full).then_some(key));
                 }
-                // Of another leader: the next key may be the first node's.
+                // Of another leader: the next key may be this node's.
                 _ => stored.push(String::new()),
             }
         }
@@ -67,7 +72,7 @@ fn run(cluster: &Cluster, ballast: &Path) -> Result<()> {
     let deleted = http.call("DELETE", &format!("/v1/kv/{first}"))?;
     ensure!(deleted.status == 200, "{first}: {} {}", deleted.status, deleted.text());
     // One disk more makes a quorum.
-    fs::remove_file(ballast)?;
+    fs::remove_file(ballast(full[0]))?;
     wait_until("a put to be taken again", PATIENCE, || {
         Ok((put(&mut http, &refused)?.status == 200).then_some(()))
     })
@@ -79,7 +84,7 @@ fn a_quorum_of_full_disks_refuses_puts_in_time_and_heals() -> Result<()> {
         skip("full disks of a quorum", "only root can mount a small tmpfs");
         return Ok(());
     }
-    let homes = [tempfile::tempdir()?, tempfile::tempdir()?];
+    let homes = [tempfile::tempdir()?, tempfile::tempdir()?, tempfile::tempdir()?];
     let mut disks = Vec::new();
     for home in &homes {
         match Tmpfs::mount(home.path(), DISK_BYTES) {
@@ -91,19 +96,14 @@ fn a_quorum_of_full_disks_refuses_puts_in_time_and_heals() -> Result<()> {
         }
     }
     for disk in &disks {
-        fs::write(disk.path().join("ballast"), vec![1; BALLAST_BYTES])?;
+        fs::write(disk.path().join(BALLAST), vec![1; BALLAST_BYTES])?;
         fs::create_dir(disk.path().join("data"))?;
     }
     let mut cluster = Cluster::start(3, 3, |node, options| {
-        let options = with_small_segments(options);
-        let disk = SMALL.iter().position(|small| *small == node).map(|small| &disks[small]);
-        match disk {
-            Some(disk) => options.data_dir(&disk.path().join("data")),
-            None => options,
-        }
+        with_small_segments(options).data_dir(&disks[node].path().join("data"))
     })?;
     cluster.await_agreement()?;
-    let result = run(&cluster, &disks[0].path().join("ballast"));
+    let result = run(&cluster, &disks);
     let result = result.with_context(|| {
         let log = |node: usize| format!("{}:\n{}", node_id(node), cluster.node(node).log_text());
         [0, 1, 2].map(log).join("\n")

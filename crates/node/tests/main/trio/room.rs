@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringfort_types::request::{Condition, Identity, Operation, Write};
-use ringfort_types::{Code, Key, Outcome, Refusal};
+use ringfort_types::{Code, Key, NodeNumber, Outcome, Refusal};
 
 use super::listings::tell_placements;
 use super::{SHARDS, Trio};
@@ -93,10 +93,17 @@ fn what_is_let_in_uses_up_the_room_of_others() {
         put(&mut trio, leader, 1_000).unwrap();
     }
     refused(put(&mut trio, leader, 1_000));
+    // Each has some: whoever asks why that was refused is told whose disks it was all the same.
+    assert_eq!(trio.node(leader).worker().full_nodes(), others.map(NodeNumber));
     put(&mut trio, leader, 100).unwrap();
     // They say again what they have, which their hosts have not measured since.
     trio.run(Duration::from_millis(1_100));
     put(&mut trio, leader, 1_000).unwrap();
+    for node in others {
+        give_room(&mut trio, node, 1 << 20);
+    }
+    trio.run(Duration::from_secs(1));
+    assert!(trio.node(leader).worker().full_nodes().is_empty());
 }
 
 #[test]

@@ -13,14 +13,21 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ringfort_env::{Disk, DiskAnswer, DiskError, DiskErrorKind, DiskOperation, FileName};
 
 use self::handles::Handles;
+use crate::clock;
 
 /// Names of files that are written again after a rename: the log's segments, which are recycled.
 const RECYCLED_PREFIX: &str = "log-";
+
+/// A core that was offered to others and came back later than this was wanted by somebody.
+const TAKEN: Duration = Duration::from_micros(20);
+/// So long it is left to them then.
+const LEFT_FOR: Duration = Duration::from_millis(1);
 
 /// The data directory. Clones share their open files, so that a rename on one thread is known on the others.
 #[derive(Clone, Debug)]
@@ -58,9 +65,7 @@ impl FileDisk {
             }
             DiskOperation::Read { file, offset, len } => {
                 let read = read_at(&*self.for_read(file)?, *offset, *len)?;
-                // A start reads the whole log, piece by piece. Threads under the batch policy, those of other nodes on this
-                // machine among them, do not take the core from whoever runs: it would be theirs a tick later at the earliest.
-                std::thread::yield_now();
+                give_way();
                 return Ok(DiskAnswer::Read(read));
             }
             DiskOperation::SyncData(file) => self.sync(file)?,
@@ -152,6 +157,17 @@ impl FileDisk {
 impl Disk for FileDisk {
     fn execute(&mut self, operation: &DiskOperation) -> Result<DiskAnswer, DiskError> {
         self.run(operation).map_err(|error| operation.error(kind(&error), error))
+    }
+}
+
+/// Leaves the core to others for a moment if somebody waits for it. A start reads the whole log, piece by piece, and this machine
+/// may have other nodes that serve: whoever takes the core when it is offered does it for the little that a request takes, and
+/// sleeps until the next one comes, which would find the core taken again.
+fn give_way() {
+    let offered = clock::now();
+    std::thread::yield_now();
+    if clock::now().since(offered) >= TAKEN {
+        std::thread::sleep(LEFT_FOR);
     }
 }
 

@@ -1,7 +1,7 @@
 //! From a snapshot to a durable file, and files that go again: the engine's disk work as a core.
 //!
 //! ```text
-//!  waiting → creating → writing → syncing → renaming → syncing directory → durable
+//!  waiting → creating → writing ⇄ syncing → renaming → syncing directory → durable
 //!               │        ↺  │                  │
 //!               └───────────┴──── failed ──────┴→ removing → given up
 //! ```
@@ -33,6 +33,9 @@ const FLUSHES_MAX: usize = 2;
 /// A file is written in parts of about this size: a fraction of a millisecond of encoding each.
 const PART_BYTES: usize = 256 << 10;
 
+/// So much is synced at a time. The disk takes long over all of a file, and the log's own syncs wait for it meanwhile.
+const SYNC_BYTES: u64 = 1 << 20;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct FlushId(u64);
 
@@ -56,6 +59,8 @@ struct Flush {
     applied: Applied,
     /// Bytes written or being written.
     len: u64,
+    /// Those of them that are synced or being synced.
+    synced: u64,
     stage: Stage,
     abandoned: bool,
 }
@@ -67,6 +72,11 @@ impl Flush {
 
     fn unfinished(&self) -> FileName {
         files::unfinished(self.group, self.generation)
+    }
+
+    fn sync(&mut self) -> (Stage, DiskOperation) {
+        self.synced = self.len;
+        (Stage::Syncing, DiskOperation::SyncData(self.unfinished()))
     }
 
     fn same_file(&self, other: &Self) -> bool {
@@ -111,6 +121,7 @@ impl Flushes {
             snapshot,
             applied,
             len: 0,
+            synced: 0,
             stage: Stage::Creating,
             abandoned: false,
         });
@@ -233,20 +244,22 @@ impl Flushes {
 
     /// The operation after one that succeeded; `None` after the last.
     fn advance(flush: &mut Flush, stores: &mut Stores) -> Option<DiskOperation> {
+        let unsynced = flush.len - flush.synced;
         let (stage, operation) = match flush.stage {
-            Stage::Creating | Stage::Writing => match next_part(flush, stores) {
+            Stage::Writing if unsynced >= SYNC_BYTES => flush.sync(),
+            Stage::Creating | Stage::Writing | Stage::Syncing => match next_part(flush, stores) {
                 Some(bytes) => {
                     let offset = flush.len;
                     flush.len += bytes.len() as u64;
                     let file = flush.unfinished();
                     (Stage::Writing, DiskOperation::WriteAt { file, offset, bytes })
                 }
-                None => (Stage::Syncing, DiskOperation::SyncData(flush.unfinished())),
+                None if unsynced > 0 => flush.sync(),
+                None => {
+                    let (from, to) = (flush.unfinished(), flush.whole());
+                    (Stage::Renaming, DiskOperation::Rename { from, to })
+                }
             },
-            Stage::Syncing => {
-                let (from, to) = (flush.unfinished(), flush.whole());
-                (Stage::Renaming, DiskOperation::Rename { from, to })
-            }
             Stage::Renaming => (Stage::SyncingDirectory, DiskOperation::SyncDirectory),
             Stage::SyncingDirectory | Stage::Removing(_) => return None,
         };

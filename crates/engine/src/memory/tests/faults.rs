@@ -36,7 +36,7 @@ fn filled_engine() -> MemoryEngine {
     let mut engine = engine();
     engine.create(GROUP).unwrap();
     let mut random = Random::new(1);
-    let operations = (0..2000).map(|number: u32| WriteOperation::Put {
+    let operations = (0..6000).map(|number: u32| WriteOperation::Put {
         key: Bytes::from(format!("key {number:06}")),
         head: random.bytes(400).into(),
         body: Bytes::new(),
@@ -54,6 +54,30 @@ fn settle(engine: &mut MemoryEngine, disk: &mut dyn Disk) -> Result<Vec<FlushEnd
         engine.handle_disk(DiskCompletion { id: request.id, result })?;
     }
     Ok(std::iter::from_fn(|| engine.poll_flushed()).collect())
+}
+
+/// The disk would take long over a whole file at once, and what else is synced meanwhile would wait for it.
+#[test]
+fn a_flush_is_synced_piece_by_piece() {
+    let mut engine = filled_engine();
+    let (mut unsynced, mut longest, mut written) = (0, 0, 0);
+    let watch = |_: usize, operation: &DiskOperation| {
+        match operation {
+            DiskOperation::WriteAt { bytes, .. } => {
+                unsynced += bytes.len();
+                written += bytes.len();
+            }
+            DiskOperation::SyncData(_) => longest = longest.max(std::mem::take(&mut unsynced)),
+            DiskOperation::Rename { .. } => assert_eq!(unsynced, 0, "what is whole is synced"),
+            _ => {}
+        }
+        false
+    };
+    let mut disk = Faulty { disk: MemoryDisk::default(), rule: watch, operations: 0 };
+    engine.flush(GROUP, Generation(1)).unwrap();
+    let ended = settle(&mut engine, &mut disk).unwrap();
+    assert!(matches!(ended[..], [Ok(_)]), "{ended:?}");
+    assert!(written > 2 << 20 && longest < (1 << 20) + (512 << 10), "{longest} of {written}");
 }
 
 #[test]

@@ -26,7 +26,9 @@ const RECYCLED_PREFIX: &str = "log-";
 
 /// A core that was offered to others and came back later than this was wanted by somebody.
 const TAKEN: Duration = Duration::from_micros(20);
-/// So long it is left to them then.
+/// Short reads are many, and cost less than what would be waited for them.
+const LONG_READ_BYTES: usize = 256 << 10;
+/// So long it is left to them then, behind each long read.
 const LEFT_FOR: Duration = Duration::from_millis(1);
 
 /// The data directory. Clones share their open files, so that a rename on one thread is known on the others.
@@ -65,7 +67,7 @@ impl FileDisk {
             }
             DiskOperation::Read { file, offset, len } => {
                 let read = read_at(&*self.for_read(file)?, *offset, *len)?;
-                give_way();
+                give_way(read.len());
                 return Ok(DiskAnswer::Read(read));
             }
             DiskOperation::SyncData(file) => self.sync(file)?,
@@ -160,13 +162,14 @@ impl Disk for FileDisk {
     }
 }
 
-/// Leaves the core to others for a moment if somebody waits for it. A start reads the whole log, piece by piece, and this machine
-/// may have other nodes that serve: whoever takes the core when it is offered does it for the little that a request takes, and
-/// sleeps until the next one comes, which would find the core taken again.
-fn give_way() {
+/// Offers the core to others behind a read, and leaves it to them for a moment if the read was long and somebody wanted it. A start
+/// reads the whole log, piece by piece, and this machine may have other nodes that serve: whoever takes the core when it is offered
+/// does it for the little that a request takes, and sleeps until the next one comes, which would find the core taken again. When that
+/// comes nobody can say beforehand: there is no condition to await.
+fn give_way(read_bytes: usize) {
     let offered = clock::now();
     std::thread::yield_now();
-    if clock::now().since(offered) >= TAKEN {
+    if read_bytes >= LONG_READ_BYTES && clock::now().since(offered) >= TAKEN {
         std::thread::sleep(LEFT_FOR);
     }
 }
